@@ -1,0 +1,1 @@
+"""Take a trained PyTorch object detector to a CPU at the edge."""

@@ -1,0 +1,148 @@
+"""What a checkpoint holds, as plain data: inert objects, tensors, numbers and text.
+
+Nothing here knows a file format or a family. The readers produce a `Checkpoint`; the families look into it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor
+
+__all__ = ["Checkpoint", "ModuleNode", "PickledObject"]
+
+Format = Literal["torch-zip", "torch-legacy", "safetensors", "darknet"]
+
+
+@dataclass(slots=True, eq=False)
+class PickledObject:
+    """An object of a class that was named in a pickle and never imported.
+
+    Attributes:
+        class_path: Dotted path as the file names it, such as ``models.common.Conv``.
+        args: Arguments of its constructor, as pickled.
+        state: What ``__setstate__`` or ``__dict__`` would have received; usually a dict of attributes.
+        items: Elements appended or set by the pickle (for pickled lists, dicts and sets of unknown classes).
+    """
+
+    class_path: str
+    args: tuple[Any, ...] = ()
+    state: Any = None
+    items: list[Any] = field(default_factory=list)
+
+    @property
+    def type_name(self) -> str:
+        """Last part of the class path."""
+        return self.class_path.rpartition(".")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleNode:
+    """A pickled ``nn.Module``, seen as a tree; built by `ModuleNode.wrap` from a `PickledObject`.
+
+    Attributes:
+        class_path: Dotted path as the file names it.
+        attributes: Instance attributes other than parameters, buffers and submodules.
+        parameters: Own parameters by name; None where the module registered none.
+        buffers: Own buffers by name.
+        children: Submodules by name, in registration order.
+    """
+
+    class_path: str
+    attributes: Mapping[str, Any]
+    parameters: Mapping[str, Tensor | None]
+    buffers: Mapping[str, Tensor | None]
+    children: Mapping[str, ModuleNode]
+
+    @property
+    def type_name(self) -> str:
+        """Last part of the class path, such as ``Conv``."""
+        return self.class_path.rpartition(".")[2]
+
+    @staticmethod
+    def is_module(value: object) -> bool:
+        """Tell whether an object of a checkpoint is a pickled ``nn.Module``."""
+        return isinstance(value, PickledObject) and isinstance(value.state, dict) and "_modules" in value.state
+
+    @classmethod
+    def wrap(cls, obj: PickledObject) -> ModuleNode:
+        """View a pickled module and all below it as a tree; tensors are shared, not copied.
+
+        Submodules that were None are left out of `children`.
+        """
+        state = dict(obj.state)
+        parameters = dict(state.pop("_parameters", None) or {})
+        buffers = dict(state.pop("_buffers", None) or {})
+        modules = state.pop("_modules", None) or {}
+        children = {str(name): cls.wrap(child) for name, child in modules.items() if cls.is_module(child)}
+        return cls(obj.class_path, state, parameters, buffers, children)
+
+    def walk(self, prefix: str = "") -> Iterator[tuple[str, ModuleNode]]:
+        """Yield (dotted name, node) for this module (name `prefix`) and all below, depth first."""
+        yield prefix, self
+        for name, child in self.children.items():
+            yield from child.walk(f"{prefix}.{name}" if prefix else name)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return parameters and buffers by dotted name, as ``nn.Module.state_dict`` would."""
+        result: dict[str, Tensor] = {}
+        for prefix, node in self.walk():
+            for name, tensor in [*node.parameters.items(), *node.buffers.items()]:
+                if tensor is not None:
+                    result[f"{prefix}.{name}" if prefix else name] = tensor
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A checkpoint's content.
+
+    Attributes:
+        path: Where it was read.
+        format: Container format.
+        sha256: Hash of the file, hex.
+        content: Top-level object: a dict for nearly all torch files (values: tensors, numbers, text, lists, dicts,
+            `PickledObject`); name to tensor for safetensors; for darknet a dict with the keys ``cfg`` (text of the
+            .cfg), ``header`` and ``weights`` (a float32 vector).
+        metadata: Text metadata of the container (safetensors' header).
+    """
+
+    path: Path
+    format: Format
+    sha256: str
+    content: Any
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    def module(self) -> ModuleNode | None:
+        """Return the pickled module that training meant to be used: ``ema`` before ``model``, or the file itself."""
+        candidates = [self.content]
+        if isinstance(self.content, Mapping):
+            candidates = [self.content.get("ema"), self.content.get("model")]
+        for value in candidates:
+            if ModuleNode.is_module(value):
+                return ModuleNode.wrap(value)
+        return None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the state dict: of `module` if there is one, else the first mapping of names to tensors.
+
+        Looks, in this order, under ``ema``, ``model_ema``, ``model``, ``state_dict`` and at the top level; a common
+        ``module.`` prefix (DataParallel) is removed. Empty if the file holds no state dict.
+        """
+        module = self.module()
+        if module is not None:
+            return module.state_dict()
+        if not isinstance(self.content, Mapping):
+            return {}
+        for value in [*(self.content.get(k) for k in ("ema", "model_ema", "model", "state_dict")), self.content]:
+            if not isinstance(value, Mapping):
+                continue
+            found = {str(k): v for k, v in value.items() if isinstance(v, Tensor)}
+            if found:
+                if all(k.startswith("module.") for k in found):
+                    found = {k.removeprefix("module."): v for k, v in found.items()}
+                return found
+        return {}

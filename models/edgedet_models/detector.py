@@ -1,0 +1,55 @@
+"""DetectorModule: what every architecture of edgedet is, whatever its family.
+
+A detector is an ``nn.Module`` with two promises:
+
+- ``forward(x)`` takes a float batch (N, 3, H, W) in the network's own convention (colour order, scale, mean, std of
+  ``spec.input``) and returns the *raw* head outputs: a flat tuple in the order of ``spec.decode.output_names``,
+  each (N, C, h, w), before sigmoid, grid and anchors, in training as in evaluation mode.
+- ``spec`` says everything else: how a picture becomes ``x``, how the raw outputs become boxes.
+
+Box, objectness and class outputs come from separate convolutions (`split_head`), so that no quantiser ever sees pixel
+distances and logits in one tensor.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from edgedet_runtime.spec import ModelSpec
+
+__all__ = ["DetectorModule"]
+
+
+class DetectorModule(nn.Module):
+    """Base of all detectors.
+
+    Attributes:
+        spec: The module's contract; ``spec.input`` is float32 NCHW in the network's own colour order and scale, its
+            size the default export size.
+        stride: Input height and width must be multiples of this.
+    """
+
+    spec: ModelSpec
+    stride: int = 32
+
+    def __init__(self, spec: ModelSpec) -> None:
+        """Keep the contract."""
+        super().__init__()
+        self.spec = spec
+        self.stride = max(level.stride for level in spec.decode.levels)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return the raw head outputs, flat, in the order of ``spec.decode.output_names``."""
+        raise TypeError(f"{type(self).__name__} does not define forward()")
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of trainable numbers, as the training repositories count them."""
+        return sum(p.numel() for p in self.parameters())
+
+    def dummy_input(self, size_hw: tuple[int, int] | None = None) -> Tensor:
+        """Return a zero batch of one in the module's dtype; `size_hw` defaults to the spec's."""
+        h, w = size_hw or self.spec.input.size_hw
+        like = next(self.parameters())
+        return torch.zeros(1, 3, h, w, dtype=like.dtype, device=like.device)

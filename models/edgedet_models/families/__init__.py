@@ -1,0 +1,127 @@
+"""The registry of detector families: one line each.
+
+A family is a module that offers the names of `Family`. It is imported when it is first needed.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from edgedet_models.checkpoint.content import Checkpoint
+from edgedet_models.detector import DetectorModule
+from edgedet_runtime.errors import CheckpointError
+
+__all__ = ["FAMILIES", "Family", "Recognition", "build", "get_family", "load", "recognise", "variants"]
+
+FAMILIES: Mapping[str, str] = {
+    "yolov5": "edgedet_models.families.yolov5",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Recognition:
+    """What a family says of a checkpoint that it can load.
+
+    Attributes:
+        family: Registry name.
+        variant: Such as ``yolov5n``; ``custom`` where no known size fits.
+        classes: Class names, or ``class0`` … where the file stores none.
+        why: The evidence, for a person to read.
+        certain: False where the file's shapes fit, but another family's could as well.
+    """
+
+    family: str
+    variant: str
+    classes: tuple[str, ...]
+    why: str
+    certain: bool = True
+
+
+class Family(Protocol):
+    """What a family module offers, as module-level names.
+
+    Attributes:
+        LICENCE: Licence class that weights of the official code carry, such as ``AGPL-3.0``.
+        VARIANTS: Builders by variant name, for ``edgedet models`` and training; the argument is the class names.
+    """
+
+    LICENCE: str
+    VARIANTS: Mapping[str, Callable[[tuple[str, ...]], DetectorModule]]
+
+    def recognise(self, checkpoint: Checkpoint) -> Recognition | None:
+        """Say what the checkpoint is, or None if it is none of this family; cheap, builds nothing."""
+        ...
+
+    def load(self, checkpoint: Checkpoint) -> DetectorModule:
+        """Build the module from the file's own architecture, float32, eval mode, weights loaded strictly.
+
+        Raises:
+            CheckpointError: The file is none of this family, or does not fit itself.
+        """
+        ...
+
+
+def get_family(name: str) -> Family:
+    """Import a family by its registry name.
+
+    Raises:
+        CheckpointError: There is no such family.
+    """
+    if name not in FAMILIES:
+        raise CheckpointError(f"family: expected one of {', '.join(FAMILIES)}, got {name!r}")
+    return cast(Family, importlib.import_module(FAMILIES[name]))
+
+
+def recognise(checkpoint: Checkpoint) -> list[Recognition]:
+    """Ask every family; certain answers first."""
+    found = [r for name in FAMILIES if (r := get_family(name).recognise(checkpoint)) is not None]
+    return sorted(found, key=lambda r: not r.certain)
+
+
+def load(checkpoint: Checkpoint, *, family: str | None = None) -> DetectorModule:
+    """Load a checkpoint with the family it belongs to.
+
+    Args:
+        checkpoint: What `read_checkpoint` returned.
+        family: Registry name; needed only where more than one family fits.
+
+    Raises:
+        CheckpointError: No family fits, or more than one does and none was named.
+    """
+    if family is not None:
+        return get_family(family).load(checkpoint)
+    found = recognise(checkpoint)
+    certain = [r for r in found if r.certain] or found
+    if not certain:
+        raise CheckpointError(
+            f"{checkpoint.path}: expected a detector of a known family ({', '.join(FAMILIES)}), got an unknown"
+            " architecture; for your own nn.Module use edgedet.export(module, spec)"
+        )
+    if len(certain) > 1:
+        names = ", ".join(r.family for r in certain)
+        raise CheckpointError(f"{checkpoint.path}: fits more than one family ({names}); name one with --family")
+    return get_family(certain[0].family).load(checkpoint)
+
+
+def variants() -> dict[str, str]:
+    """Return variant name to family name for everything that can be built from scratch."""
+    return {variant: name for name in FAMILIES for variant in get_family(name).VARIANTS}
+
+
+def build(variant: str, classes: tuple[str, ...]) -> DetectorModule:
+    """Build an untrained detector, float32, eval mode.
+
+    Args:
+        variant: A name that `variants` lists, such as ``yolov5n``.
+        classes: Class names.
+
+    Raises:
+        CheckpointError: There is no such variant.
+    """
+    known = variants()
+    if variant not in known:
+        raise CheckpointError(f"model: expected one of {', '.join(known)}, got {variant!r}")
+    return get_family(known[variant]).VARIANTS[variant](classes).eval()

@@ -1,0 +1,64 @@
+"""The errors of edgedet.
+
+::
+
+    EdgedetError                 anything a user can cause or mend; the CLI prints it as one line, exit 2
+    ├── InputError               an argument, image, video, folder or data set that cannot be used
+    ├── ModelFileError           a model file or bundle that cannot be read, or contradicts itself
+    │   └── CheckpointError      a training checkpoint that cannot be read safely or is not understood
+    ├── MissingDependencyError   an optional package is not installed; the message names the pip command
+    ├── EngineError              an inference engine refused the model or failed to run it
+    └── CheckFailedError         everything was readable, but a verification did not hold; exit 1
+
+A message says what, what was expected, what was got, and what to do, on one line.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CheckFailedError",
+    "CheckpointError",
+    "EdgedetError",
+    "EngineError",
+    "InputError",
+    "MissingDependencyError",
+    "ModelFileError",
+]
+
+
+class EdgedetError(Exception):
+    """Root of all errors that edgedet raises on purpose."""
+
+    exit_code = 2
+
+
+class InputError(EdgedetError):
+    """An argument, image, video, folder or data set cannot be used."""
+
+
+class ModelFileError(EdgedetError):
+    """A model file or bundle cannot be read, or contradicts itself."""
+
+
+class CheckpointError(ModelFileError):
+    """A training checkpoint cannot be read safely, or its architecture is not understood."""
+
+
+class MissingDependencyError(EdgedetError):
+    """An optional package is needed and not installed."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        """Name the missing package, the extra of edgedet that brings it, and what it is needed for."""
+        super().__init__(f"{purpose} needs {package}, which is not installed: pip install 'edgedet[{extra}]'")
+        self.package = package
+        self.extra = extra
+
+
+class EngineError(EdgedetError):
+    """An inference engine refused the model, or failed while running it."""
+
+
+class CheckFailedError(EdgedetError):
+    """A verification did not hold: parity, golden vectors, accuracy budget."""
+
+    exit_code = 1

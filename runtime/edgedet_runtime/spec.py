@@ -1,0 +1,341 @@
+"""ModelSpec: all that a runtime must know about a detector, stored as JSON inside the model file.
+
+One spec describes one network: its input tensor, how a picture becomes that tensor, how the raw outputs become
+boxes, the class names and the default thresholds. It travels as ``metadata_props["edgedet"]`` in ONNX and as
+``rt_info/edgedet`` in OpenVINO IR, so that a single model file is enough on a device.
+
+A spec is validated whenever one is made, hence also whenever one is read. ``spec.schema.json`` beside this file is
+the published JSON Schema of the same contract.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from edgedet_runtime.errors import ModelFileError
+
+__all__ = [
+    "SPEC_VERSION",
+    "DecodeSpec",
+    "InputSpec",
+    "LevelSpec",
+    "ModelSpec",
+    "ResizeSpec",
+    "Thresholds",
+]
+
+SPEC_VERSION = 1
+
+Layout = Literal["NCHW", "NHWC"]
+Dtype = Literal["uint8", "float32"]
+ColorOrder = Literal["BGR", "RGB"]
+ResizeMode = Literal["letterbox", "letterbox-topleft", "stretch"]
+BoxKind = Literal["anchors", "points-exp", "ltrb", "dfl", "decoded", "nms"]
+ScoreKind = Literal["obj*cls", "cls", "obj"]
+
+T = TypeVar("T")
+
+
+def _require(condition: bool, what: str, expected: str, got: object) -> None:
+    if not condition:
+        raise ModelFileError(f"model spec: {what}: expected {expected}, got {got!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """The network's input tensor.
+
+    The tensor's value is ``(pixel * scale - mean[c]) / std[c]`` for an 8-bit pixel, channels in `color` order. A
+    network with the arithmetic folded into its graph has dtype uint8, scale 1, mean 0 and std 1.
+
+    Attributes:
+        name: Name of the input in the graph.
+        height: Rows, in pixels.
+        width: Columns, in pixels.
+        layout: NCHW or NHWC; the batch dimension is 1.
+        dtype: uint8 or float32.
+        color: Channel order that the tensor has.
+        scale: Factor on the 8-bit pixel.
+        mean: Subtracted after scaling, per channel in `color` order.
+        std: Divisor after subtracting, per channel in `color` order.
+    """
+
+    name: str
+    height: int
+    width: int
+    layout: Layout = "NHWC"
+    dtype: Dtype = "uint8"
+    color: ColorOrder = "BGR"
+    scale: float = 1.0
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        """Validate sizes and the normalisation."""
+        _require(bool(self.name), "input.name", "a name", self.name)
+        _require(0 < self.height <= 16384, "input.height", "1..16384", self.height)
+        _require(0 < self.width <= 16384, "input.width", "1..16384", self.width)
+        _require(math.isfinite(self.scale) and self.scale > 0, "input.scale", "a positive number", self.scale)
+        _require(all(math.isfinite(m) for m in self.mean), "input.mean", "finite numbers", self.mean)
+        _require(all(math.isfinite(s) and s > 0 for s in self.std), "input.std", "positive numbers", self.std)
+        _require(
+            self.dtype == "float32" or self.is_identity,
+            "input.dtype",
+            "float32 where scale, mean or std are not the identity",
+            self.dtype,
+        )
+
+    @property
+    def is_identity(self) -> bool:
+        """True if the tensor holds the 8-bit pixel values as they are."""
+        return self.scale == 1.0 and not any(self.mean) and all(s == 1.0 for s in self.std)
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.height, self.width
+
+
+@dataclass(frozen=True, slots=True)
+class ResizeSpec:
+    """How a picture of any size is brought to the input's size.
+
+    Attributes:
+        mode: `letterbox` (aspect kept, centred), `letterbox-topleft` (aspect kept, at the top left corner) or
+            `stretch` (aspect not kept).
+        pad_bgr: 8-bit padding colour, BGR whatever the network's own order is.
+        rounding: How the scaled size becomes whole pixels: `round` (YOLOv5) or `floor` (YOLOX).
+        scale_up: Whether small pictures are enlarged.
+        interpolation: `linear`, or `area-down` (area averaging where the picture shrinks, else linear).
+    """
+
+    mode: ResizeMode = "letterbox"
+    pad_bgr: tuple[int, int, int] = (114, 114, 114)
+    rounding: Literal["round", "floor"] = "round"
+    scale_up: bool = True
+    interpolation: Literal["linear", "area-down"] = "linear"
+
+    def __post_init__(self) -> None:
+        """Validate the padding colour."""
+        _require(all(0 <= v <= 255 for v in self.pad_bgr), "resize.pad_bgr", "three values 0..255", self.pad_bgr)
+
+
+@dataclass(frozen=True, slots=True)
+class LevelSpec:
+    """One pyramid level of the head: its stride, anchors, and which graph output is which.
+
+    Raw outputs are NCHW float32 with A anchors per cell, anchor-major channels:
+    boxes (1, A * box_channels, H, W), objectness (1, A, H, W), scores (1, A * classes, H, W), all before any
+    activation.
+
+    Attributes:
+        stride: Input pixels per cell.
+        boxes: Name of the box output.
+        scores: Name of the class logits output; None where a single class is scored by objectness alone.
+        objectness: Name of the objectness logits output, if the head has one.
+        anchors_px: Anchor (width, height) pairs in input pixels; empty for anchor-free heads (A = 1).
+        scale_xy: `s` of ``s * sigmoid(t) - (s - 1) / 2`` (YOLOv4's grid sensitivity; 2 in YOLOv5 and v7).
+    """
+
+    stride: int
+    boxes: str
+    scores: str | None
+    objectness: str | None = None
+    anchors_px: tuple[tuple[float, float], ...] = ()
+    scale_xy: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Validate stride, anchors and outputs."""
+        _require(self.stride > 0, "level.stride", "a positive number", self.stride)
+        _require(
+            all(w > 0 and h > 0 for w, h in self.anchors_px), "level.anchors_px", "positive sizes", self.anchors_px
+        )
+        _require(
+            self.scores is not None or self.objectness is not None, "level", "scores or objectness", "neither"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeSpec:
+    """How raw outputs become boxes.
+
+    Box kinds (t is a raw box vector, g the cell's column and row, s the stride):
+
+    - `anchors`: xy = (scale_xy * sigmoid(t) - (scale_xy - 1) / 2 + g) * s; wh = exp(t) * anchor (`wh` "exp", YOLOv2
+      to v4) or (2 * sigmoid(t))² * anchor (`wh` "square", YOLOv5, v7, Scaled-YOLOv4).
+    - `points-exp`: xy = (t + g) * s; wh = exp(t) * s (YOLOX).
+    - `ltrb`: l, t, r, b = t * s around the point (g + cell_offset) * s (YOLOv6, FCOS-like).
+    - `dfl`: as ltrb, each side the expectation of a softmax over `bins` bins 0..bins-1 (GFL).
+    - `decoded`: a single output (1, M, 4 + classes): xyxy in input pixels and scores after activation; level 0
+      names it as `boxes`.
+    - `nms`: a single output (K, 6): xyxy in input pixels, score, class; level 0 names it as `boxes`.
+
+    Attributes:
+        kind: One of the box kinds above.
+        levels: The head's levels, finest first or in the model's own order.
+        score: A candidate's score: sigmoid(obj) * sigmoid(cls), sigmoid(cls) or sigmoid(obj).
+        wh: Size formula of kind `anchors`.
+        bins: Bins per side of kind `dfl` (reg_max + 1).
+        cell_offset: Offset of the point within a cell, for `ltrb` and `dfl`.
+    """
+
+    kind: BoxKind
+    levels: tuple[LevelSpec, ...]
+    score: ScoreKind = "obj*cls"
+    wh: Literal["exp", "square"] = "square"
+    bins: int = 0
+    cell_offset: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Validate that the levels carry what the kind needs."""
+        _require(len(self.levels) > 0, "decode.levels", "at least one level", self.levels)
+        if self.kind == "anchors":
+            _require(all(lv.anchors_px for lv in self.levels), "decode.levels", "anchors on every level", self.levels)
+        if self.kind == "dfl":
+            _require(self.bins >= 2, "decode.bins", "2 or more", self.bins)
+        if self.kind in ("decoded", "nms"):
+            return
+        for level in self.levels:
+            if "obj" in self.score:
+                _require(level.objectness is not None, "level.objectness", f"an output (score {self.score})", None)
+            if "cls" in self.score:
+                _require(level.scores is not None, "level.scores", f"an output (score {self.score})", None)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Graph outputs in order: per level boxes, objectness, scores, those that exist."""
+        names: list[str] = []
+        for level in self.levels:
+            names += [n for n in (level.boxes, level.objectness, level.scores) if n is not None and n not in names]
+        return tuple(names)
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Default post-processing settings.
+
+    Attributes:
+        conf: Candidates must score above this, 0..1.
+        iou: Of two boxes of a class that overlap by more than this, the lower-scored one goes.
+        max_det: Detections kept per image.
+        multi_label: One candidate may yield a box for every class above `conf`, not just its best.
+        class_agnostic: Suppress across classes.
+    """
+
+    conf: float = 0.25
+    iou: float = 0.45
+    max_det: int = 300
+    multi_label: bool = False
+    class_agnostic: bool = False
+
+    def __post_init__(self) -> None:
+        """Validate ranges."""
+        _require(0.0 <= self.conf <= 1.0, "thresholds.conf", "0..1", self.conf)
+        _require(0.0 <= self.iou <= 1.0, "thresholds.iou", "0..1", self.iou)
+        _require(self.max_det > 0, "thresholds.max_det", "a positive number", self.max_det)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """Everything a runtime needs to turn a picture into named boxes with one network.
+
+    Attributes:
+        family: Architecture family, a key of the model registry, or `custom`.
+        variant: The member of the family, such as `yolov5n`.
+        input: The input tensor.
+        resize: From a picture to the input's size.
+        decode: From raw outputs to boxes.
+        classes: Class names; the index is the class id.
+        thresholds: Default post-processing settings.
+        licence: Licence of the weights or of the code family they derive from, as an SPDX expression or words.
+        tool_version: Version of edgedet that wrote the spec.
+        spec_version: Version of this contract.
+    """
+
+    family: str
+    variant: str
+    input: InputSpec
+    resize: ResizeSpec
+    decode: DecodeSpec
+    classes: tuple[str, ...]
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    licence: str = "unknown"
+    tool_version: str = ""
+    spec_version: int = SPEC_VERSION
+
+    def __post_init__(self) -> None:
+        """Validate the version and the classes."""
+        _require(
+            self.spec_version == SPEC_VERSION,
+            "spec_version",
+            f"{SPEC_VERSION} (this edgedet reads no other; export the model again)",
+            self.spec_version,
+        )
+        _require(len(self.classes) > 0, "classes", "at least one class name", self.classes)
+
+    def to_json(self) -> str:
+        """Serialise to compact JSON; floats survive a round trip exactly."""
+        return json.dumps(dataclasses.asdict(self), separators=(",", ":"), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelSpec:
+        """Read and validate a spec.
+
+        Raises:
+            ModelFileError: The text is not JSON, has unknown or missing fields, or values out of range.
+        """
+        try:
+            data = json.loads(text)
+        except ValueError as e:
+            raise ModelFileError(f"model spec: expected JSON, got {text[:40]!r} ({e})") from None
+        if isinstance(data, dict) and data.get("spec_version", SPEC_VERSION) != SPEC_VERSION:
+            _require(False, "spec_version", f"{SPEC_VERSION} (export the model again)", data["spec_version"])
+        return typing.cast(ModelSpec, _parse(cls, data, "spec"))
+
+    def replace(self, **changes: Any) -> ModelSpec:
+        """Return a copy with some fields changed, validated anew."""
+        return dataclasses.replace(self, **changes)
+
+
+def _parse(kind: Any, value: Any, where: str) -> Any:
+    """Build `kind` (a dataclass, Literal, tuple, union or scalar) from JSON data, strictly."""
+    origin = typing.get_origin(kind)
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        _require(isinstance(value, dict), where, "an object", value)
+        hints = typing.get_type_hints(kind)
+        fields = {f.name: f for f in dataclasses.fields(kind)}
+        unknown = sorted(set(value) - set(fields))
+        _require(not unknown, where, f"fields {', '.join(fields)}", unknown)
+        missing = [
+            n
+            for n, f in fields.items()
+            if n not in value and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        ]
+        _require(not missing, where, f"the field {missing[0] if missing else ''}", "nothing")
+        return kind(**{n: _parse(hints[n], v, f"{where}.{n}") for n, v in value.items()})
+    if origin is Literal:
+        options = typing.get_args(kind)
+        _require(value in options, where, f"one of {', '.join(map(str, options))}", value)
+        return value
+    if origin is tuple:
+        args = typing.get_args(kind)
+        _require(isinstance(value, (list, tuple)), where, "a list", value)
+        if len(args) == 2 and args[1] is Ellipsis:
+            return tuple(_parse(args[0], v, f"{where}[{i}]") for i, v in enumerate(value))
+        _require(len(value) == len(args), where, f"{len(args)} values", value)
+        return tuple(_parse(a, v, f"{where}[{i}]") for i, (a, v) in enumerate(zip(args, value, strict=True)))
+    if origin in (types.UnionType, typing.Union):
+        if value is None:
+            return None
+        return _parse(next(a for a in typing.get_args(kind) if a is not type(None)), value, where)
+    if kind is float:
+        _require(isinstance(value, (int, float)) and not isinstance(value, bool), where, "a number", value)
+        return float(value)
+    _require(isinstance(value, kind) and not (kind is int and isinstance(value, bool)), where, kind.__name__, value)
+    return value
