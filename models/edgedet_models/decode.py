@@ -1,0 +1,132 @@
+"""Dense decoding in torch: raw head outputs to boxes and scores, for training, parity and in-graph decoding.
+
+The device decodes sparsely in numpy (`edgedet_runtime.decode`); this is the same arithmetic for every candidate at
+once, differentiable, and traceable to ONNX. The formulas stand in `edgedet_runtime.spec.DecodeSpec`.
+
+Candidates are ordered by level, anchor, row, column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from edgedet_runtime.spec import DecodeSpec, LevelSpec, ModelSpec
+
+__all__ = ["BOX_DECODERS", "cell_grid", "decode", "decode_boxes", "score_logits"]
+
+
+def cell_grid(height: int, width: int, like: Tensor) -> Tensor:
+    """Return the column and row of each cell, shape (height, width, 2), in the dtype and on the device of `like`."""
+    rows = torch.arange(height, dtype=like.dtype, device=like.device)
+    columns = torch.arange(width, dtype=like.dtype, device=like.device)
+    grid_y, grid_x = torch.meshgrid(rows, columns, indexing="ij")
+    return torch.stack((grid_x, grid_y), dim=-1)
+
+
+def _per_candidate(t: Tensor, anchors: int) -> Tensor:
+    """(N, A * c, h, w) to (N, A, h, w, c)."""
+    n, channels, h, w = t.shape
+    return t.reshape(n, anchors, channels // anchors, h, w).permute(0, 1, 3, 4, 2)
+
+
+def _corners(xy: Tensor, wh: Tensor) -> Tensor:
+    return torch.cat((xy - wh / 2, xy + wh / 2), dim=-1)
+
+
+def _anchors(t: Tensor, grid: Tensor, level: LevelSpec, spec: DecodeSpec) -> Tensor:
+    sizes = torch.tensor(level.anchors_px, dtype=t.dtype, device=t.device).reshape(1, -1, 1, 1, 2)
+    s = level.scale_xy
+    xy = (t[..., :2].sigmoid() * s - (s - 1) / 2 + grid) * level.stride
+    factor = (t[..., 2:].sigmoid() * 2) ** 2 if spec.wh == "square" else t[..., 2:].exp()
+    return _corners(xy, factor * sizes)
+
+
+def _points_exp(t: Tensor, grid: Tensor, level: LevelSpec, spec: DecodeSpec) -> Tensor:
+    return _corners((t[..., :2] + grid) * level.stride, t[..., 2:].exp() * level.stride)
+
+
+def _ltrb(t: Tensor, grid: Tensor, level: LevelSpec, spec: DecodeSpec) -> Tensor:
+    point = grid + spec.cell_offset
+    return torch.cat((point - t[..., :2], point + t[..., 2:]), dim=-1) * level.stride
+
+
+def _dfl(t: Tensor, grid: Tensor, level: LevelSpec, spec: DecodeSpec) -> Tensor:
+    bins = torch.arange(spec.bins, dtype=t.dtype, device=t.device)
+    sides = (t.unflatten(-1, (4, spec.bins)).softmax(dim=-1) * bins).sum(dim=-1)
+    return _ltrb(sides, grid, level, spec)
+
+
+BOX_DECODERS: Mapping[str, Callable[[Tensor, Tensor, LevelSpec, DecodeSpec], Tensor]] = {
+    "anchors": _anchors,
+    "points-exp": _points_exp,
+    "ltrb": _ltrb,
+    "dfl": _dfl,
+}
+"""Box decoders by kind: raw boxes (N, A, h, w, c), grid (h, w, 2), level, spec → xyxy (N, A, h, w, 4) in pixels."""
+
+
+def decode_boxes(spec: ModelSpec, raw: Sequence[Tensor]) -> Tensor:
+    """Decode the boxes of all candidates.
+
+    Args:
+        spec: The network's contract, of a raw kind.
+        raw: Raw outputs (N, C, h, w) in the order of ``spec.decode.output_names``.
+
+    Returns:
+        xyxy boxes (N, M, 4) in pixels of the network input, not clipped.
+    """
+    named = dict(zip(spec.decode.output_names, raw, strict=True))
+    decoder = BOX_DECODERS[spec.decode.kind]
+    boxes = []
+    for level in spec.decode.levels:
+        t = named[level.boxes]
+        grid = cell_grid(t.shape[2], t.shape[3], t)
+        xyxy = decoder(_per_candidate(t, max(1, len(level.anchors_px))), grid, level, spec.decode)
+        boxes.append(xyxy.flatten(1, 3))
+    return torch.cat(boxes, dim=1)
+
+
+def score_logits(spec: ModelSpec, raw: Sequence[Tensor]) -> tuple[Tensor | None, Tensor | None]:
+    """Gather the logits of all candidates, in the order of `decode_boxes`.
+
+    Returns:
+        Objectness logits (N, M) or None, class logits (N, M, classes) or None.
+    """
+    named = dict(zip(spec.decode.output_names, raw, strict=True))
+    objectness: list[Tensor] = []
+    classes: list[Tensor] = []
+    for level in spec.decode.levels:
+        anchors = max(1, len(level.anchors_px))
+        if level.objectness is not None:
+            objectness.append(_per_candidate(named[level.objectness], anchors).flatten(1))
+        if level.scores is not None:
+            classes.append(_per_candidate(named[level.scores], anchors).flatten(1, 3))
+    return (
+        torch.cat(objectness, dim=1) if objectness else None,
+        torch.cat(classes, dim=1) if classes else None,
+    )
+
+
+def decode(spec: ModelSpec, raw: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Decode all candidates to boxes and scores.
+
+    Args:
+        spec: The network's contract, of a raw kind.
+        raw: Raw outputs (N, C, h, w) in the order of ``spec.decode.output_names``.
+
+    Returns:
+        Boxes xyxy (N, M, 4) in pixels of the network input, and scores (N, M, classes) in 0..1.
+    """
+    objectness, classes = score_logits(spec, raw)
+    if spec.decode.score == "obj" or classes is None:
+        assert objectness is not None, "validated by ModelSpec"
+        scores = objectness.sigmoid().unsqueeze(-1)
+    else:
+        scores = classes.sigmoid()
+        if spec.decode.score == "obj*cls":
+            assert objectness is not None, "validated by ModelSpec"
+            scores = scores * objectness.sigmoid().unsqueeze(-1)
+    return decode_boxes(spec, raw), scores
