@@ -18,6 +18,7 @@ __all__ = ["FAMILIES", "Family", "Recognition", "build", "get_family", "load", "
 
 FAMILIES: Mapping[str, str] = {
     "yolov5": "edgedet_models.families.yolov5",
+    "yolox": "edgedet_models.families.yolox",
 }
 
 
