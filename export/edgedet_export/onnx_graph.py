@@ -1,6 +1,6 @@
 """OnnxGraph: an editable view of an ONNX graph that knows who makes and who reads each tensor.
 
-The view owns detached copies of the nodes, so a node is a stable Python object: compare nodes with ``is``. Every
+The view owns detached copies of the nodes, so a node is a stable object: compare with ``is``. Every
 edit goes through a method, which keeps the indices right; never assign to ``node.input`` or ``node.output``.
 
     graph = OnnxGraph(model)
@@ -403,7 +403,7 @@ class OnnxGraph:
         self.nodes = order
 
     def infer_shapes(self) -> None:
-        """Compute the shapes that ONNX's inference finds; what the file declares for inner tensors is dropped.
+        """Compute the shapes that ONNX's inference finds; inner shapes that the file declares are dropped.
 
         Raises:
             ModelFileError: The graph contradicts itself.
