@@ -1,0 +1,5 @@
+"""``python -m edgedet`` is the command line."""
+
+from edgedet.cli import main
+
+main()

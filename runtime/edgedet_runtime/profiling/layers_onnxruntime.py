@@ -1,0 +1,142 @@
+"""Per-layer profile of onnxruntime, from its own JSON trace.
+
+The trace holds one event per executed node, with the types and shapes of its inputs and outputs. Packed weights are
+missing from it, so their shapes come from the optimised graph, which the session writes beside the trace.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from edgedet_runtime.errors import EngineError
+from edgedet_runtime.profiling.layers import Layer, convolution_macs
+from edgedet_runtime.profiling.onnx_graph import GraphNode, OnnxGraph, read_graph
+
+__all__ = ["profile_layers"]
+
+_SUFFIX = "_kernel_time"
+_INT8 = ("int8", "uint8")
+_BYTES = {
+    "float": 4,
+    "int32": 4,
+    "int64": 8,
+    "float16": 2,
+    "bfloat16": 2,
+    "double": 8,
+    "bool": 1,
+    "int8": 1,
+    "uint8": 1,
+}
+_NAMES = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16", "double": "fp64"}
+
+TypedShape = Mapping[str, Sequence[int]]
+
+
+def profile_layers(
+    model_file: Path, tensor: npt.NDArray[Any], *, threads: int, runs: int = 20
+) -> tuple[Layer, ...]:
+    """Profile a model file; see `edgedet_runtime.profiling.layers.profile_layers`."""
+    import onnxruntime as ort
+
+    with tempfile.TemporaryDirectory(prefix="edgedet-") as folder:
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.enable_profiling = True
+        options.profile_file_prefix = str(Path(folder) / "trace")
+        options.optimized_model_filepath = str(Path(folder) / "optimised.onnx")
+        try:
+            session = ort.InferenceSession(str(model_file), options, providers=["CPUExecutionProvider"])
+            name = session.get_inputs()[0].name
+            for _ in range(runs + runs // 4):
+                session.run(None, {name: tensor})
+            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+        except Exception as e:
+            raise EngineError(
+                f"{model_file}: onnxruntime cannot profile it: {str(e).splitlines()[0]}"
+            ) from None
+        graph = read_graph(Path(folder) / "optimised.onnx")
+    return _layers(events, graph, runs)
+
+
+def _layers(events: Sequence[Mapping[str, Any]], graph: OnnxGraph, runs: int) -> tuple[Layer, ...]:
+    nodes = {node.name: node for node in graph.nodes}
+    durations: dict[str, list[float]] = {}
+    arguments: dict[str, Mapping[str, Any]] = {}
+    for event in events:
+        if event.get("cat") == "Node" and str(event.get("name", "")).endswith(_SUFFIX):
+            key = str(event["name"])[: -len(_SUFFIX)] + "\0" + str(event["args"].get("node_index", ""))
+            durations.setdefault(key, []).append(float(event["dur"]) / 1e3)
+            arguments[key] = event["args"]
+    layers = []
+    for key, args in arguments.items():
+        name = key.partition("\0")[0]
+        weights = _weights(nodes.get(name), graph)
+        layers.append(
+            Layer(
+                name=name,
+                kind=str(args["op_name"]),
+                precision=_precision(args),
+                time_ms=statistics.median(durations[key][-runs:]),
+                macs=_macs(args, weights),
+                bytes=_moved(args, weights),
+            )
+        )
+    return tuple(layers)
+
+
+def _weights(node: GraphNode | None, graph: OnnxGraph) -> tuple[int, ...] | None:
+    """Return the shape of the largest initializer that the node reads."""
+    if node is None:
+        return None
+    shapes = [graph.weight_shapes[name] for name in node.inputs if name in graph.weight_shapes]
+    return max(shapes, key=math.prod, default=None)
+
+
+def _shapes(args: Mapping[str, Any], side: str) -> list[tuple[str, Sequence[int]]]:
+    typed: Sequence[TypedShape] = args.get(f"{side}_type_shape", [])
+    return [(kind, shape) for entry in typed for kind, shape in entry.items()]
+
+
+def _precision(args: Mapping[str, Any]) -> str:
+    """Name what the kernel computes in: INT8 where its first non-scalar input is 8 bits wide, else that input's type.
+
+    Quantise and dequantise nodes count as what they read.
+    """
+    data = next((kind for kind, shape in _shapes(args, "input") if len(shape) > 0), "")
+    return "int8" if data in _INT8 else _NAMES.get(data, data or "none")
+
+
+def _macs(args: Mapping[str, Any], weights: tuple[int, ...] | None) -> int:
+    operation, output = str(args["op_name"]), next(iter(_shapes(args, "output")), ("", ()))[1]
+    large = [shape for _, shape in _shapes(args, "input") if len(shape) > 1]
+    if "Conv" in operation:
+        weights = (
+            weights
+            if weights is not None and len(weights) > 2
+            else tuple(large[1])
+            if len(large) > 1
+            else None
+        )
+        return convolution_macs(output, weights) if weights is not None else 0
+    if "MatMul" in operation or "Gemm" in operation:
+        return math.prod(output) * large[0][-1] if large else 0
+    return 0
+
+
+def _moved(args: Mapping[str, Any], weights: tuple[int, ...] | None) -> int:
+    shapes = _shapes(args, "input") + _shapes(args, "output")
+    moved = sum(math.prod(shape) * _BYTES.get(kind, 4) for kind, shape in shapes)
+    seen = any(tuple(shape) == weights for _, shape in shapes)
+    if weights is not None and not seen and _macs(args, weights):
+        moved += math.prod(weights) * (1 if _precision(args) == "int8" else 4)
+    return moved
