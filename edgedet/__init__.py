@@ -1,11 +1,14 @@
 """Take a trained PyTorch object detector to a CPU at the edge: small, fast and still right.
 
-The names below are the public Python API. Each is imported when it is first used, so that ``import edgedet`` costs
-nothing and `Detector` never needs torch:
+The names below are the public Python API. Each is imported when it is first used, so that ``import edgedet``
+costs nothing and `Detector` never needs torch:
 
-- `Detector`, `Detections`, `Box`, `ModelSpec`, `EdgedetError`: run an exported model (numpy, OpenCV and one engine).
-- `export`, `ExportConfig`: turn a checkpoint or an ``nn.Module`` into a verified bundle (the extra ``export``).
-- `load`: read a training checkpoint into an ``nn.Module`` without executing anything of it (the extra ``export``).
+- `Detector`, `Detections`, `Box`, `ModelSpec`, `EdgedetError`: run an exported model (numpy, OpenCV and one
+  engine).
+- `export`, `ExportConfig`: turn a checkpoint or an ``nn.Module`` into a verified bundle (the extra
+  ``export``).
+- `load`: read a training checkpoint into an ``nn.Module`` without executing anything of it (the extra
+  ``export``).
 """
 
 from __future__ import annotations
@@ -13,8 +16,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgedet.api import load
     from edgedet_export.pipeline import ExportConfig, export
+
+    from edgedet.api import load
     from edgedet_runtime import Box, Detections, Detector, EdgedetError, ModelSpec
 
 __all__ = ["Box", "Detections", "Detector", "EdgedetError", "ExportConfig", "ModelSpec", "export", "load"]

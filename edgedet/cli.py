@@ -1,10 +1,11 @@
 """The command line: one typer application, one module per command, one place where errors end.
 
-Command modules import only the standard library, typer and `edgedet.output` at module level; what a command needs is
-imported inside its function. So ``edgedet detect`` on a device never loads torch or onnx, and ``edgedet --help`` loads
-nothing at all.
+Command modules import only the standard library, typer and `edgedet.output` at module level; what a command
+needs is imported inside its function. So ``edgedet detect`` on a device never loads torch or onnx, and
+``edgedet --help`` loads nothing at all.
 
-Exit codes: 0 fine, 1 a check failed, 2 bad input or usage, 130 interrupted, 141 the reader of the output went away.
+Exit codes: 0 fine, 1 a check failed, 2 bad input or usage, 130 interrupted, 141 the reader of the output went
+away.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ __all__ = ["app", "main"]
 
 
 class _ErrorBoundary(TyperGroup):
-    """Turns errors that edgedet raises on purpose into one line and an exit code; all others are bugs and show."""
+    """Turns errors raised on purpose into one line and an exit code; all others are bugs and show."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""

@@ -25,8 +25,8 @@ def default_bundle() -> Path:
 def is_model(argument: str) -> bool:
     """Tell whether an argument is a model: a bundle folder, or a name that ends like a model file.
 
-    Training checkpoints count too, so that handing one to ``detect`` ends in a sentence about exporting it rather
-    than in one about pictures.
+    Training checkpoints count too, so that handing one to ``detect`` ends in a sentence about exporting it
+    rather than in one about pictures.
     """
     path = Path(argument)
     if path.suffix.lower() in MODEL_SUFFIXES + TRAINING_SUFFIXES:
@@ -35,7 +35,8 @@ def is_model(argument: str) -> bool:
 
 
 def split_model(arguments: Sequence[str]) -> tuple[Path, list[str]]:
-    """Split ``[MODEL] SOURCE…``: the first argument is the model if `is_model` says so, else the default is meant.
+    """Split ``[MODEL] SOURCE…``: the first argument is the model if `is_model` says so, else the default is
+    meant.
 
     Returns:
         The model's path and the sources.
@@ -54,8 +55,8 @@ def split_model(arguments: Sequence[str]) -> tuple[Path, list[str]]:
         model, sources = default_bundle(), list(arguments)
         if arguments and not is_model(str(model)):
             raise InputError(
-                f"{arguments[0]}: not a model (bundle folder, .onnx or .xml), so the default model {model} is meant,"
-                " which does not exist yet; run: edgedet export --int8"
+                f"{arguments[0]}: not a model (bundle folder, .onnx or .xml), so the default model is meant;"
+                f" expected it in {model}, got nothing there; run: edgedet export --int8"
             )
     if not sources:
         raise InputError("SOURCE: expected an image, folder, glob, video or camera index, got nothing")

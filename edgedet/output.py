@@ -79,8 +79,8 @@ def table(
 @contextmanager
 def progress_bar(description: str, *, total: int | None = None) -> Iterator[Progress]:
     """Show a progress bar on standard error while the block runs; silent where that is not a terminal."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, SpinnerColumn, TextColumn
-    from rich.progress import TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
 
     bar = Bar(
         SpinnerColumn(),

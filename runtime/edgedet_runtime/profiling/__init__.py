@@ -1,4 +1,5 @@
-"""Measure a model on the machine that counts: latency, cold start, memory and layers, with numpy and the engine only.
+"""Measure a model on the machine that counts: latency, cold start, memory and layers, with numpy and the
+engine only.
 
 - `machine`: what the machine is and what else it was doing.
 - `statistics`: percentiles, and whether a difference is real.

@@ -1,8 +1,9 @@
 """Interleaved latency: alternatives take turns, so that what disturbs one disturbs all alike.
 
-Measured one after the other, two plans meet two different moments: another process wakes, the clock drops. Here each
-plan runs a short block, then the next one does, round after round, in an order that rotates. The first run of a block
-is not counted: it pays for the caches and the threads that the plan before it left behind.
+Measured one after the other, two plans meet two different moments: another process wakes, the clock drops.
+Here each plan runs a short block, then the next one does, round after round, in an order that rotates. The
+first run of a block is not counted: it pays for the caches and the threads that the plan before it left
+behind.
 """
 
 from __future__ import annotations

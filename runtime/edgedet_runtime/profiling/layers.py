@@ -1,7 +1,8 @@
 """Layers as the engine really runs them: time, executed precision, multiply-accumulates and bytes moved.
 
-An "INT8" file says what was asked for. What runs is decided when the engine compiles it: operations without an integer
-kernel fall back to float, silently. So precision is read from the kernels that were executed, not from the file.
+An "INT8" file says what was asked for. What runs is decided when the engine compiles it: operations without
+an integer kernel fall back to float, silently. So precision is read from the kernels that were executed, not
+from the file.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Per-layer profile of onnxruntime, from its own JSON trace.
 
-The trace holds one event per executed node, with the types and shapes of its inputs and outputs. Packed weights are
-missing from it, so their shapes come from the optimised graph, which the session writes beside the trace.
+The trace holds one event per executed node, with the types and shapes of its inputs and outputs. Packed
+weights are missing from it, so their shapes come from the optimised graph, which the session writes beside
+the trace.
 """
 
 from __future__ import annotations
@@ -108,7 +109,8 @@ def _shapes(args: Mapping[str, Any], side: str) -> list[tuple[str, Sequence[int]
 
 
 def _precision(args: Mapping[str, Any]) -> str:
-    """Name what the kernel computes in: INT8 where its first non-scalar input is 8 bits wide, else that input's type.
+    """Name what the kernel computes in: INT8 where its first non-scalar input is 8 bits wide, else that
+    input's type.
 
     Quantise and dequantise nodes count as what they read.
     """

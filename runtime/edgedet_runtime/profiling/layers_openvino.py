@@ -1,8 +1,8 @@
 """Per-layer profile of OpenVINO, from the compiled graph.
 
-The compiled graph carries, per executed node, its time, its shapes, and the primitive that was chosen. The primitive's
-name (``brgconv_avx512_f32``) is what tells the precision: the attribute ``runtimePrecision`` still says ``i8`` for a
-convolution whose primitive computes in float (seen with OpenVINO 2026.4).
+The compiled graph carries, per executed node, its time, its shapes, and the primitive that was chosen. The
+primitive's name (``brgconv_avx512_f32``) is what tells the precision: the attribute ``runtimePrecision``
+still says ``i8`` for a convolution whose primitive computes in float (seen with OpenVINO 2026.4).
 """
 
 from __future__ import annotations

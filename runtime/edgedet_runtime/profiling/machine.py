@@ -1,8 +1,8 @@
 """What the machine is, and what else it was doing while something was measured.
 
-A latency means little without these: the CPU, the share of it that a container may use, the frequency governor,
-thermal throttling, and other processes' load. Everything is read from ``/proc`` and ``/sys``; what a system does not
-have there is None, never a guess.
+A latency means little without these: the CPU, the share of it that a container may use, the governor, thermal
+throttling, and other processes' load. Everything is read from ``/proc`` and ``/sys``; what a system
+does not have there is None, never a guess.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ def package_version(name: str) -> str | None:
 class LoadMeter:
     """Measures how busy the machine's other processes were while a block ran.
 
-    ``busy_cpus`` afterwards holds the mean number of CPUs that others kept busy, or None where ``/proc/stat`` does
-    not exist. Ours are this process's own threads; children count as others.
+    ``busy_cpus`` afterwards holds the mean number of CPUs that others kept busy, or None where ``/proc/stat``
+    does not exist. Ours are this process's own threads; children count as others.
     """
 
     busy_cpus: float | None = None
@@ -121,7 +121,7 @@ def _own_s() -> float:
 
 
 def _busy_and_total_s() -> tuple[float, float] | None:
-    """Read CPU seconds since boot, summed over CPUs: busy, and busy + idle (proc(5), first line of /proc/stat)."""
+    """Read CPU seconds since boot over all CPUs: busy, and busy + idle (proc(5), /proc/stat, first line)."""
     text = _text(Path("/proc/stat"))
     if text is None or sys.platform == "win32":
         return None

@@ -8,7 +8,7 @@ __all__ = ["peak_resident_mb", "resident_mb"]
 
 
 def resident_mb(pid: int | None = None) -> float | None:
-    """Return the resident set in MiB (VmRSS) of a process, by default this one; None where there is no /proc."""
+    """Return the resident set in MiB (VmRSS) of a process, by default this one; None without /proc."""
     return _field_mb("VmRSS:", pid)
 
 

@@ -1,7 +1,7 @@
 """The nodes and weight shapes of an ONNX file, read without the onnx package.
 
-A device has no onnx package, and all that the profiler needs of a graph are node names, operation types and the
-shapes of the weights. Field numbers are those of onnx.proto3; the wire format is protocol buffers'
+A device has no onnx package, and all that the profiler needs of a graph are node names, operation types and
+the shapes of the weights. Field numbers are those of onnx.proto3; the wire format is protocol buffers'
 (https://protobuf.dev/programming-guides/encoding/).
 """
 

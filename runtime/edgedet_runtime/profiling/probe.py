@@ -1,8 +1,8 @@
 """The fresh process that `cold_start` watches: import, load, first result, then run on and report memory.
 
-Run as ``python -m edgedet_runtime.profiling.probe MODEL IMAGE.npy ENGINE PRECISION THREADS RUNS``; writes one JSON
-document to standard output. Stamps are of the system-wide monotonic clock, so that the parent can subtract the moment
-at which it started the process.
+Run as ``python -m edgedet_runtime.profiling.probe MODEL IMAGE.npy ENGINE PRECISION THREADS RUNS``; writes one
+JSON document to standard output. Stamps are of the system-wide monotonic clock, so that the parent can
+subtract the moment at which it started the process.
 """
 
 from __future__ import annotations

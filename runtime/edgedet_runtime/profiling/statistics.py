@@ -1,8 +1,8 @@
 """Percentiles of a sample, and whether two samples really differ.
 
-Latencies are skewed and have outliers: nothing is thrown away, the centre is the median and the tail is shown as it
-is. A change is judged by the ratio of medians with a percentile bootstrap interval (Efron and Tibshirani, An
-Introduction to the Bootstrap, 1993, chapter 13).
+Latencies are skewed and have outliers: nothing is thrown away, the centre is the median and the tail is shown
+as it is. A change is judged by the ratio of medians with a percentile bootstrap interval (Efron and
+Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13).
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ def summarise(sample: Sequence[float] | npt.NDArray[np.float64]) -> Summary:
 def ratio_of_medians(
     new: Sequence[float], old: Sequence[float], *, resamples: int = 2000, seed: int = 0
 ) -> Interval:
-    """Estimate median(new) / median(old) with its 95 % bootstrap interval; below 1 means that `new` is smaller.
+    """Estimate median(new) / median(old) with its 95 % bootstrap interval; below 1 means that `new` is
+    smaller.
 
     Raises:
         InputError: A sample is empty, or not all of its values are positive.
