@@ -1,8 +1,10 @@
 """Per-layer profile of onnxruntime, from its own JSON trace.
 
-The trace holds one event per executed node, with the types and shapes of its inputs and outputs. Packed
-weights are missing from it, so their shapes come from the optimised graph, which the session writes beside
-the trace.
+The trace holds one event per executed node, with the types and shapes of its inputs and outputs. Two things
+are missing from it. Packed weights: their shapes come from the optimised graph, which the session writes
+beside the trace. And the truth about channels: the blocked layout pads them to the vector width, so the
+weights of a blocked convolution (named after its output, with ``_nchwc`` behind) are looked up in the file
+as it was given.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from edgedet_runtime.profiling.onnx_graph import GraphNode, OnnxGraph, read_grap
 __all__ = ["profile_layers"]
 
 _SUFFIX = "_kernel_time"
+_BLOCKED = "_nchwc"
 _INT8 = ("int8", "uint8")
 _BYTES = {
     "float": 4,
@@ -65,12 +68,15 @@ def profile_layers(
             raise EngineError(
                 f"{model_file}: onnxruntime cannot profile it: {str(e).splitlines()[0]}"
             ) from None
-        graph = read_graph(Path(folder) / "optimised.onnx")
-    return _layers(events, graph, runs)
+        optimised = read_graph(Path(folder) / "optimised.onnx")
+    return _layers(events, optimised, read_graph(model_file), runs)
 
 
-def _layers(events: Sequence[Mapping[str, Any]], graph: OnnxGraph, runs: int) -> tuple[Layer, ...]:
-    nodes = {node.name: node for node in graph.nodes}
+def _layers(
+    events: Sequence[Mapping[str, Any]], optimised: OnnxGraph, original: OnnxGraph, runs: int
+) -> tuple[Layer, ...]:
+    nodes = {node.name: node for node in optimised.nodes}
+    producers = {name: node for node in original.nodes for name in node.outputs}
     durations: dict[str, list[float]] = {}
     arguments: dict[str, Mapping[str, Any]] = {}
     for event in events:
@@ -81,7 +87,9 @@ def _layers(events: Sequence[Mapping[str, Any]], graph: OnnxGraph, runs: int) ->
     layers = []
     for key, args in arguments.items():
         name = key.partition("\0")[0]
-        weights = _weights(nodes.get(name), graph)
+        weights = _weights(nodes.get(name), optimised)
+        if weights is not None and name.endswith(_BLOCKED):
+            weights = _unpadded(producers, original, name[: -len(_BLOCKED)], weights)
         layers.append(
             Layer(
                 name=name,
@@ -103,6 +111,25 @@ def _weights(node: GraphNode | None, graph: OnnxGraph) -> tuple[int, ...] | None
     return max(shapes, key=math.prod, default=None)
 
 
+def _unpadded(
+    producers: Mapping[str, GraphNode], original: OnnxGraph, output: str, padded: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Find the weights of the convolution that a blocked one was made from.
+
+    Its output may be that of an activation or addition that was fused into it, so the search goes back a few
+    nodes from there; the kernel must be the same, and the channels no more than the padded ones.
+    """
+    tensors = [output]
+    for _ in range(4):
+        nodes = [producers[name] for name in tensors if name in producers]
+        for node in nodes:
+            shape = _weights(node, original) if node.op_type == "Conv" else None
+            if shape is not None and shape[2:] == padded[2:] and shape[0] <= padded[0]:
+                return shape
+        tensors = [name for node in nodes if node.op_type != "Conv" for name in node.inputs]
+    return padded
+
+
 def _shapes(args: Mapping[str, Any], side: str) -> list[tuple[str, Sequence[int]]]:
     typed: Sequence[TypedShape] = args.get(f"{side}_type_shape", [])
     return [(kind, shape) for entry in typed for kind, shape in entry.items()]
@@ -121,15 +148,11 @@ def _precision(args: Mapping[str, Any]) -> str:
 def _macs(args: Mapping[str, Any], weights: tuple[int, ...] | None) -> int:
     operation, output = str(args["op_name"]), next(iter(_shapes(args, "output")), ("", ()))[1]
     large = [shape for _, shape in _shapes(args, "input") if len(shape) > 1]
-    if "Conv" in operation:
-        weights = (
-            weights
-            if weights is not None and len(weights) > 2
-            else tuple(large[1])
-            if len(large) > 1
-            else None
-        )
-        return convolution_macs(output, weights) if weights is not None else 0
+    if weights is None or len(weights) < 3:  # computed in the graph, such as by a DequantizeLinear
+        weights = tuple(large[1]) if len(large) > 1 else None
+    if "Conv" in operation and weights is not None:
+        padded = output[1] > weights[0] and output[-1] != weights[0]
+        return convolution_macs([output[0], weights[0], *output[2:]] if padded else output, weights)
     if "MatMul" in operation or "Gemm" in operation:
         return math.prod(output) * large[0][-1] if large else 0
     return 0

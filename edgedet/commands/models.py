@@ -1,0 +1,46 @@
+"""``edgedet models``: the architectures that can be built from scratch, and what they cost."""
+
+from __future__ import annotations
+
+from edgedet import output
+from edgedet.commands.options import Json
+
+__all__ = ["models"]
+
+SIZE_HW = (640, 640)
+CLASSES = 80
+
+
+def models(json: Json = False) -> None:
+    """List the architectures that edgedet can build, with their cost at 640 px and 80 classes."""
+    from edgedet.extras import require
+
+    require("torch", extra="export", purpose="edgedet models")
+    from edgedet_models import families
+    from edgedet_models.complexity import count
+
+    names = tuple(f"class{i}" for i in range(CLASSES))
+    variants = families.variants()
+    rows = []
+    with output.progress_bar("building", total=len(variants)) as step:
+        for variant, family in variants.items():
+            cost = count(families.build(variant, names), SIZE_HW)
+            rows.append(
+                {
+                    "name": variant,
+                    "family": family,
+                    "params": cost.params,
+                    "gflops": round(2 * cost.macs / 1e9, 2),
+                    "macs": cost.macs,
+                }
+            )
+            step()
+    if json:
+        output.document(rows)
+        return
+    output.table(
+        ["name", "family", "parameters", "GFLOPs"],
+        [[row["name"], row["family"], f"{row['params']:,}", f"{row['gflops']:.1f}"] for row in rows],
+        numeric=["parameters", "GFLOPs"],
+    )
+    output.note(f"GFLOPs are 2 x multiply-accumulates at {SIZE_HW[0]}x{SIZE_HW[1]} px, {CLASSES} classes, unfused.")

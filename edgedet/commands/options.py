@@ -1,0 +1,47 @@
+"""Options that several commands share, so that they are spelled and explained alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, TypeVar
+
+import typer
+
+from edgedet_runtime.errors import InputError
+
+__all__ = ["Conf", "Engine", "Iou", "Json", "Precision", "Threads", "split_list"]
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+Engine = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="onnxruntime, openvino or opencv; default: by what the model offers."),
+]
+Precision = Annotated[
+    str | None, typer.Option(metavar="NAME", help="fp32 or int8; default: what the bundle recommends.")
+]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Threads of the engine; default: what the container's quota allows.")
+]
+Conf = Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Detections must score above this.")]
+Iou = Annotated[
+    float | None, typer.Option(min=0.0, max=1.0, help="Boxes of a class that overlap by more are one object.")
+]
+
+T = TypeVar("T")
+
+
+def split_list(text: str | None, parse: Callable[[str], T], what: str) -> tuple[T, ...] | None:
+    """Parse a comma-separated option.
+
+    Raises:
+        InputError: An element cannot be parsed, or there is none.
+    """
+    if text is None:
+        return None
+    try:
+        values = tuple(parse(part.strip()) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise InputError(f"{what}: expected a comma-separated list, got {text!r}") from None
+    if not values:
+        raise InputError(f"{what}: expected at least one value, got {text!r}")
+    return values

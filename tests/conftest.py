@@ -1,0 +1,34 @@
+"""Fixtures that all tests share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Return the folder of real checkpoints, photos and reference outputs, or skip.
+
+    It is ``../shared`` beside the repository, or what ``EDGEDET_SHARED`` names.
+    """
+    folder = Path(os.environ.get("EDGEDET_SHARED", ROOT.parent / "shared"))
+    if not (folder / "fixtures").is_dir():
+        pytest.skip(
+            f"interop: {folder} with real checkpoints and photos is not here (EDGEDET_SHARED names another)"
+        )
+    return folder
+
+
+@pytest.fixture
+def in_tmp(tmp_path: Path) -> Iterator[Path]:
+    """Run the test inside its own empty folder."""
+    before = Path.cwd()
+    os.chdir(tmp_path)
+    yield tmp_path
+    os.chdir(before)

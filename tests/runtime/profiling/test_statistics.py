@@ -1,0 +1,58 @@
+"""Percentiles, the bootstrap interval and the slope."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgedet_runtime.errors import InputError
+from edgedet_runtime.profiling.statistics import ratio_of_medians, slope, summarise
+
+
+def test_summary_of_known_sample() -> None:
+    s = summarise([float(v) for v in range(1, 102)])
+    assert (s.count, s.median, s.p90, s.p99, s.lowest, s.highest) == (101, 51.0, 91.0, 100.0, 1.0, 101.0)
+    assert s.spread == pytest.approx((76 - 26) / 51)
+    assert s.unsteady
+
+
+def test_an_outlier_moves_neither_median_nor_spread() -> None:
+    steady = [10.0] * 50
+    s = summarise([*steady, 500.0])
+    assert (s.median, s.spread, s.highest) == (10.0, 0.0, 500.0)
+    assert not s.unsteady
+
+
+@pytest.mark.parametrize("sample", [[], [1.0, float("nan")], [float("inf")]])
+def test_summary_refuses(sample: list[float]) -> None:
+    with pytest.raises(InputError, match="finite numbers"):
+        summarise(sample)
+
+
+def test_ratio_sees_a_real_change_and_not_noise() -> None:
+    random = np.random.default_rng(1)
+    old = 20 + random.gamma(2.0, 1.0, 100)
+    slower = (20 + random.gamma(2.0, 1.0, 100)) * 1.1
+    same = 20 + random.gamma(2.0, 1.0, 100)
+    change = ratio_of_medians(slower.tolist(), old.tolist())
+    assert change.excludes(1.0)
+    assert change.low < 1.1 < change.high
+    assert not ratio_of_medians(same.tolist(), old.tolist()).excludes(1.0)
+
+
+def test_ratio_is_repeatable_and_inverts() -> None:
+    a, b = [1.0, 2.0, 3.0], [2.0, 4.0, 6.0]
+    assert ratio_of_medians(a, b) == ratio_of_medians(a, b)
+    assert ratio_of_medians(a, b).estimate == 0.5
+    assert ratio_of_medians(b, a).estimate == 2.0
+
+
+def test_ratio_refuses_what_is_no_time() -> None:
+    with pytest.raises(InputError, match="positive numbers"):
+        ratio_of_medians([0.0], [1.0])
+
+
+def test_slope() -> None:
+    assert slope([1, 2, 3, 4], [3, 5, 7, 9]) == pytest.approx(2.0)
+    assert slope([1], [3]) == 0.0
+    assert slope([2, 2], [3, 9]) == 0.0
