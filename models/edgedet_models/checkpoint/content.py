@@ -5,6 +5,7 @@ Nothing here knows a file format or a family. The readers produce a `Checkpoint`
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +13,21 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from edgedet_runtime.errors import CheckpointError
+
 __all__ = ["Checkpoint", "ModuleNode", "PickledObject"]
 
 Format = Literal["torch-zip", "torch-legacy", "safetensors", "darknet"]
+
+MAX_MODULES = 20_000
+MAX_MODULE_DEPTH = 100
+_PARALLEL = ("DataParallel", "DistributedDataParallel")
+
+
+def _named(value: Any) -> dict[str, Tensor | None]:
+    """Return the tensors of a module's ``_parameters`` or ``_buffers``."""
+    items = value.items() if isinstance(value, Mapping) else ()
+    return {str(name): tensor for name, tensor in items if tensor is None or isinstance(tensor, Tensor)}
 
 
 @dataclass(slots=True, eq=False)
@@ -65,19 +78,38 @@ class ModuleNode:
     @staticmethod
     def is_module(value: object) -> bool:
         """Tell whether an object of a checkpoint is a pickled ``nn.Module``."""
-        return isinstance(value, PickledObject) and isinstance(value.state, dict) and "_modules" in value.state
+        return (
+            isinstance(value, PickledObject) and isinstance(value.state, dict) and "_modules" in value.state
+        )
 
     @classmethod
     def wrap(cls, obj: PickledObject) -> ModuleNode:
         """View a pickled module and all below it as a tree; tensors are shared, not copied.
 
         Submodules that were None are left out of `children`.
+
+        Raises:
+            CheckpointError: The tree has no end, or far more modules than a network has (a file may name one
+                module under many others).
         """
+        return cls._wrap(obj, depth=0, budget=itertools.count(MAX_MODULES, -1))
+
+    @classmethod
+    def _wrap(cls, obj: PickledObject, depth: int, budget: Iterator[int]) -> ModuleNode:
+        if depth > MAX_MODULE_DEPTH or next(budget) <= 0:
+            raise CheckpointError(
+                f"pickled module {obj.class_path}: expected at most {MAX_MODULES} submodules, nested at most"
+                f" {MAX_MODULE_DEPTH} deep, got more; the checkpoint is damaged or made to fill the memory"
+            )
         state = dict(obj.state)
-        parameters = dict(state.pop("_parameters", None) or {})
-        buffers = dict(state.pop("_buffers", None) or {})
-        modules = state.pop("_modules", None) or {}
-        children = {str(name): cls.wrap(child) for name, child in modules.items() if cls.is_module(child)}
+        parameters = _named(state.pop("_parameters", None))
+        buffers = _named(state.pop("_buffers", None))
+        modules = state.pop("_modules", None)
+        children = {
+            str(name): cls._wrap(child, depth + 1, budget)
+            for name, child in (modules.items() if isinstance(modules, Mapping) else ())
+            if cls.is_module(child)
+        }
         return cls(obj.class_path, state, parameters, buffers, children)
 
     def walk(self, prefix: str = "") -> Iterator[tuple[str, ModuleNode]]:
@@ -104,9 +136,9 @@ class Checkpoint:
         path: Where it was read.
         format: Container format.
         sha256: Hash of the file, hex.
-        content: Top-level object: a dict for nearly all torch files (values: tensors, numbers, text, lists, dicts,
-            `PickledObject`); name to tensor for safetensors; for darknet a dict with the keys ``cfg`` (text of the
-            .cfg), ``header`` and ``weights`` (a float32 vector).
+        content: Top-level object: a dict for nearly all torch files (values: tensors, numbers, text, lists,
+            dicts, `PickledObject`); name to tensor for safetensors; for darknet a dict with the keys ``cfg``
+            (text of the .cfg), ``header`` and ``weights`` (a float32 vector).
         metadata: Text metadata of the container (safetensors' header).
     """
 
@@ -117,27 +149,34 @@ class Checkpoint:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     def module(self) -> ModuleNode | None:
-        """Return the pickled module that training meant to be used: ``ema`` before ``model``, or the file itself."""
+        """Return the pickled module that training meant to be used: ``ema`` before ``model``, or the file
+        itself."""
         candidates = [self.content]
         if isinstance(self.content, Mapping):
             candidates = [self.content.get("ema"), self.content.get("model")]
         for value in candidates:
+            if isinstance(value, tuple) and value:  # YOLOv5 around v5.0 saved (ema, updates)
+                value = value[0]
             if ModuleNode.is_module(value):
-                return ModuleNode.wrap(value)
+                node = ModuleNode.wrap(value)
+                return node.children.get("module", node) if node.type_name in _PARALLEL else node
         return None
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the state dict: of `module` if there is one, else the first mapping of names to tensors.
 
-        Looks, in this order, under ``ema``, ``model_ema``, ``model``, ``state_dict`` and at the top level; a common
-        ``module.`` prefix (DataParallel) is removed. Empty if the file holds no state dict.
+        Looks, in this order, under ``ema``, ``model_ema``, ``model``, ``state_dict`` and at the top level; a
+        common ``module.`` prefix (DataParallel) is removed. Empty if the file holds no state dict.
         """
         module = self.module()
         if module is not None:
             return module.state_dict()
         if not isinstance(self.content, Mapping):
             return {}
-        for value in [*(self.content.get(k) for k in ("ema", "model_ema", "model", "state_dict")), self.content]:
+        for value in [
+            *(self.content.get(k) for k in ("ema", "model_ema", "model", "state_dict")),
+            self.content,
+        ]:
             if not isinstance(value, Mapping):
                 continue
             found = {str(k): v for k, v in value.items() if isinstance(v, Tensor)}
