@@ -1,9 +1,49 @@
-"""The runtime of edgedet: numpy, OpenCV and one inference engine; what a device app embeds."""
+"""The runtime of edgedet: numpy, OpenCV and one inference engine; what a device app embeds.
+
+::
+
+    from edgedet_runtime import Detector
+
+    detect = Detector("bundle")
+    for box in detect(image_bgr):
+        print(box.name, box.score, box.xyxy)
+"""
 
 from __future__ import annotations
 
 from edgedet_runtime.detections import Box, Detections
-from edgedet_runtime.errors import EdgedetError
+from edgedet_runtime.detector import Detector, StageTimes
+from edgedet_runtime.draw import draw
+from edgedet_runtime.errors import (
+    CheckFailedError,
+    CheckpointError,
+    EdgedetError,
+    EngineError,
+    InputError,
+    MissingDependencyError,
+    ModelFileError,
+)
+from edgedet_runtime.letterbox import Letterbox
+from edgedet_runtime.nms import nms
+from edgedet_runtime.sources import Frame, iter_frames
 from edgedet_runtime.spec import ModelSpec
 
-__all__ = ["Box", "Detections", "EdgedetError", "ModelSpec"]
+__all__ = [
+    "Box",
+    "CheckFailedError",
+    "CheckpointError",
+    "Detections",
+    "Detector",
+    "EdgedetError",
+    "EngineError",
+    "Frame",
+    "InputError",
+    "Letterbox",
+    "MissingDependencyError",
+    "ModelFileError",
+    "ModelSpec",
+    "StageTimes",
+    "draw",
+    "iter_frames",
+    "nms",
+]

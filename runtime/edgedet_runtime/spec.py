@@ -1,11 +1,11 @@
 """ModelSpec: all that a runtime must know about a detector, stored as JSON inside the model file.
 
-One spec describes one network: its input tensor, how a picture becomes that tensor, how the raw outputs become
-boxes, the class names and the default thresholds. It travels as ``metadata_props["edgedet"]`` in ONNX and as
-``rt_info/edgedet`` in OpenVINO IR, so that a single model file is enough on a device.
+One spec describes one network: its input tensor, how a picture becomes that tensor, how the raw outputs
+become boxes, the class names and the default thresholds. It travels as ``metadata_props["edgedet"]`` in ONNX
+and as ``rt_info/edgedet`` in OpenVINO IR, so that a single model file is enough on a device.
 
-A spec is validated whenever one is made, hence also whenever one is read. ``spec.schema.json`` beside this file is
-the published JSON Schema of the same contract.
+A spec is validated whenever one is made, hence also whenever one is read. ``spec.schema.json`` beside this
+file is the published JSON Schema of the same contract.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def _require(condition: bool, what: str, expected: str, got: object) -> None:
 class InputSpec:
     """The network's input tensor.
 
-    The tensor's value is ``(pixel * scale - mean[c]) / std[c]`` for an 8-bit pixel, channels in `color` order. A
-    network with the arithmetic folded into its graph has dtype uint8, scale 1, mean 0 and std 1.
+    The tensor's value is ``(pixel * scale - mean[c]) / std[c]`` for an 8-bit pixel, channels in `color`
+    order. A network with the arithmetic folded into its graph has dtype uint8, scale 1, mean 0 and std 1.
 
     Attributes:
         name: Name of the input in the graph.
@@ -154,11 +154,12 @@ class LevelSpec:
         """Validate stride, anchors and outputs."""
         _require(self.stride > 0, "level.stride", "a positive number", self.stride)
         _require(
-            all(w > 0 and h > 0 for w, h in self.anchors_px), "level.anchors_px", "positive sizes", self.anchors_px
+            all(w > 0 and h > 0 for w, h in self.anchors_px),
+            "level.anchors_px",
+            "positive sizes",
+            self.anchors_px,
         )
-        _require(
-            self.scores is not None or self.objectness is not None, "level", "scores or objectness", "neither"
-        )
+        _require(self.scores is not None or self.objectness is not None, "level", "scores or objectness", "neither")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,13 +168,13 @@ class DecodeSpec:
 
     Box kinds (t is a raw box vector, g the cell's column and row, s the stride):
 
-    - `anchors`: xy = (scale_xy * sigmoid(t) - (scale_xy - 1) / 2 + g) * s; wh = exp(t) * anchor (`wh` "exp", YOLOv2
-      to v4) or (2 * sigmoid(t))² * anchor (`wh` "square", YOLOv5, v7, Scaled-YOLOv4).
+    - `anchors`: xy = (scale_xy * sigmoid(t) - (scale_xy - 1) / 2 + g) * s; wh = exp(t) * anchor (`wh` "exp",
+      YOLOv2 to v4) or (2 * sigmoid(t))² * anchor (`wh` "square", YOLOv5, v7, Scaled-YOLOv4).
     - `points-exp`: xy = (t + g) * s; wh = exp(t) * s (YOLOX).
     - `ltrb`: l, t, r, b = t * s around the point (g + cell_offset) * s (YOLOv6, FCOS-like).
     - `dfl`: as ltrb, each side the expectation of a softmax over `bins` bins 0..bins-1 (GFL).
-    - `decoded`: a single output (1, M, 4 + classes): xyxy in input pixels and scores after activation; level 0
-      names it as `boxes`.
+    - `decoded`: a single output (1, M, 4 + classes): xyxy in input pixels and scores after activation; level
+      0 names it as `boxes`.
     - `nms`: a single output (K, 6): xyxy in input pixels, score, class; level 0 names it as `boxes`.
 
     Attributes:
@@ -196,7 +197,12 @@ class DecodeSpec:
         """Validate that the levels carry what the kind needs."""
         _require(len(self.levels) > 0, "decode.levels", "at least one level", self.levels)
         if self.kind == "anchors":
-            _require(all(lv.anchors_px for lv in self.levels), "decode.levels", "anchors on every level", self.levels)
+            _require(
+                all(lv.anchors_px for lv in self.levels),
+                "decode.levels",
+                "anchors on every level",
+                self.levels,
+            )
         if self.kind == "dfl":
             _require(self.bins >= 2, "decode.bins", "2 or more", self.bins)
         if self.kind in ("decoded", "nms"):
@@ -253,7 +259,8 @@ class ModelSpec:
         decode: From raw outputs to boxes.
         classes: Class names; the index is the class id.
         thresholds: Default post-processing settings.
-        licence: Licence of the weights or of the code family they derive from, as an SPDX expression or words.
+        licence: Licence of the weights or of the code family they derive from, as an SPDX expression or
+            words.
         tool_version: Version of edgedet that wrote the spec.
         spec_version: Version of this contract.
     """

@@ -1,0 +1,214 @@
+"""Sparse decoding: from raw head outputs to candidate boxes, decoding only what passes the threshold.
+
+Almost every cell of a head is background. A score is a monotonous function of its logits, so cells are
+dropped by comparing raw logits with ``logit(conf)``, one comparison per cell; sigmoid, grid and anchors are
+computed for the survivors alone. The comparison is coarse: it is set a margin below the exact logit, wider
+than float32's error, and the exact rule ``score > conf`` is applied afterwards to the float32 scores of the
+survivors. What comes out is therefore what dense decoding gives.
+
+Candidates come in a fixed order: level, anchor, row, column, and with `multi_label` the class.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edgedet_runtime.errors import EngineError
+from edgedet_runtime.spec import DecodeSpec, LevelSpec
+
+__all__ = ["BoxDecoder", "Candidates", "Cells", "Outputs", "coarse_logit", "from_cells", "logit", "sigmoid"]
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+Outputs = Mapping[str, npt.NDArray[np.float32]]
+
+# sigmoid's float32 error, 1 ulp of a value near 1, is at most 5e-4 in logits where the logit is at most 9
+_MARGIN = 1e-3
+_STEEPEST = 9.0
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Boxes that scored above the threshold, before suppression.
+
+    Attributes:
+        boxes_xyxy: float32 (N, 4), input pixels, not clipped.
+        scores: float32 (N,), 0..1.
+        class_ids: int64 (N,).
+    """
+
+    boxes_xyxy: Floats
+    scores: Floats
+    class_ids: Ints
+
+    def __len__(self) -> int:
+        """Return the number of candidates."""
+        return len(self.scores)
+
+    def take(self, index: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> Candidates:
+        """Return the candidates at `index`, copied."""
+        return Candidates(self.boxes_xyxy[index], self.scores[index], self.class_ids[index])
+
+    @classmethod
+    def concatenate(cls, parts: list[Candidates]) -> Candidates:
+        """Join candidates in order."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            np.concatenate([p.boxes_xyxy for p in parts]) if parts else np.zeros((0, 4), np.float32),
+            np.concatenate([p.scores for p in parts]) if parts else np.zeros(0, np.float32),
+            np.concatenate([p.class_ids for p in parts]) if parts else np.zeros(0, np.int64),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """Where the survivors of one level sit.
+
+    Attributes:
+        anchor: int64 (N,), index of the anchor.
+        row: int64 (N,).
+        col: int64 (N,).
+    """
+
+    anchor: Ints
+    row: Ints
+    col: Ints
+
+    @property
+    def xy(self) -> Floats:
+        """Column and row, float32 (N, 2)."""
+        return np.stack((self.col, self.row), axis=1).astype(np.float32)
+
+
+BoxDecoder = Callable[[Floats, Cells, LevelSpec, DecodeSpec], Floats]
+"""Raw box vectors (N, box_channels) of some cells → float32 (N, 4) xyxy in input pixels."""
+
+
+def sigmoid(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return 1 / (1 + exp(-x)) in float32; -inf gives 0."""
+    with np.errstate(over="ignore"):
+        return np.float32(1) / (np.float32(1) + np.exp(-x))
+
+
+def logit(p: float) -> float:
+    """Return log(p / (1 - p)); -inf at 0, inf at 1."""
+    if p <= 0.0:
+        return -math.inf
+    return math.inf if p >= 1.0 else math.log(p) - math.log1p(-p)
+
+
+def coarse_logit(conf: float) -> float:
+    """Return a logit that every x with float32 ``sigmoid(x) > conf`` exceeds."""
+    return min(logit(conf), _STEEPEST) - _MARGIN
+
+
+def from_cells(
+    outputs: Outputs, spec: DecodeSpec, conf: float, multi_label: bool, boxes: BoxDecoder, box_channels: int
+) -> Candidates:
+    """Decode heads that predict per cell.
+
+    Args:
+        outputs: Raw outputs by name.
+        spec: The model's decode rules.
+        conf: Scores must exceed this.
+        multi_label: Every class above `conf` of a cell makes a candidate, not only the best.
+        boxes: The kind's box formula.
+        box_channels: Length of a raw box vector.
+
+    Raises:
+        EngineError: An output has an impossible shape, or contains NaN.
+    """
+    parts = []
+    for level in spec.levels:
+        part = _from_level(outputs, level, spec, conf, multi_label, boxes, box_channels)
+        if part is not None:
+            parts.append(part)
+    return Candidates.concatenate(parts)
+
+
+def _from_level(
+    outputs: Outputs,
+    level: LevelSpec,
+    spec: DecodeSpec,
+    conf: float,
+    multi_label: bool,
+    boxes: BoxDecoder,
+    box_channels: int,
+) -> Candidates | None:
+    anchors = max(len(level.anchors_px), 1)
+    threshold = coarse_logit(conf)
+    raw_boxes = _planes(outputs, level.boxes, anchors, box_channels)
+    _, _, h, w = outputs[level.boxes].shape
+    obj = cls = None
+    if "obj" in spec.score:
+        assert level.objectness is not None
+        obj = _planes(outputs, level.objectness, anchors, 1, (h, w))[:, 0]
+        _reject_nan(float(obj.min()), level.objectness)
+    if "cls" in spec.score:
+        assert level.scores is not None
+        cls = _planes(outputs, level.scores, anchors, None, (h, w))
+
+    # one number per cell that bounds its score from above
+    if obj is not None:
+        bound = obj
+    else:
+        assert cls is not None
+        bound = cls.max(axis=1)
+        _reject_nan(float(bound.min()), str(level.scores))
+    index = np.flatnonzero(bound > threshold)
+    if not len(index):
+        return None
+    anchor, cell = np.divmod(index, h * w)
+
+    scores = np.ones(1, np.float32) if obj is None else sigmoid(obj.reshape(-1)[index])
+    class_ids = np.zeros(len(index), np.int64)
+    if cls is not None:
+        logits = cls[anchor, :, cell]
+        if obj is not None:
+            _reject_nan(float(logits.min()), str(level.scores))
+        if multi_label:
+            which, class_ids = np.nonzero(logits > threshold)
+            class_scores = sigmoid(logits[which, class_ids])
+            scores = class_scores if obj is None else scores[which] * class_scores
+            anchor, cell = anchor[which], cell[which]
+        else:
+            class_ids = logits.argmax(axis=1)
+            class_scores = sigmoid(logits[np.arange(len(logits)), class_ids])
+            scores = class_scores if obj is None else scores * class_scores
+    exact = np.flatnonzero(scores > np.float32(conf))
+    if not len(exact):
+        return None
+    anchor, cell = anchor[exact], cell[exact]
+    row, col = np.divmod(cell, w)
+    vectors = raw_boxes[anchor, :, cell]
+    _reject_nan(float(vectors.min()), level.boxes)
+    xyxy = boxes(vectors, Cells(anchor, row, col), level, spec)
+    return Candidates(xyxy, scores[exact], class_ids[exact].astype(np.int64, copy=False))
+
+
+def _planes(
+    outputs: Outputs, name: str, anchors: int, channels: int | None, size_hw: tuple[int, int] | None = None
+) -> Floats:
+    """View an output (1, A * C, H, W) as (A, C, H * W)."""
+    array = outputs[name]
+    shape = array.shape
+    good = len(shape) == 4 and shape[0] == 1 and shape[1] > 0 and shape[1] % anchors == 0
+    good = good and (channels is None or shape[1] == anchors * channels)
+    good = good and (size_hw is None or shape[2:] == size_hw)
+    if not good:
+        want = "A * classes" if channels is None else str(anchors * channels)
+        place = "h, w" if size_hw is None else f"{size_hw[0]}, {size_hw[1]}"
+        raise EngineError(f"output {name}: expected shape (1, {want}, {place}), got {shape}: not the spec's model")
+    return array.reshape(anchors, shape[1] // anchors, shape[2] * shape[3])
+
+
+def _reject_nan(smallest: float, name: str) -> None:
+    """Raise if a minimum, which NaN survives, is NaN."""
+    if math.isnan(smallest):
+        raise EngineError(f"output {name}: contains NaN; the model file is damaged or overflows on this engine")

@@ -1,0 +1,118 @@
+"""What this machine's CPU offers: threads that may really be used, instruction sets, its name.
+
+In a container ``os.cpu_count()`` counts the host's cores; an engine with that many threads on a quota of two
+cores spends its time being throttled. The quota stands in the control group's files.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+from pathlib import Path
+
+from edgedet_runtime.errors import InputError
+
+__all__ = ["available_threads", "cpu_features", "cpu_model"]
+
+THREADS_VARIABLE = "EDGEDET_THREADS"
+
+_FEATURES = {
+    "avx2": ("avx2",),
+    "avx512": ("avx512f",),
+    "vnni": ("avx512_vnni", "avx_vnni"),
+    "amx_int8": ("amx_int8",),
+    "amx_bf16": ("amx_bf16",),
+    "avx512_bf16": ("avx512_bf16",),
+    "neon": ("neon", "asimd"),
+    "dotprod": ("asimddp",),
+    "i8mm": ("i8mm",),
+    "fp16": ("asimdhp", "avx512_fp16"),
+}
+
+
+def available_threads(root: Path = Path("/")) -> int:
+    """Return how many threads an engine should use.
+
+    That is ``EDGEDET_THREADS`` if set, else the smallest of the cores this process may run on and the control
+    group's CPU quota (v2 ``cpu.max``, v1 ``cpu.cfs_quota_us``) of its group or any parent, rounded up; at
+    least 1.
+
+    Args:
+        root: Where ``proc`` and ``sys`` are found.
+
+    Raises:
+        InputError: ``EDGEDET_THREADS`` is not a positive whole number.
+    """
+    wish = os.environ.get(THREADS_VARIABLE, "").strip()
+    if wish:
+        if not wish.isdecimal() or int(wish) < 1:
+            raise InputError(f"{THREADS_VARIABLE}: expected a positive whole number, got {wish!r}")
+        return int(wish)
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    quota = _quota_cores(root)
+    return max(1, cores if quota is None else min(cores, math.ceil(quota)))
+
+
+def _quota_cores(root: Path) -> float | None:
+    """Return the tightest CPU quota in cores, or None where there is none."""
+    quotas: list[float] = []
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        number, controllers, group = (*line.split(":", 2), "", "")[:3]
+        group_path = group.strip("/")
+        if number == "0" and not controllers:
+            for folder in _up(root / "sys/fs/cgroup", group_path):
+                quota, _, period = _read(folder / "cpu.max").strip().partition(" ")
+                quotas += _ratio(quota, period)
+        elif "cpu" in controllers.split(","):
+            for mount in ("cpu", "cpu,cpuacct"):
+                for folder in _up(root / "sys/fs/cgroup" / mount, group_path):
+                    quotas += _ratio(
+                        _read(folder / "cpu.cfs_quota_us").strip(),
+                        _read(folder / "cpu.cfs_period_us").strip(),
+                    )
+    return min(quotas, default=None)
+
+
+def _up(mount: Path, group: str) -> list[Path]:
+    """Return the group's folder and all above it, up to the mount point.
+
+    A container sees its own group as the mount point, whatever path ``/proc/self/cgroup`` tells.
+    """
+    parts = [p for p in group.split("/") if p not in ("", "..")]
+    return [mount.joinpath(*parts[:i]) for i in range(len(parts), -1, -1)]
+
+
+def _ratio(quota: str, period: str) -> list[float]:
+    """Return [quota / period] in cores, or [] for no limit."""
+    if not (quota.isdecimal() and period.isdecimal()) or int(quota) == 0 or int(period) == 0:
+        return []
+    return [int(quota) / int(period)]
+
+
+def _read(path: Path) -> str:
+    """Return a file's text; empty where the system has no such file."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def cpu_features(root: Path = Path("/")) -> tuple[str, ...]:
+    """Return the instruction sets that matter here, sorted, such as avx2, vnni, amx_int8, dotprod, i8mm."""
+    flags: set[str] = set()
+    for line in _read(root / "proc/cpuinfo").splitlines():
+        key, _, value = line.partition(":")
+        if key.strip().lower() in ("flags", "features"):
+            flags.update(value.split())
+    return tuple(sorted(name for name, any_of in _FEATURES.items() if flags.intersection(any_of)))
+
+
+def cpu_model(root: Path = Path("/")) -> str:
+    """Return the processor's name, or its architecture where the system does not tell it."""
+    names: dict[str, str] = {}
+    for line in _read(root / "proc/cpuinfo").splitlines():
+        key, _, value = line.partition(":")
+        names.setdefault(key.strip().lower(), value.strip())
+    return names.get("model name") or names.get("model") or names.get("hardware") or platform.machine() or "unknown"

@@ -1,0 +1,24 @@
+"""YOLOX: ``xy = (t + g) * s``, ``wh = exp(t) * s``, the point being the cell's corner (Ge et al. 2021)."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from edgedet_runtime.candidates import Candidates, Cells, Outputs, from_cells
+from edgedet_runtime.spec import DecodeSpec, LevelSpec
+
+__all__ = ["decode"]
+
+
+def decode(outputs: Outputs, spec: DecodeSpec, conf: float, multi_label: bool) -> Candidates:
+    """Decode raw outputs of kind `points-exp`."""
+    return from_cells(outputs, spec, conf, multi_label, _boxes, 4)
+
+
+def _boxes(t: npt.NDArray[np.float32], cells: Cells, level: LevelSpec, spec: DecodeSpec) -> npt.NDArray[np.float32]:
+    stride = np.float32(level.stride)
+    centre = (t[:, :2] + cells.xy) * stride
+    with np.errstate(over="ignore"):
+        half = np.exp(t[:, 2:]) * stride / 2
+    return np.concatenate((centre - half, centre + half), axis=1)

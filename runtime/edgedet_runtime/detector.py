@@ -1,0 +1,199 @@
+"""Detector: a picture in, named boxes out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgedet_runtime.cpu import available_threads
+from edgedet_runtime.decode import decode_outputs
+from edgedet_runtime.detections import Detections
+from edgedet_runtime.engines import load_engine
+from edgedet_runtime.errors import InputError
+from edgedet_runtime.letterbox import Letterbox
+from edgedet_runtime.model_files import ModelFile, find_model_file
+from edgedet_runtime.nms import nms
+from edgedet_runtime.preprocess import Preprocessor
+from edgedet_runtime.spec import ModelSpec, Thresholds
+
+__all__ = ["Detector", "StageTimes"]
+
+
+@dataclass(frozen=True, slots=True)
+class StageTimes:
+    """Wall-clock time of the three stages for one picture, in milliseconds."""
+
+    pre_ms: float
+    infer_ms: float
+    post_ms: float
+
+
+class Detector:
+    """A model loaded into an engine, ready for pictures.
+
+    ::
+
+        with Detector("bundle") as detect:
+            for box in detect(image_bgr):
+                print(box.name, box.score, box.xyxy)
+
+    A detector reuses its buffers from picture to picture and therefore belongs to one thread at a time; to
+    detect in several threads, make one detector in each.
+
+    Attributes:
+        spec: The model's contract.
+        model_file: The file that was chosen, with its engine and precision.
+        thresholds: The settings in force: the model's defaults with the caller's changes.
+        threads: Threads of the engine.
+        engine: The loaded engine.
+        last_times: Stage times of the last call; None before the first.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        engine: str | None = None,
+        precision: str | None = None,
+        threads: int | None = None,
+        conf: float | None = None,
+        iou: float | None = None,
+        max_det: int | None = None,
+        classes: Iterable[int | str] | None = None,
+        multi_label: bool | None = None,
+    ) -> None:
+        """Find the file, load the engine and allocate the buffers.
+
+        Args:
+            model: A bundle folder, or a single .onnx or .xml file.
+            engine: ``onnxruntime`` (the default), ``openvino`` or ``opencv``.
+            precision: ``fp32`` or ``int8``; by default what the bundle recommends for the engine.
+            threads: Threads of the engine; by default what the process may use, see `cpu.available_threads`.
+            conf: Objects must score above this, 0..1; as all that follow, the model's default if None.
+            iou: Boxes of a class that overlap by more than this are one object, 0..1.
+            max_det: Objects per picture, at most.
+            classes: Class ids or names to look for; all if None.
+            multi_label: A place may hold objects of several classes.
+
+        Raises:
+            InputError: An argument is out of range, or the model has no file for engine and precision.
+            ModelFileError: The file cannot be read or has no spec.
+            MissingDependencyError: The engine is not installed.
+            EngineError: The engine refuses the file.
+        """
+        self.model_file: ModelFile = find_model_file(model, engine=engine, precision=precision)
+        self.spec: ModelSpec = self.model_file.spec
+        self.thresholds = _thresholds(self.spec.thresholds, conf, iou, max_det, multi_label)
+        self._wanted = _wanted(self.spec.classes, classes)
+        if threads is not None and threads < 1:
+            raise InputError(f"threads: expected a positive number, got {threads}")
+        self.threads = threads or available_threads()
+        self.engine = load_engine(self.engine_name, self.model_file.path, self.spec, threads=self.threads)
+        self._preprocessor = Preprocessor(self.spec.input, self.spec.resize)
+        self.last_times: StageTimes | None = None
+
+    @property
+    def engine_name(self) -> str:
+        """Name of the engine."""
+        return self.model_file.engine
+
+    @property
+    def precision(self) -> str:
+        """``fp32`` or ``int8``."""
+        return self.model_file.precision
+
+    def __call__(self, image_bgr: npt.NDArray[Any]) -> Detections:
+        """Detect objects in a picture.
+
+        Args:
+            image_bgr: uint8, BGR (h, w, 3) as OpenCV gives it; also grey (h, w) or BGRA (h, w, 4).
+
+        Returns:
+            Objects in pixels of this picture, best first; arrays of their own.
+
+        Raises:
+            InputError: Not a picture.
+            EngineError: The engine failed, or gave NaN.
+        """
+        start = time.perf_counter()
+        tensor, letterbox = self.preprocess(image_bgr)
+        ready = time.perf_counter()
+        raw = self.infer(tensor)
+        done = time.perf_counter()
+        detections = self.postprocess(raw, letterbox)
+        end = time.perf_counter()
+        self.last_times = StageTimes((ready - start) * 1e3, (done - ready) * 1e3, (end - done) * 1e3)
+        return detections
+
+    def preprocess(self, image_bgr: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Letterbox]:
+        """Return the input tensor, a buffer valid until the next call, and the picture's geometry."""
+        return self._preprocessor(image_bgr)
+
+    def infer(self, tensor: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], ...]:
+        """Return the raw outputs in the order of the spec, buffers valid until the next call."""
+        return self.engine.infer(tensor)
+
+    def postprocess(self, raw: Sequence[npt.NDArray[np.float32]], letterbox: Letterbox) -> Detections:
+        """Return the objects that raw outputs stand for, in pixels of the picture of `letterbox`."""
+        limits = self.thresholds
+        found = decode_outputs(raw, self.spec.decode, conf=limits.conf, multi_label=limits.multi_label)
+        if self._wanted is not None:
+            found = found.take(self._wanted[found.class_ids])
+        classes = None if limits.class_agnostic else found.class_ids
+        best = found.take(nms(found.boxes_xyxy, found.scores, classes, iou=limits.iou, max_det=limits.max_det))
+        boxes = letterbox.to_image(best.boxes_xyxy)
+        return Detections(boxes, best.scores, best.class_ids, self.spec.classes)
+
+    def close(self) -> None:
+        """Free the engine; the detector cannot be used any more."""
+        self.engine.close()
+
+    def __enter__(self) -> Detector:
+        """Return the detector itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Free the engine."""
+        self.close()
+
+
+def _thresholds(
+    default: Thresholds, conf: float | None, iou: float | None, max_det: int | None, multi_label: bool | None
+) -> Thresholds:
+    for name, value in (("conf", conf), ("iou", iou)):
+        if value is not None and not 0.0 <= value <= 1.0:
+            raise InputError(f"{name}: expected a number from 0 to 1, got {value}")
+    if max_det is not None and max_det < 1:
+        raise InputError(f"max_det: expected a positive number, got {max_det}")
+    return Thresholds(
+        conf=default.conf if conf is None else conf,
+        iou=default.iou if iou is None else iou,
+        max_det=default.max_det if max_det is None else max_det,
+        multi_label=default.multi_label if multi_label is None else multi_label,
+        class_agnostic=default.class_agnostic,
+    )
+
+
+def _wanted(names: tuple[str, ...], classes: Iterable[int | str] | None) -> npt.NDArray[np.bool_] | None:
+    """Return a mask over class ids, or None for all."""
+    if classes is None:
+        return None
+    mask = np.zeros(len(names), np.bool_)
+    for wish in [classes] if isinstance(classes, str) else classes:
+        if isinstance(wish, str) and wish in names:
+            mask[[i for i, name in enumerate(names) if name == wish]] = True
+        elif not isinstance(wish, str) and 0 <= wish < len(names):
+            mask[wish] = True
+        else:
+            known = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+            raise InputError(f"classes: expected ids 0..{len(names) - 1} or names ({known}), got {wish!r}")
+    return mask

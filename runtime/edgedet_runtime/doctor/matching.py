@@ -1,0 +1,70 @@
+"""Two sets of detections that should be the same: how far apart are they?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgedet_runtime.detections import Detections
+
+__all__ = ["Difference", "difference"]
+
+_SAME_OBJECT = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How two sets of detections differ.
+
+    Attributes:
+        missing: Expected objects without a counterpart (same class, IoU at least 0.5).
+        extra: Objects that nobody expected.
+        box_px: Largest difference of a matched box's edge, pixels.
+        score: Largest difference of a matched score.
+    """
+
+    missing: int
+    extra: int
+    box_px: float
+    score: float
+
+    def within(self, *, box_px: float, score: float) -> bool:
+        """Tell whether every object has its counterpart, within these bounds."""
+        return not self.missing and not self.extra and self.box_px <= box_px and self.score <= score
+
+    def __str__(self) -> str:
+        """Return the difference in words."""
+        parts = [f"boxes within {self.box_px:.3g} px, scores within {self.score:.2g}"]
+        if self.missing:
+            parts.append(f"{self.missing} missing")
+        if self.extra:
+            parts.append(f"{self.extra} extra")
+        return ", ".join(parts)
+
+
+def difference(expected: Detections, found: Detections) -> Difference:
+    """Match detections of one picture greedily by IoU within a class, best expected score first."""
+    box_px = score = 0.0
+    taken = np.zeros(len(found), np.bool_)
+    missing = 0
+    for box, expected_score, class_id in zip(
+        expected.boxes_xyxy.astype(np.float64), expected.scores, expected.class_ids, strict=True
+    ):
+        overlaps = _iou(box, found.boxes_xyxy.astype(np.float64))
+        overlaps[taken | (found.class_ids != class_id)] = -1.0
+        best = int(np.argmax(overlaps)) if len(overlaps) else -1
+        if best < 0 or overlaps[best] < _SAME_OBJECT:
+            missing += 1
+            continue
+        taken[best] = True
+        box_px = max(box_px, float(np.abs(found.boxes_xyxy[best] - box).max()))
+        score = max(score, abs(float(found.scores[best]) - float(expected_score)))
+    return Difference(missing, int((~taken).sum()), box_px, score)
+
+
+def _iou(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
+    both = np.prod(np.clip(high - low, 0.0, None), axis=1)
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) + np.prod(box[2:] - box[:2]) - both
+    return np.asarray(np.where(areas > 0, both / np.maximum(areas, 1e-12), 0.0))

@@ -1,0 +1,97 @@
+"""Inference engines: one file each, one line in `ENGINES`.
+
+An engine's package is imported when the engine is loaded, never before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from edgedet_runtime.errors import InputError
+from edgedet_runtime.spec import ModelSpec
+
+__all__ = ["ENGINES", "Engine", "EngineName", "load_engine"]
+
+EngineName = Literal["onnxruntime", "openvino", "opencv"]
+
+
+class Engine(Protocol):
+    """A loaded model that turns one input tensor into raw outputs.
+
+    Attributes:
+        name: A key of `ENGINES`.
+        version: Version of the engine's package.
+        precision_hint: Type in which the engine computes what the model file leaves in float, such as
+            ``f32``.
+    """
+
+    name: str
+    version: str
+    precision_hint: str
+
+    def infer(self, tensor: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], ...]:
+        """Run the model.
+
+        Args:
+            tensor: Input as the spec describes it, C-contiguous, batch 1.
+
+        Returns:
+            Outputs in the order of ``spec.decode.output_names``. They may be buffers of the engine, valid
+            until the next call.
+
+        Raises:
+            EngineError: The engine failed, or the tensor has another shape or type.
+        """
+
+    def close(self) -> None:
+        """Free the model; the engine cannot be used any more."""
+
+
+def _load_onnxruntime(path: Path, spec: ModelSpec, threads: int) -> Engine:
+    from edgedet_runtime.engines.onnxruntime_engine import OnnxRuntimeEngine
+
+    return OnnxRuntimeEngine(path, spec, threads)
+
+
+def _load_openvino(path: Path, spec: ModelSpec, threads: int) -> Engine:
+    from edgedet_runtime.engines.openvino_engine import OpenVinoEngine
+
+    return OpenVinoEngine(path, spec, threads)
+
+
+def _load_opencv(path: Path, spec: ModelSpec, threads: int) -> Engine:
+    from edgedet_runtime.engines.opencv_engine import OpenCvEngine
+
+    return OpenCvEngine(path, spec, threads)
+
+
+ENGINES: dict[EngineName, Callable[[Path, ModelSpec, int], Engine]] = {
+    "onnxruntime": _load_onnxruntime,
+    "openvino": _load_openvino,
+    "opencv": _load_opencv,
+}
+
+
+def load_engine(name: str, path: Path, spec: ModelSpec, *, threads: int) -> Engine:
+    """Load a model file into an engine.
+
+    Args:
+        name: A key of `ENGINES`.
+        path: The model file.
+        spec: The model's contract.
+        threads: Threads the engine may use.
+
+    Raises:
+        InputError: No such engine.
+        MissingDependencyError: The engine's package is not installed.
+        EngineError: The engine cannot run the file.
+    """
+    for known, load in ENGINES.items():
+        if known == name:
+            return load(path, spec, threads)
+    raise InputError(f"engine: expected one of {', '.join(ENGINES)}, got {name!r}")

@@ -1,0 +1,68 @@
+"""OpenCV's own inference (cv2.dnn): slower, float32 only, for boards that have nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edgedet_runtime.engines.tensor_check import check_tensor
+from edgedet_runtime.errors import EngineError
+from edgedet_runtime.onnx_file import onnx_summary
+from edgedet_runtime.spec import ModelSpec
+
+__all__ = ["OpenCvEngine"]
+
+
+class OpenCvEngine:
+    """Runs a float .onnx file in cv2.dnn.
+
+    It takes no quantised files: cv2.dnn either refuses their operators or computes them in float, which is
+    not what was asked for.
+    """
+
+    name = "opencv"
+    version: str = cv2.__version__
+    precision_hint = "f32"
+
+    def __init__(self, path: Path, spec: ModelSpec, threads: int) -> None:
+        """Load the model.
+
+        Raises:
+            EngineError: The file is not ONNX, is quantised, or has operators that cv2.dnn does not know.
+        """
+        if path.suffix.lower() != ".onnx":
+            raise EngineError(f"opencv reads .onnx files only, got {path}")
+        if onnx_summary(path).is_quantised:
+            raise EngineError(
+                f"opencv cannot run the quantised model {path}: take the fp32 file, or the engine onnxruntime"
+            )
+        self._spec = spec
+        self._names = list(spec.decode.output_names)
+        cv2.setNumThreads(threads)
+        try:
+            self._net = cv2.dnn.readNetFromONNX(str(path))
+        except cv2.error as e:
+            raise EngineError(f"opencv {self.version} cannot load {path}: {_reason(e)}") from None
+
+    def infer(self, tensor: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], ...]:
+        """Run the model; outputs are new arrays."""
+        check_tensor(tensor, self._spec.input)
+        try:
+            self._net.setInput(tensor, self._spec.input.name)
+            outputs = self._net.forward(self._names)
+        except cv2.error as e:
+            raise EngineError(f"opencv {self.version} failed: {_reason(e)}") from None
+        return tuple(np.asarray(a, np.float32) for a in outputs)
+
+    def close(self) -> None:
+        """Free the network."""
+        del self._net
+
+
+def _reason(error: cv2.error) -> str:
+    """Return OpenCV's message on one line, without the source location."""
+    return " ".join(str(getattr(error, "err", "") or error).split())

@@ -1,0 +1,177 @@
+"""Which file of a model is run by which engine, and the spec that is stored inside it.
+
+A model is a bundle, the folder that ``edgedet export`` writes, or a single ``.onnx`` or ``.xml`` file. In a
+bundle ``manifest.json`` lists the files; each has a precision and the engines that it was made for::
+
+    {"files": [{"path": "model.int8.onnx", "precision": "int8", "engines": ["onnxruntime"],
+                "sha256": "…", "bytes": 1234}, …],
+     "recommended": {"onnxruntime": "int8", "openvino": "int8"}}
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from xml.etree import ElementTree
+
+from edgedet_runtime.bundle import BundleFile, Manifest, read_manifest
+from edgedet_runtime.engines import ENGINES
+from edgedet_runtime.errors import InputError, ModelFileError
+from edgedet_runtime.onnx_file import onnx_summary
+from edgedet_runtime.spec import ModelSpec
+
+__all__ = ["ModelFile", "Precision", "find_model_file", "read_spec"]
+
+Precision = Literal["fp32", "int8"]
+
+_PRECISIONS: tuple[Precision, ...] = ("int8", "fp32")  # the order of preference
+_READS = {"onnxruntime": (".onnx",), "openvino": (".xml", ".onnx"), "opencv": (".onnx",)}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """One model file, chosen for one engine.
+
+    Attributes:
+        path: The .onnx or .xml file.
+        spec: The contract stored in it.
+        engine: A key of `engines.ENGINES`.
+        precision: ``fp32`` or ``int8``.
+    """
+
+    path: Path
+    spec: ModelSpec
+    engine: str
+    precision: Precision
+
+
+def find_model_file(model: str | Path, *, engine: str | None = None, precision: str | None = None) -> ModelFile:
+    """Choose the file of a model that an engine shall run at a precision.
+
+    Args:
+        model: A bundle folder, or a single .onnx or .xml file.
+        engine: A key of `engines.ENGINES`; by default onnxruntime, and openvino for an .xml file.
+        precision: ``fp32`` or ``int8``; by default what the bundle recommends for the engine, else int8 if it
+            has that, else fp32.
+
+    Raises:
+        InputError: No such model, or it has no file for these wishes.
+        ModelFileError: A file or the manifest cannot be read, or has no spec.
+    """
+    if engine is not None and engine not in ENGINES:
+        raise InputError(f"engine: expected one of {', '.join(ENGINES)}, got {engine!r}")
+    if precision is not None and precision not in _PRECISIONS:
+        raise InputError(f"precision: expected fp32 or int8, got {precision!r}")
+    path = Path(model)
+    if path.is_dir():
+        return _from_bundle(path, engine or "onnxruntime", precision)
+    if not path.exists():
+        raise InputError(f"model: expected a bundle folder, an .onnx or an .xml file, {path} does not exist")
+    return _from_file(path, engine, precision)
+
+
+def _from_bundle(folder: Path, engine: str, wish: str | None) -> ModelFile:
+    manifest = read_manifest(folder)
+    fitting = [f for f in manifest.files if _fits(f, engine)]
+    order = _preference(manifest, engine) if wish is None else (wish,)
+    for precision in order:
+        for suffix in _READS[engine]:
+            for file in fitting:
+                if file.precision == precision and file.path.endswith(suffix):
+                    path = folder / file.path
+                    return ModelFile(path, read_spec(path), engine, _as_precision(precision))
+    have = ", ".join(
+        f"{f.path} ({f.precision}: {', '.join(f.engines) or 'any engine'})"
+        for f in manifest.files
+        if f.precision in _PRECISIONS and f.path.endswith((".onnx", ".xml"))
+    )
+    raise InputError(
+        f"{folder}: has no file for engine {engine}{f' at {wish}' if wish else ''}; "
+        f"it has {have or 'no model file'}: choose among these, or export again"
+    )
+
+
+def _fits(file: BundleFile, engine: str) -> bool:
+    """Return whether an engine may run a bundle's file.
+
+    It may if the manifest says so, or if the manifest is silent and the format is right. A quantised file is
+    only ever run by the engines it was made for: the same INT8 ONNX that one engine runs fast is slow or
+    refused in another.
+    """
+    if not file.path.endswith(_READS[engine]):
+        return False
+    if file.engines:
+        return engine in file.engines
+    return file.precision == "fp32" or file.path.endswith(_READS[engine][0])
+
+
+def _preference(manifest: Manifest, engine: str) -> tuple[str, ...]:
+    recommended = manifest.recommended.get(engine)
+    return _PRECISIONS if recommended is None else (recommended, *(p for p in _PRECISIONS if p != recommended))
+
+
+def _from_file(path: Path, engine: str | None, wish: str | None) -> ModelFile:
+    suffix = path.suffix.lower()
+    if suffix not in (".onnx", ".xml"):
+        raise InputError(
+            f"{path}: expected a bundle folder, an .onnx or an .xml file; a checkpoint becomes a bundle "
+            f"with: edgedet export {path}"
+        )
+    engine = engine or ("openvino" if suffix == ".xml" else "onnxruntime")
+    if suffix not in _READS[engine]:
+        raise InputError(f"{path}: engine {engine} reads {' and '.join(_READS[engine])} files, not {suffix}")
+    spec = read_spec(path)
+    precision: Precision = "int8" if _is_quantised(path) else "fp32"
+    if wish not in (None, precision):
+        raise InputError(f"{path}: is {precision}, asked for was {wish}: give the bundle folder or the other file")
+    return ModelFile(path, spec, engine, precision)
+
+
+def _as_precision(text: str) -> Precision:
+    return "int8" if text == "int8" else "fp32"
+
+
+def _is_quantised(path: Path) -> bool:
+    if path.suffix.lower() == ".xml":
+        return any(layer.get("type") == "FakeQuantize" for layer in _xml(path).iter("layer"))
+    return onnx_summary(path).is_quantised
+
+
+def read_spec(path: Path) -> ModelSpec:
+    """Read the spec stored in a model file, without loading weights.
+
+    Args:
+        path: An .onnx file (``metadata_props["edgedet"]``) or an OpenVINO .xml (``rt_info/edgedet``).
+
+    Raises:
+        ModelFileError: The file is unreadable, or has no spec, or one that does not validate.
+    """
+    if not path.is_file():
+        raise ModelFileError(f"{path}: expected a model file, it does not exist")
+    if path.suffix.lower() == ".xml":
+        entry = _xml(path).find("./rt_info/edgedet")
+        text = None if entry is None else entry.get("value", entry.text)
+    else:
+        text = onnx_summary(path).metadata.get("edgedet")
+    if text is None:
+        raise ModelFileError(
+            f"{path}: carries no edgedet spec, so its boxes cannot be understood; export it with: "
+            f"edgedet export {path.name}"
+        )
+    try:
+        return ModelSpec.from_json(text)
+    except ModelFileError as e:
+        raise ModelFileError(f"{path}: {e}") from None
+
+
+def _xml(path: Path) -> ElementTree.Element:
+    try:
+        root = ElementTree.parse(path).getroot()
+    except OSError as e:
+        raise ModelFileError(f"{path}: cannot be read ({e.strerror or e})") from None
+    except ElementTree.ParseError as e:
+        raise ModelFileError(f"{path}: expected an OpenVINO IR, it is truncated or something else ({e})") from None
+    if root.tag != "net":
+        raise ModelFileError(f"{path}: expected an OpenVINO IR with root <net>, got <{root.tag}>")
+    return root

@@ -1,0 +1,115 @@
+"""What stands in an ONNX file beside its weights: metadata and operators, read without the onnx package.
+
+ONNX is a Protocol Buffers message. Its wire format is a sequence of fields, each a varint key ``number << 3 |
+type`` and a payload (https://protobuf.dev/programming-guides/encoding); the field numbers are those of
+onnx.proto. The file is mapped, and payloads that are of no interest, such as weights, are stepped over
+without being read.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgedet_runtime.errors import ModelFileError
+
+__all__ = ["OnnxSummary", "onnx_summary"]
+
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_MODEL_GRAPH, _MODEL_METADATA = 7, 14
+_GRAPH_NODE, _NODE_OP_TYPE = 1, 4
+_ENTRY_KEY, _ENTRY_VALUE = 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxSummary:
+    """An ONNX file's metadata and operator types.
+
+    Attributes:
+        metadata: ``metadata_props``.
+        op_types: Every operator type of the main graph.
+    """
+
+    metadata: dict[str, str]
+    op_types: frozenset[str]
+
+    @property
+    def is_quantised(self) -> bool:
+        """True if the graph has operators of quantised inference."""
+        return bool(self.op_types & {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger"})
+
+
+def onnx_summary(path: Path) -> OnnxSummary:
+    """Read an ONNX file's metadata and operator types.
+
+    Raises:
+        ModelFileError: The file is missing, empty, truncated, or not ONNX.
+    """
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return _summary(data)
+    except OSError as e:
+        raise ModelFileError(f"{path}: cannot be read ({e.strerror or e})") from None
+    except (ValueError, IndexError) as e:  # mmap of an empty file, and the reader's own
+        raise ModelFileError(f"{path}: expected an ONNX file, it is truncated or something else ({e})") from None
+
+
+def _summary(data: mmap.mmap) -> OnnxSummary:
+    metadata: dict[str, str] = {}
+    op_types: set[str] = set()
+    graphs = 0
+    for number, start, end in _fields(data, 0, len(data)):
+        if number == _MODEL_GRAPH:
+            graphs += 1
+            for node, node_start, node_end in _fields(data, start, end):
+                if node == _GRAPH_NODE:
+                    op_types.update(
+                        data[s:e].decode()
+                        for field, s, e in _fields(data, node_start, node_end)
+                        if field == _NODE_OP_TYPE
+                    )
+        elif number == _MODEL_METADATA:
+            entry = {field: data[s:e].decode() for field, s, e in _fields(data, start, end)}
+            metadata[entry.get(_ENTRY_KEY, "")] = entry.get(_ENTRY_VALUE, "")
+    if graphs != 1:
+        raise ValueError("no graph in it")
+    return OnnxSummary(metadata, frozenset(op_types))
+
+
+def _fields(data: mmap.mmap, position: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Yield number, start and end of every length-delimited field in a range; step over the others."""
+    while position < end:
+        key, position = _varint(data, position, end)
+        number, wire_type = key >> 3, key & 7
+        if number == 0:
+            raise ValueError(f"impossible field at byte {position}")
+        if wire_type == _BYTES:
+            length, position = _varint(data, position, end)
+            if length > end - position:
+                raise ValueError(f"{length} bytes announced at byte {position}, {end - position} left")
+            yield number, position, position + length
+            position += length
+        elif wire_type == _VARINT:
+            _, position = _varint(data, position, end)
+        elif wire_type in (_FIXED64, _FIXED32):
+            position += 8 if wire_type == _FIXED64 else 4
+            if position > end:
+                raise ValueError(f"ends within a number at byte {position}")
+        else:
+            raise ValueError(f"impossible field type {wire_type} at byte {position}")
+
+
+def _varint(data: mmap.mmap, position: int, end: int) -> tuple[int, int]:
+    """Return a base-128 number, least significant group first, and where it ends."""
+    value = 0
+    for shift in range(0, 70, 7):
+        if position >= end:
+            raise ValueError(f"ends within a number at byte {position}")
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+    raise ValueError(f"impossible number at byte {position}")

@@ -1,0 +1,159 @@
+"""The reference outputs in ../shared/fixtures, brought to edgedet's raw layout and described as specs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgedet_runtime.spec import DecodeSpec, LevelSpec, Thresholds
+
+Floats = npt.NDArray[np.float32]
+
+ANCHOR_FIXTURES = (
+    "yolov5-yolov5n",
+    "yolov5-yolov5n-focus-v5era",
+    "spd-yolov5n",
+    "yolov7-tiny-w05",
+    "yolov7-w025",
+)
+YOLOV6_FIXTURES = (
+    "yolov6-lite-s",
+    "yolov6-yolov6m-w0125-dfl",
+    "yolov6-yolov6n-deploy-w0125",
+    "yolov6-yolov6n-distillns-w0125",
+)
+DARKNET_FIXTURES = ("darknet-yolov3-tiny-quarter-nc3", "darknet-yolov4-tiny-half")
+ALL_FIXTURES = (*ANCHOR_FIXTURES, *YOLOV6_FIXTURES, "yolox-nano", "damoyolo-T-quarter", *DARKNET_FIXTURES)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One picture's raw outputs and what the official code made of them.
+
+    `expected` maps ``multi_label`` to boxes in input pixels, scores and classes.
+    """
+
+    decode: DecodeSpec
+    thresholds: Thresholds
+    raw: tuple[Floats, ...]
+    expected: dict[bool, tuple[Floats, Floats, npt.NDArray[np.int64]]]
+
+
+def load_reference(fixtures: Path, name: str, image: int) -> Reference:
+    """Read one of the fixtures for picture 0 or 1."""
+    meta = json.loads((fixtures / name / "meta.json").read_text())
+    with np.load(fixtures / name / "reference.npz") as file:
+        arrays = {k: file[k][image : image + 1] for k in file.files}
+    with np.load(fixtures / name / "nms.npz") as file:
+        found = {k: file[k] for k in file.files}
+    if name in ANCHOR_FIXTURES:
+        decode, raw = _anchors(meta, arrays)
+    elif name in YOLOV6_FIXTURES:
+        decode, raw = _yolov6(meta, arrays)
+    elif name in DARKNET_FIXTURES:
+        decode, raw = _darknet(fixtures / name / "model.cfg", meta, arrays)
+    elif name == "yolox-nano":
+        decode, raw = _yolox(arrays)
+    else:
+        decode, raw = _damo(fixtures / name, meta, arrays)
+    t = meta["thresholds"]
+    thresholds = Thresholds(
+        conf=t.get("conf", t.get("score")),
+        iou=t.get("iou", t.get("nms")),
+        max_det=t.get("max_det", t.get("max", 1000)),
+    )
+    expected = {}
+    for multi_label, prefix in ((False, ""), (True, "multilabel_")):
+        if f"{prefix}boxes_{image}" in found:
+            expected[multi_label] = (
+                _xyxy_px(name, found[f"{prefix}boxes_{image}"], meta["input_size"]),
+                found[f"{prefix}scores_{image}"],
+                found[f"{prefix}classes_{image}"].astype(np.int64),
+            )
+    if name == "damoyolo-T-quarter":  # its post-processing is multi-label only
+        expected = {True: expected[False]}
+    return Reference(decode, thresholds, raw, expected)
+
+
+def _xyxy_px(name: str, boxes: Floats, input_size: list[int]) -> Floats:
+    return boxes
+
+
+def _split(raw: Floats, na: int, classes: int) -> tuple[Floats, Floats, Floats]:
+    """Split (1, na * (5 + classes), h, w) into boxes, objectness and scores, anchor-major."""
+    _, _, h, w = raw.shape
+    parts = raw.reshape(1, na, 5 + classes, h, w)
+    return (
+        np.ascontiguousarray(parts[:, :, :4]).reshape(1, na * 4, h, w),
+        np.ascontiguousarray(parts[:, :, 4]).reshape(1, na, h, w),
+        np.ascontiguousarray(parts[:, :, 5:]).reshape(1, na * classes, h, w),
+    )
+
+
+def _level(index: int, stride: int, *, objectness: bool, **more: Any) -> LevelSpec:
+    obj = f"objectness_{index}" if objectness else None
+    return LevelSpec(stride, f"boxes_{index}", f"scores_{index}", obj, **more)
+
+
+def _anchors(meta: dict[str, Any], arrays: dict[str, Floats]) -> tuple[DecodeSpec, tuple[Floats, ...]]:
+    levels, raw = [], []
+    for i, (stride, anchors) in enumerate(zip((8, 16, 32), meta["anchors_grid_units"], strict=True)):
+        pairs = np.array(anchors).reshape(-1, 2) * stride
+        array = arrays[f"raw_{i}"].transpose(0, 1, 4, 2, 3)
+        raw += _split(array.reshape(1, -1, *array.shape[3:]), len(pairs), meta["nc"])
+        anchors_px = tuple((float(w), float(h)) for w, h in pairs)
+        levels.append(_level(i, stride, objectness=True, anchors_px=anchors_px, scale_xy=2.0))
+    return DecodeSpec("anchors", tuple(levels), wh="square"), tuple(raw)
+
+
+def _darknet(cfg: Path, meta: dict[str, Any], arrays: dict[str, Floats]) -> tuple[DecodeSpec, tuple[Floats, ...]]:
+    sections = cfg.read_text().split("[yolo]")[1:]
+    levels, raw = [], []
+    for i, section in enumerate(sections):
+        lines = (line.split("=", 1) for line in section.split("[")[0].splitlines() if "=" in line)
+        options = {k.strip(): v.strip() for k, v in lines}
+        numbers = [float(v) for v in options["anchors"].split(",")]
+        mask = [int(v) for v in options["mask"].split(",")]
+        anchors = tuple((numbers[2 * m], numbers[2 * m + 1]) for m in mask)
+        array = arrays[f"raw_{i}"]
+        stride = meta["input_size"][2] // array.shape[2]
+        scale = float(options.get("scale_x_y", 1))
+        raw += _split(array, len(mask), meta["nc"])
+        levels.append(_level(i, stride, objectness=True, anchors_px=anchors, scale_xy=scale))
+    return DecodeSpec("anchors", tuple(levels), wh="exp"), tuple(raw)
+
+
+def _yolov6(meta: dict[str, Any], arrays: dict[str, Floats]) -> tuple[DecodeSpec, tuple[Floats, ...]]:
+    levels, raw = [], []
+    for i, stride in enumerate(meta["strides"]):
+        levels.append(_level(i, stride, objectness=False))
+        raw += [arrays[f"raw_reg_preds_{i}"], arrays[f"raw_cls_preds_{i}"]]
+    is_dfl = raw[0].shape[1] > 4
+    bins = meta["reg_max"] + 1 if is_dfl else 0
+    return DecodeSpec("dfl" if is_dfl else "ltrb", tuple(levels), "cls", bins=bins), tuple(raw)
+
+
+def _yolox(arrays: dict[str, Floats]) -> tuple[DecodeSpec, tuple[Floats, ...]]:
+    levels, raw = [], []
+    for i, stride in enumerate((8, 16, 32)):
+        levels.append(_level(i, stride, objectness=True))
+        raw += [arrays[f"raw_{kind}_preds_{i}"] for kind in ("reg", "obj", "cls")]
+    return DecodeSpec("points-exp", tuple(levels)), tuple(raw)
+
+
+def _damo(folder: Path, meta: dict[str, Any], arrays: dict[str, Floats]) -> tuple[DecodeSpec, tuple[Floats, ...]]:
+    """The learned factor of each level belongs to the network; the fixture's raw outputs lack it."""
+    torch = __import__("torch")
+    state = torch.load(folder / "checkpoint.pth", map_location="cpu", weights_only=True)["model"]
+    levels, raw = [], []
+    for i, stride in enumerate((8, 16, 32)):
+        factor = np.float32(state[f"head.scales.{i}.scale"].item())
+        levels.append(_level(i, stride, objectness=False))
+        raw += [arrays[f"raw_gfl_reg_{i}"] * factor, arrays[f"raw_gfl_cls_{i}"]]
+    decode = DecodeSpec("dfl", tuple(levels), "cls", bins=meta["reg_max"] + 1, cell_offset=0.0)
+    return decode, tuple(raw)
