@@ -30,7 +30,8 @@ COCO = tuple(f"class{i}" for i in range(80))
     [("yolox-nano", 912_159), ("yolox-tiny", 5_055_855), ("yolox-s", 8_968_255), ("yolox-m", 25_326_495)],
 )
 def test_parameter_count(variant: str, parameters: int) -> None:
-    assert yolox.VARIANTS[variant](COCO).num_parameters == parameters
+    with torch.device("meta"):
+        assert yolox.VARIANTS[variant](COCO).num_parameters == parameters
 
 
 @pytest.mark.parametrize(
@@ -75,11 +76,7 @@ def test_official_outputs() -> None:
     names = {"boxes": "reg", "objectness": "obj", "scores": "cls"}
     assert_raw(
         outputs,
-        {
-            f"{ours}_{i}": reference[f"raw_{theirs}_preds_{i}"]
-            for ours, theirs in names.items()
-            for i in range(3)
-        },
+        {f"{ours}_{i}": reference[f"raw_{theirs}_preds_{i}"] for ours, theirs in names.items() for i in range(3)},
     )
     boxes, scores = decoded_rows(detector, outputs)
     assert detector.num_parameters == 912_159

@@ -19,6 +19,7 @@ __all__ = ["FAMILIES", "Family", "Recognition", "build", "get_family", "load", "
 FAMILIES: Mapping[str, str] = {
     "yolov5": "edgedet_models.families.yolov5",
     "yolox": "edgedet_models.families.yolox",
+    "darknet": "edgedet_models.families.darknet",
 }
 
 

@@ -1,9 +1,9 @@
 """YOLOX (Megvii, Apache-2.0): nano, tiny, s, m, l, x, and any other width and depth of that design.
 
 The official checkpoint is a state dict; depth, width, depthwise convolutions and class count are read off its
-shapes. What leaves no trace there is taken from the official experiment files: BatchNorm epsilon 1e-3, SiLU, BGR
-0..255 pictures padded at the right and bottom. Architecture: Ge et al., "YOLOX: Exceeding YOLO Series in 2021",
-arXiv:2107.08430, and the official repository's key names.
+shapes. What leaves no trace there is taken from the official experiment files: BatchNorm epsilon 1e-3, SiLU,
+BGR 0..255 pictures padded at the right and bottom. Architecture: Ge et al., "YOLOX: Exceeding YOLO Series in
+2021", arXiv:2107.08430, and the official repository's key names.
 """
 
 from __future__ import annotations
@@ -87,9 +87,7 @@ class _CspLayer(nn.Module):
         self.conv1 = ConvBnAct(c_in, hidden)
         self.conv2 = ConvBnAct(c_in, hidden)
         self.conv3 = ConvBnAct(2 * hidden, c_out)
-        self.m = nn.Sequential(
-            *(_Bottleneck(hidden, shortcut=shortcut, depthwise=depthwise) for _ in range(blocks))
-        )
+        self.m = nn.Sequential(*(_Bottleneck(hidden, shortcut=shortcut, depthwise=depthwise) for _ in range(blocks)))
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.conv3(torch.cat((self.m(self.conv1(x)), self.conv2(x)), dim=1))
@@ -102,9 +100,7 @@ class _CspDarknet(nn.Module):
         c, n, dw = config.channels, config.blocks, config.depthwise
         down = DepthwiseSeparable if dw else ConvBnAct
         self.stem = FocusStem(3, c)
-        self.dark2 = nn.Sequential(
-            down(c, 2 * c, 3, 2), _CspLayer(2 * c, 2 * c, n, shortcut=True, depthwise=dw)
-        )
+        self.dark2 = nn.Sequential(down(c, 2 * c, 3, 2), _CspLayer(2 * c, 2 * c, n, shortcut=True, depthwise=dw))
         self.dark3 = nn.Sequential(
             down(2 * c, 4 * c, 3, 2), _CspLayer(4 * c, 4 * c, 3 * n, shortcut=True, depthwise=dw)
         )
@@ -161,9 +157,7 @@ class _Head(nn.Module):
         spatial = DepthwiseSeparable if config.depthwise else ConvBnAct
         self.stems = nn.ModuleList(ConvBnAct(width, hidden) for width in (4 * c, 8 * c, 16 * c))
         self.cls_convs, self.reg_convs = (
-            nn.ModuleList(
-                nn.Sequential(spatial(hidden, hidden, 3), spatial(hidden, hidden, 3)) for _ in STRIDES
-            )
+            nn.ModuleList(nn.Sequential(spatial(hidden, hidden, 3), spatial(hidden, hidden, 3)) for _ in STRIDES)
             for _ in range(2)
         )
         self.cls_preds = nn.ModuleList(nn.Conv2d(hidden, num_classes, 1) for _ in STRIDES)
@@ -264,9 +258,7 @@ def load(checkpoint: Checkpoint) -> DetectorModule:
     tensors = checkpoint.tensors()
     found, recognition = _inspect(tensors), recognise(checkpoint)
     if found is None or recognition is None:
-        raise CheckpointError(
-            f"{checkpoint.path}: expected a YOLOX state dict ({STEM}, {CLASSES}), got other keys"
-        )
+        raise CheckpointError(f"{checkpoint.path}: expected a YOLOX state dict ({STEM}, {CLASSES}), got other keys")
     detector = _build(recognition.variant, found[0], recognition.classes)
     load_strict(detector, tensors, path=checkpoint.path, what=f"YOLOX ({recognition.variant})")
     return detector.eval()

@@ -1,0 +1,1 @@
+"""Networks described by darknet's ``.cfg`` text: parsing, shapes, modules, weights."""
