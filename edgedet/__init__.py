@@ -16,9 +16,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgedet_export.pipeline import ExportConfig, export
-
     from edgedet.api import load
+    from edgedet_export.pipeline import ExportConfig, export
     from edgedet_runtime import Box, Detections, Detector, EdgedetError, ModelSpec
 
 __all__ = ["Box", "Detections", "Detector", "EdgedetError", "ExportConfig", "ModelSpec", "export", "load"]

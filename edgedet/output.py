@@ -24,9 +24,7 @@ def console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    return Console(
-        file=stream, width=None if stream.isatty() else _PLAIN_WIDTH, highlight=False, soft_wrap=False
-    )
+    return Console(file=stream, width=None if stream.isatty() else _PLAIN_WIDTH, highlight=False, soft_wrap=False)
 
 
 def line(text: str) -> None:
@@ -104,17 +102,11 @@ class Progress:
         self._bar = bar
         self._task = task
 
-    def __call__(
-        self, done: int | None = None, total: int | None = None, description: str | None = None
-    ) -> None:
+    def __call__(self, done: int | None = None, total: int | None = None, description: str | None = None) -> None:
         """Advance by one, or to `done` of `total`."""
         if done is None:
             self._bar.advance(self._task)
         self._bar.update(
             self._task,
-            **{
-                k: v
-                for k, v in (("completed", done), ("total", total), ("description", description))
-                if v is not None
-            },
+            **{k: v for k, v in (("completed", done), ("total", total), ("description", description)) if v is not None},
         )

@@ -16,8 +16,9 @@ def models(json: Json = False) -> None:
     from edgedet.extras import require
 
     require("torch", extra="export", purpose="edgedet models")
-    from edgedet_models import families
     from edgedet_models.complexity import count
+
+    from edgedet_models import families
 
     names = tuple(f"class{i}" for i in range(CLASSES))
     variants = families.variants()

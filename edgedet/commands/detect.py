@@ -1,0 +1,141 @@
+"""``edgedet detect``: boxes in pictures, folders, videos and cameras."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgedet import output
+from edgedet.commands.options import Conf, Engine, Iou, Json, Precision, Threads, split_list
+
+if TYPE_CHECKING:
+    from edgedet_runtime import Detections, Detector, Frame
+
+__all__ = ["detect"]
+
+
+def detect(
+    arguments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[MODEL] SOURCE...",
+            help="MODEL: a bundle folder, .onnx or .xml; without it, the bundle of the built-in model. "
+            "SOURCE: image, folder, glob, video or camera index.",
+            show_default=False,
+        ),
+    ],
+    engine: Engine = None,
+    precision: Precision = None,
+    threads: Threads = None,
+    conf: Conf = None,
+    iou: Iou = None,
+    max_det: Annotated[int | None, typer.Option(min=1, help="Objects per picture, at most.")] = None,
+    classes: Annotated[
+        str | None, typer.Option(metavar="LIST", help="Only these classes: names or ids, comma-separated.")
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Draw the boxes and write the pictures or video there.")
+    ] = None,
+    max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many pictures.")] = None,
+    json: Json = False,
+) -> None:
+    """Find objects in pictures."""
+    from edgedet.default_model import split_model
+
+    model, sources = split_model(arguments)
+    from edgedet_runtime import Detector
+
+    detector = Detector(
+        model,
+        engine=engine,
+        precision=precision,
+        threads=threads,
+        conf=conf,
+        iou=iou,
+        max_det=max_det,
+        classes=split_list(classes, _id_or_name, "--classes"),
+    )
+    images: list[dict[str, Any]] = []
+    interrupted = False
+    try:
+        for image in _run(detector, sources, save, max_frames):
+            images.append(image)
+            if not json:
+                output.line(_sentence(image))
+    except KeyboardInterrupt:  # how a camera's stream ends; what was found until then is the result
+        interrupted = True
+    if json:
+        output.document({"model": str(detector.model_file.path), "engine": detector.engine_name, "images": images})
+    elif len(images) == 1:
+        _show(images[0])
+    if interrupted:
+        raise typer.Exit(130)
+
+
+def _id_or_name(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
+
+
+def _run(detector: Detector, sources: list[str], save: Path | None, max_frames: int | None) -> Any:
+    """Yield one JSON object per picture."""
+    from itertools import islice
+
+    from edgedet.drawn import DrawnWriter
+    from edgedet_runtime import iter_frames
+
+    frames = (frame for source in sources for frame in iter_frames(source))
+    with DrawnWriter(save) as writer:
+        for frame in islice(frames, max_frames):
+            detections = detector(frame.image_bgr)
+            if save is not None:
+                writer.write(frame, detections)
+            yield _as_json(frame, detections, detector)
+
+
+def _as_json(frame: Frame, detections: Detections, detector: Detector) -> dict[str, Any]:
+    from edgedet.drawn import is_stream
+
+    height, width = frame.image_bgr.shape[:2]
+    times = detector.last_times
+    assert times is not None, "the detector has just been called"
+    return {
+        "path": frame.path,
+        **({"frame": frame.index} if is_stream(frame) else {}),
+        "width": width,
+        "height": height,
+        "detections": [
+            {
+                "class_id": box.class_id,
+                "class_name": box.name,
+                "score": round(box.score, 6),
+                "box_xyxy": [round(v, 3) for v in box.xyxy],
+            }
+            for box in detections
+        ],
+        "time_ms": {
+            "pre": round(times.pre_ms, 3),
+            "infer": round(times.infer_ms, 3),
+            "post": round(times.post_ms, 3),
+        },
+    }
+
+
+def _sentence(image: dict[str, Any]) -> str:
+    counts = Counter(d["class_name"] for d in image["detections"])
+    found = ", ".join(f"{n} {name}" for name, n in counts.most_common()) or "nothing found"
+    where = f"{image['path']}#{image['frame']}" if "frame" in image else image["path"]
+    ms = image["time_ms"]
+    times = f"{ms['pre']:.1f} + {ms['infer']:.1f} + {ms['post']:.1f} ms"
+    return f"{where} {image['width']}x{image['height']}: {found} ({times})"
+
+
+def _show(image: dict[str, Any]) -> None:
+    if image["detections"]:
+        output.table(
+            ["class", "score", "x0", "y0", "x1", "y1"],
+            [[d["class_name"], f"{d['score']:.3f}", *(f"{v:.1f}" for v in d["box_xyxy"])] for d in image["detections"]],
+            numeric=["score", "x0", "y0", "x1", "y1"],
+        )

@@ -1,0 +1,157 @@
+"""The examination: integrity, contract, machine, engines, then the golden vectors through the whole path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from edgedet_runtime import cpu
+from edgedet_runtime.bundle import BundleFile, read_manifest, verify_bundle
+from edgedet_runtime.detector import Detector
+from edgedet_runtime.doctor.findings import Finding, Report
+from edgedet_runtime.doctor.golden import Golden, check_golden, read_golden
+from edgedet_runtime.doctor.resize_check import check_resize
+from edgedet_runtime.errors import EdgedetError, InputError, ModelFileError
+from edgedet_runtime.model_files import read_spec
+from edgedet_runtime.profiling.layers import LAYER_ENGINES, int8_share, profile_layers
+from edgedet_runtime.profiling.machine import describe_machine, package_version
+from edgedet_runtime.spec import SPEC_VERSION, ModelSpec
+
+__all__ = ["examine"]
+
+_PACKAGES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "opencv": "opencv-python-headless"}
+_FALLBACK = "opencv"
+_INT8_EXPECTED = 0.5
+
+
+def examine(bundle: Path, *, engine: str | None = None, threads: int | None = None) -> Report:
+    """Examine a bundle on this machine.
+
+    Args:
+        bundle: The folder that ``edgedet export`` wrote.
+        engine: Only this engine; None examines all that are installed.
+        threads: Threads of the engines; None takes what is available.
+
+    Raises:
+        InputError: There is no such folder, or no such engine.
+        ModelFileError: The manifest cannot be read.
+    """
+    if not bundle.is_dir():
+        raise InputError(f"{bundle}: expected the folder of a bundle, got {'a file' if bundle.exists() else 'nothing'}")
+    if engine is not None and engine not in _PACKAGES:
+        raise InputError(f"--engine: expected one of {', '.join(_PACKAGES)}, got {engine!r}")
+    models = [file for file in read_manifest(bundle).files if file.precision]
+    if not models:
+        raise ModelFileError(f"{bundle}: expected model files in its manifest, got none")
+    findings = list(_integrity(bundle))
+    findings += _machine(threads)
+    if any(f.status == "failure" for f in findings):
+        return Report(str(bundle), tuple(findings))
+    specs = {file.path: read_spec(bundle / file.path) for file in models}
+    findings.append(_contract(specs))
+    spec = specs[models[0].path]
+    golden = read_golden(bundle, spec.classes)
+    findings.append(check_resize(golden.image_bgr, spec))
+    wanted = [engine] if engine is not None else _installed(models)
+    findings += _engines(models, wanted)
+    for file in models:
+        for name in (e for e in wanted if e in file.engines):
+            findings += _run(bundle, file, name, golden, threads, fallback=engine is None and name == _FALLBACK)
+    return Report(str(bundle), tuple(findings))
+
+
+def _integrity(bundle: Path) -> Iterator[Finding]:
+    problems = verify_bundle(bundle)
+    yield from (Finding("files", "failure", f"{problem}: copy the bundle again") for problem in problems)
+    if not problems:
+        count = len(read_manifest(bundle).files)
+        yield Finding("files", "ok", f"{count} files, every size and SHA-256 as exported")
+
+
+def _contract(specs: dict[str, ModelSpec]) -> Finding:
+    """Say what the files are; all of one bundle must agree on everything but where their graphs were cut."""
+    first = next(iter(specs.values()))
+    odd = [path for path, spec in specs.items() if (spec.classes, spec.variant) != (first.classes, first.variant)]
+    if odd:
+        return Finding("spec", "failure", f"{', '.join(odd)}: another network than the bundle's other files")
+    height, width = first.input.size_hw
+    tool = f", written by edgedet {first.tool_version}" if first.tool_version else ""
+    what = f"{first.family} {first.variant}, {len(first.classes)} classes, {width}x{height} px"
+    return Finding("spec", "ok", f"version {SPEC_VERSION}: {what}{tool}")
+
+
+def _machine(threads: int | None) -> list[Finding]:
+    machine = describe_machine()
+    features = ", ".join(machine.features) or "no vector extensions that edgedet knows"
+    available = cpu.available_threads()
+    found = [Finding("cpu", "ok", f"{machine.cpu} ({machine.architecture}): {features}")]
+    detail = f"{available} of {machine.cpus_online} CPUs available"
+    if threads is not None and threads > available:
+        found.append(Finding("threads", "warning", f"{threads} asked for, {detail}: they will wait for each other"))
+    else:
+        found.append(Finding("threads", "ok", detail))
+    return found
+
+
+def _installed(models: list[BundleFile]) -> list[str]:
+    named = {engine for file in models for engine in file.engines}
+    return [name for name in _PACKAGES if name in named and _version(name) is not None]
+
+
+def _version(engine: str) -> str | None:
+    """Return an engine's version; OpenCV comes under several package names, and from Debian under none."""
+    if engine != _FALLBACK:
+        return package_version(_PACKAGES[engine])
+    import cv2
+
+    return str(cv2.__version__)
+
+
+def _engines(models: list[BundleFile], wanted: list[str]) -> list[Finding]:
+    found = []
+    for name in wanted:
+        version = _version(name)
+        if version is None:
+            found.append(Finding("engine", "failure", f"{name} is not installed: pip install {_PACKAGES[name]}"))
+        elif not any(name in file.engines for file in models):
+            found.append(Finding("engine", "failure", f"the bundle has no file for {name}: export it again"))
+        else:
+            found.append(Finding("engine", "ok", f"{name} {version}"))
+    if not wanted:
+        engines = sorted({engine for file in models for engine in file.engines})
+        found.append(Finding("engine", "failure", f"expected one of {', '.join(engines)} installed, got none"))
+    return found
+
+
+def _run(
+    bundle: Path, file: BundleFile, engine: str, golden: Golden, threads: int | None, *, fallback: bool
+) -> Iterator[Finding]:
+    if file.path not in golden.expected:
+        yield Finding(f"golden {file.path}", "failure", "the bundle holds no golden vectors for it: export it again")
+        return
+    seen = check_golden(bundle, file.path, engine, golden, threads=threads)
+    if seen.status == "failure" and fallback:
+        yield Finding(seen.check, "warning", f"{seen.detail}; another engine is installed")
+        return
+    yield seen
+    if seen.status != "failure" and engine in LAYER_ENGINES:
+        yield _executed(bundle, file, engine, golden, threads)
+
+
+def _executed(bundle: Path, file: BundleFile, engine: str, golden: Golden, threads: int | None) -> Finding:
+    """Tell what precision the engine really computes in."""
+    check = f"precision of {file.path} on {engine}"
+    try:
+        with Detector(bundle / file.path, engine=engine, threads=threads) as detector:
+            tensor = detector.preprocess(golden.image_bgr)[0].copy()
+        layers = profile_layers(engine, bundle / file.path, tensor, threads=threads or 1, runs=2)
+    except EdgedetError as e:
+        return Finding(check, "warning", f"cannot be told: {e}")
+    share = int8_share(layers)
+    others = sorted({layer.precision for layer in layers if layer.macs and layer.precision != "int8"})
+    detail = f"{share:.0%} of multiply-accumulates in INT8" + (f", the rest in {', '.join(others)}" if others else "")
+    if file.precision == "int8" and share < _INT8_EXPECTED:
+        return Finding(check, "warning", f"{detail}: this engine or CPU has no integer kernels for the file")
+    if file.precision == "fp32" and others != ["fp32"]:
+        return Finding(check, "warning", f"{detail}: expected fp32")
+    return Finding(check, "ok", detail)

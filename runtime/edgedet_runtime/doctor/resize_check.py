@@ -1,0 +1,53 @@
+"""Is OpenCV's resize on this machine what it is elsewhere? Measured against exact bilinear interpolation.
+
+OpenCV computes the linear resize of bytes in fixed point, with code that differs between CPUs. An exact version in
+float64 is the common reference: OpenCV on x86 stays within 1 of it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from edgedet_runtime.doctor.findings import Finding
+from edgedet_runtime.letterbox import Letterbox
+from edgedet_runtime.spec import ModelSpec
+
+__all__ = ["check_resize", "exact_bilinear"]
+
+_ALLOWED_LSB = 1
+
+
+def check_resize(image_bgr: npt.NDArray[np.uint8], spec: ModelSpec) -> Finding:
+    """Letterbox a picture as the runtime does and compare with the exact result, in steps of a byte (LSB)."""
+    fit = Letterbox.fit((image_bgr.shape[0], image_bgr.shape[1]), spec.input.size_hw, spec.resize)
+    shrinks = fit.resized_hw[0] < fit.image_hw[0] or fit.resized_hw[1] < fit.image_hw[1]
+    if spec.resize.interpolation != "linear" and shrinks:
+        return Finding("resize", "ok", "area averaging; has no exact reference here")
+    (top, left), (height, width) = fit.origin_yx, fit.resized_hw
+    seen = fit.apply(image_bgr)[top : top + height, left : left + width]
+    lsb = int(np.abs(seen - np.rint(exact_bilinear(image_bgr, (height, width)))).max())
+    if lsb <= _ALLOWED_LSB:
+        return Finding("resize", "ok", f"within {lsb} LSB of exact bilinear interpolation")
+    return Finding("resize", "warning", f"{lsb} LSB from exact bilinear interpolation, expected {_ALLOWED_LSB}")
+
+
+def exact_bilinear(image: npt.NDArray[np.uint8], size_hw: tuple[int, int]) -> npt.NDArray[np.float64]:
+    """Resize with half-pixel centres and clamped edges, in float64.
+
+    Args:
+        image: uint8 (h, w, c).
+        size_hw: Rows and columns of the result.
+
+    Returns:
+        float64 (H, W, c), not rounded.
+    """
+    pixels = image.astype(np.float64)
+    for axis in (0, 1):
+        old, new = image.shape[axis], size_hw[axis]
+        at = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
+        low = np.floor(at).astype(np.int64)
+        high = np.minimum(low + 1, old - 1)
+        part = (at - low).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
+        pixels = np.take(pixels, low, axis) * (1 - part) + np.take(pixels, high, axis) * part
+    return pixels
