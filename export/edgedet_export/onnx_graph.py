@@ -52,9 +52,7 @@ def node_reads(node: onnx.NodeProto) -> set[str]:
         for graph in [item.g] if item.type == onnx.AttributeProto.GRAPH else item.graphs:
             made = {i.name for i in graph.input} | {t.name for t in graph.initializer}
             made |= {name for inner in graph.node for name in inner.output}
-            read = {name for inner in graph.node for name in node_reads(inner)} | {
-                o.name for o in graph.output
-            }
+            read = {name for inner in graph.node for name in node_reads(inner)} | {o.name for o in graph.output}
             names |= read - made
     return names
 
@@ -108,17 +106,11 @@ class OnnxGraph:
         try:
             model = onnx.load(str(path))
         except FileNotFoundError as e:
-            raise ModelFileError(
-                f"{path}: no such file, or its external data is missing ({_line(e)})"
-            ) from None
+            raise ModelFileError(f"{path}: no such file, or its external data is missing ({_line(e)})") from None
         except Exception as e:  # protobuf and onnx raise many unrelated types for a damaged file
-            raise ModelFileError(
-                f"{path}: expected an ONNX model, got something unreadable ({_line(e)})"
-            ) from None
+            raise ModelFileError(f"{path}: expected an ONNX model, got something unreadable ({_line(e)})") from None
         if not model.graph.node or not model.graph.output:
-            raise ModelFileError(
-                f"{path}: expected an ONNX model with nodes and outputs, got an empty or cut-off one"
-            )
+            raise ModelFileError(f"{path}: expected an ONNX model with nodes and outputs, got an empty or cut-off one")
         return cls(model)
 
     def to_model(self) -> onnx.ModelProto:
@@ -146,6 +138,11 @@ class OnnxGraph:
     def opset(self) -> int:
         """Version of the standard operator set that the model uses."""
         return next((o.version for o in self._shell.opset_import if o.domain in ("", "ai.onnx")), 1)
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """A copy of the model's ``metadata_props``."""
+        return {entry.key: entry.value for entry in self._shell.metadata_props}
 
     @property
     def initializer_names(self) -> tuple[str, ...]:
@@ -235,9 +232,7 @@ class OnnxGraph:
             seen.add(id(node))
             yield node
             if stop is None or not stop(node):
-                queue.extend(
-                    sorted(node_reads(node)) if _has_subgraph(node) else [n for n in node.input if n]
-                )
+                queue.extend(sorted(node_reads(node)) if _has_subgraph(node) else [n for n in node.input if n])
 
     def walk_down(
         self, tensors: Iterable[str], *, stop: Callable[[onnx.NodeProto], bool] | None = None
@@ -267,9 +262,7 @@ class OnnxGraph:
 
     def set_constant(self, name: str, value: Array) -> None:
         """Add an initializer, or replace the one of that name."""
-        self._initializers[name] = numpy_helper.from_array(
-            np.ascontiguousarray(value).reshape(value.shape), name
-        )
+        self._initializers[name] = numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape), name)
         self._arrays.pop(name, None)
 
     def add_constant(self, hint: str, value: Array) -> str:
@@ -277,6 +270,11 @@ class OnnxGraph:
         name = self.unique_name(hint)
         self.set_constant(name, value)
         return name
+
+    def forget_shapes(self) -> None:
+        """Drop what is known of inner tensors, after an edit that changed it; `infer_shapes` finds it anew."""
+        self._value_info = {}
+        self._arrays.clear()
 
     def add_nodes(self, nodes: Sequence[onnx.NodeProto]) -> None:
         """Add nodes and bring the graph into topological order; the objects given become the graph's."""
@@ -302,6 +300,17 @@ class OnnxGraph:
         node.input[index] = tensor
         self._producers = None
 
+    def wrap_input(self, name: str, make_node: Callable[[str], onnx.NodeProto]) -> None:
+        """Put a node between a graph input and its readers.
+
+        Args:
+            name: The input.
+            make_node: Gets the name that the node's output must have; the node reads the input.
+        """
+        inner = self.unique_name(f"{name}_inner")
+        self.replace_uses(name, inner)
+        self.add_nodes([make_node(inner)])
+
     def replace_uses(self, old: str, new: str, *, but: Sequence[onnx.NodeProto] = ()) -> None:
         """Let everything that reads `old` read `new`, except the nodes `but`.
 
@@ -311,9 +320,7 @@ class OnnxGraph:
         spared = {id(n) for n in but}
         readers = [n for n in self.consumers(old) if id(n) not in spared]
         if old in self.outputs or any(old not in n.input for n in readers):
-            raise ModelFileError(
-                f"tensor {old}: expected inner uses only, got a graph output or a subgraph's use"
-            )
+            raise ModelFileError(f"tensor {old}: expected inner uses only, got a graph output or a subgraph's use")
         for node in readers:
             for index, name in enumerate(node.input):
                 if name == old:

@@ -1,0 +1,12 @@
+"""Somebody else's ONNX file becomes a raw-head network with a spec.
+
+The way: `file_input` (what the input is) → `half` (fp16 to fp32) → `fold_constants` → `fold_affine` (BatchNorm and
+the like) → `heads` (the last convolutions, by topology) → `tail` + `layout` + `interpret` (what the file does with
+them, found by running it) → `cut` → `verify` (against the untouched file).
+"""
+
+from __future__ import annotations
+
+from edgedet_export.foreign.importer import ForeignModel, SpecOverrides, import_onnx, read_foreign
+
+__all__ = ["ForeignModel", "SpecOverrides", "import_onnx", "read_foreign"]

@@ -1,0 +1,299 @@
+"""From somebody else's ONNX file to raw heads and a spec: read, understand, cut, verify."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from edgedet_export.foreign.cut import cut_at_heads
+from edgedet_export.foreign.families import Anchors, family_facts
+from edgedet_export.foreign.file_input import INPUT_NAME, FileInput, normalise_input, read_input, scales_pixels
+from edgedet_export.foreign.fold_affine import fold_affine
+from edgedet_export.foreign.fold_constants import fold_constants
+from edgedet_export.foreign.half import to_float32
+from edgedet_export.foreign.heads import HeadLevel, describe_outputs, find_heads
+from edgedet_export.foreign.interpret import Interpretation, interpret
+from edgedet_export.foreign.session import open_session, run
+from edgedet_export.foreign.tail import Tail
+from edgedet_export.foreign.verify import Difference, verify_cut
+from edgedet_export.onnx_graph import OnnxGraph, set_metadata
+from edgedet_runtime.coco_names import COCO_NAMES
+from edgedet_runtime.errors import InputError, ModelFileError
+from edgedet_runtime.spec import ColorOrder, InputSpec, ModelSpec, ResizeSpec, Thresholds
+from edgedet_runtime.version import __version__
+
+__all__ = ["ForeignModel", "SpecOverrides", "import_onnx", "read_foreign"]
+
+METADATA_KEY = "edgedet"
+TARGET_OPSET = 17
+"""Upgraded to where older: per-channel quantisation needs 13; 17 is what this tool's own exports use."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpecOverrides:
+    """What the user knows better than the family's convention; None keeps the convention.
+
+    Attributes:
+        color: Channel order that the network wants.
+        scale: Factor on the 8-bit pixel.
+        mean: Subtracted after scaling, in `color` order.
+        std: Divisor after subtracting, in `color` order.
+        resize: How pictures are brought to size.
+        anchors_px: Anchors per level, finest first, (width, height) in input pixels; used only where the graph holds
+            none.
+        thresholds: Default thresholds.
+        licence: Licence of the weights.
+        variant: Name of the network, such as ``yolox-nano``.
+    """
+
+    color: ColorOrder | None = None
+    scale: float | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    resize: ResizeSpec | None = None
+    anchors_px: Anchors | None = None
+    thresholds: Thresholds | None = None
+    licence: str | None = None
+    variant: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignModel:
+    """A foreign detector, cut at its raw heads.
+
+    Attributes:
+        model: ONNX with input `images` (float32 NCHW) and the raw outputs of ``spec.decode.output_names``; holds the
+            spec in its metadata.
+        spec: Its contract, in the network's own convention.
+        notes: What was assumed, converted or folded, one sentence each, for people.
+        difference: How well it agrees with the untouched file.
+    """
+
+    model: onnx.ModelProto
+    spec: ModelSpec
+    notes: tuple[str, ...]
+    difference: Difference
+
+
+def import_onnx(
+    source: str | Path | onnx.ModelProto,
+    *,
+    family: str | None = None,
+    classes: Sequence[str] | None = None,
+    imgsz: tuple[int, int] | None = None,
+    overrides: SpecOverrides | None = None,
+    pictures_bgr: Sequence[npt.NDArray[np.uint8]] = (),
+) -> tuple[onnx.ModelProto, ModelSpec]:
+    """Read somebody else's ONNX detector and cut it at its raw heads; as `read_foreign`, without the notes."""
+    foreign = read_foreign(
+        source, family=family, classes=classes, imgsz=imgsz, overrides=overrides, pictures_bgr=pictures_bgr
+    )
+    return foreign.model, foreign.spec
+
+
+def read_foreign(
+    source: str | Path | onnx.ModelProto,
+    *,
+    family: str | None = None,
+    classes: Sequence[str] | None = None,
+    imgsz: tuple[int, int] | None = None,
+    overrides: SpecOverrides | None = None,
+    pictures_bgr: Sequence[npt.NDArray[np.uint8]] = (),
+) -> ForeignModel:
+    """Read somebody else's ONNX detector and cut it at its raw heads.
+
+    The head is found by topology and its decoding by asking the graph, never by node names. Before it is returned, the
+    cut network is run against the untouched file.
+
+    Args:
+        source: A file, with its external data beside it, or a model in memory; never changed.
+        family: A name in `edgedet_export.foreign.families.FAMILIES`; needed where the file leaves boxes undecoded.
+        classes: Class names; else those in the file's metadata, else COCO's where there are 80, else class0 ….
+        imgsz: Height and width; needed where the file leaves them open, otherwise the graph is brought to them.
+        overrides: What the user knows better than the family's convention.
+        pictures_bgr: Real pictures, uint8 BGR (h, w, 3), to check with, besides noise and a drawn one.
+
+    Raises:
+        ModelFileError: The file is unreadable, no detector that is understood, or contradicts `family`.
+        InputError: `family`, `classes` or `imgsz` do not fit.
+        CheckFailedError: The cut network does not agree with the file.
+    """
+    options = overrides or SpecOverrides()
+    graph = OnnxGraph(source) if isinstance(source, onnx.ModelProto) else OnnxGraph.load(source)
+    untouched: onnx.ModelProto | str = source if isinstance(source, onnx.ModelProto) else str(source)
+    metadata = graph.metadata
+    _refuse_foreign_operators(graph)
+    _refuse_other_tasks(metadata)
+    notes: list[str] = []
+    file_input = read_input(graph, imgsz=imgsz)
+    if to_float32(graph):
+        notes.append("precision: fp16 converted to fp32")
+    normalise_input(graph, file_input)
+    size_hw = (file_input.height, file_input.width)
+    fold_constants(graph)
+    float_model = graph.to_model()
+    for op_type, count in fold_affine(graph).items():
+        notes.append(f"folded into convolutions: {count} {op_type}")
+    outputs = describe_outputs(graph)
+    levels = find_heads(graph, size_hw)
+    found = interpret(Tail(graph, levels), size_hw, outputs=outputs, family=family, anchors_px=options.anchors_px)
+    notes += found.notes
+    spec = _spec(graph, found, file_input, _class_names(found, classes, metadata, notes), options, notes)
+    cut_at_heads(graph, levels, found)
+    model = _upgrade(graph.to_model(), notes)
+    facts: dict[str, Any] = {"levels": levels, "found": found, "spec": spec, "pictures_bgr": pictures_bgr}
+    plain = FileInput(INPUT_NAME, "float32", False, *size_hw)
+    difference = verify_cut(float_model, model, file_input=plain, **facts)
+    verify_cut(untouched, model, file_input=file_input, **facts)
+    if imgsz is not None and imgsz != size_hw:
+        model, spec = _resize(model, spec, levels, imgsz)
+        notes.append(f"size: brought from {size_hw[0]}×{size_hw[1]} to {imgsz[0]}×{imgsz[1]} after the check")
+    set_metadata(model, METADATA_KEY, spec.to_json())
+    return ForeignModel(model, spec, tuple(notes), difference)
+
+
+def _refuse_foreign_operators(graph: OnnxGraph) -> None:
+    foreign = sorted({f"{n.domain}::{n.op_type}" for n in graph.nodes if n.domain not in ("", "ai.onnx")})
+    unknown = [n.op_type for n in graph.nodes if n.domain in ("", "ai.onnx") and not _is_standard(n.op_type)]
+    got = foreign + sorted(set(unknown))
+    if got:
+        raise ModelFileError(
+            f"ONNX file: expected standard operators only, got {', '.join(got[:5])}; export without plugins,"
+            " end-to-end NMS or engine-specific optimisation"
+        )
+
+
+def _is_standard(op_type: str) -> bool:
+    return bool(onnx.defs.has(op_type))
+
+
+def _refuse_other_tasks(metadata: dict[str, str]) -> None:
+    task = metadata.get("task", "detect")
+    if task != "detect":
+        raise ModelFileError(f"ONNX file: expected a detector, got a network for the task {task!r}")
+
+
+def _class_names(
+    found: Interpretation, given: Sequence[str] | None, metadata: dict[str, str], notes: list[str]
+) -> tuple[str, ...]:
+    """Choose the class names: given, stored by the exporter, or numbered."""
+    count = found.num_classes
+    if given is not None:
+        if len(given) != count:
+            raise InputError(f"classes: expected {count} names, as the head has, got {len(given)}")
+        return tuple(given)
+    stored = _stored_names(metadata.get("names", ""))
+    if stored is not None and len(stored) == count:
+        return stored
+    if count == 80:
+        notes.append("classes: COCO's 80 names, as the file stores none")
+        return COCO_NAMES
+    notes.append(f"classes: numbered class0 … class{count - 1}, as the file stores no names")
+    return tuple(f"class{i}" for i in range(count))
+
+
+def _stored_names(text: str) -> tuple[str, ...] | None:
+    """Read the exporter's list or dict of names, written as a Python literal; None if there is none."""
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    if isinstance(value, dict):
+        value = [value[k] for k in sorted(value)] if all(isinstance(k, int) for k in value) else None
+    if not isinstance(value, (list, tuple)) or not value:
+        return None
+    return tuple(str(name) for name in value)
+
+
+def _spec(
+    graph: OnnxGraph,
+    found: Interpretation,
+    file_input: FileInput,
+    classes: tuple[str, ...],
+    options: SpecOverrides,
+    notes: list[str],
+) -> ModelSpec:
+    facts = family_facts(found.family)
+    scale = facts.scale
+    if scale != 1.0 and scales_pixels(graph):
+        scale = 1.0
+        notes.append("pixels: 0..255, as the graph scales them itself")
+    return ModelSpec(
+        family=found.family,
+        variant=options.variant or "onnx",
+        input=InputSpec(
+            INPUT_NAME,
+            file_input.height,
+            file_input.width,
+            layout="NCHW",
+            dtype="float32",
+            color=options.color or facts.color,
+            scale=scale if options.scale is None else options.scale,
+            mean=options.mean or (0.0, 0.0, 0.0),
+            std=options.std or (1.0, 1.0, 1.0),
+        ),
+        resize=options.resize or facts.resize,
+        decode=found.decode,
+        classes=classes,
+        thresholds=options.thresholds or facts.thresholds,
+        licence=options.licence or f"unknown ({found.family} code is {facts.licence})",
+        tool_version=__version__,
+    )
+
+
+def _upgrade(model: onnx.ModelProto, notes: list[str]) -> onnx.ModelProto:
+    """Bring the standard operator set to `TARGET_OPSET` if the file has an older one and ONNX can convert it."""
+    version = OnnxGraph(model).opset
+    if version >= TARGET_OPSET:
+        return model
+    try:
+        upgraded: onnx.ModelProto = onnx.version_converter.convert_version(model, TARGET_OPSET)
+    except RuntimeError as e:  # the converter lacks an adapter; the old version runs as well
+        notes.append(f"opset: kept at {version} (ONNX's converter: {' '.join(str(e).split())[:80]})")
+        return model
+    upgraded.ir_version = max(upgraded.ir_version, 8)
+    notes.append(f"opset: {version} converted to {TARGET_OPSET}")
+    return upgraded
+
+
+def _resize(
+    model: onnx.ModelProto, spec: ModelSpec, levels: Sequence[HeadLevel], imgsz: tuple[int, int]
+) -> tuple[onnx.ModelProto, ModelSpec]:
+    """Bring a cut network to another input size.
+
+    Raises:
+        InputError: The size is no multiple of the largest stride.
+        ModelFileError: The graph is fixed to its size.
+    """
+    largest = max(level.stride for level in levels)
+    if imgsz[0] % largest or imgsz[1] % largest or min(imgsz) <= 0:
+        raise InputError(f"imgsz: expected multiples of {largest}, got {imgsz[0]}×{imgsz[1]}")
+    graph = OnnxGraph(model)
+    graph.inputs[INPUT_NAME] = onnx.helper.make_tensor_value_info(INPUT_NAME, 1, [1, 3, *imgsz])
+    counts = {name: (graph.shape(name) or (1, 1))[1] for name in spec.decode.output_names}
+    strides = {
+        name: level.stride
+        for level in spec.decode.levels
+        for name in (level.boxes, level.objectness, level.scores)
+        if name is not None
+    }
+    graph.set_outputs({n: [1, counts[n], imgsz[0] // s, imgsz[1] // s] for n, s in strides.items()})
+    graph.forget_shapes()
+    resized = graph.to_model()
+    fixed = f"imgsz: this file's graph is fixed to {spec.input.height}×{spec.input.width}; export it anew"
+    try:
+        outputs = run(open_session(resized), {INPUT_NAME: np.zeros((1, 3, *imgsz), np.float32)})
+    except ModelFileError as e:
+        raise ModelFileError(f"{fixed} ({e})") from None
+    if [o.shape[2:] for o in outputs] != [(imgsz[0] // s, imgsz[1] // s) for s in strides.values()]:
+        raise ModelFileError(fixed)
+    graph.infer_shapes()
+    changed = replace(spec.input, height=imgsz[0], width=imgsz[1])
+    return graph.to_model(), spec.replace(input=changed)
