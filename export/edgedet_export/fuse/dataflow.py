@@ -70,9 +70,7 @@ class Dataflow:
             inputs: Positional arguments of its forward.
         """
         flow = cls()
-        leaves = [
-            m for m in model.modules() if not any(True for _ in m.children()) and not isinstance(m, nn.Identity)
-        ]
+        leaves = [m for m in model.modules() if not any(True for _ in m.children()) and not isinstance(m, nn.Identity)]
         with ExitStack() as stack:
             for leaf in leaves:
                 stack.callback(leaf.register_forward_pre_hook(flow._enter).remove)

@@ -85,11 +85,19 @@ def _kernel(branch: nn.Module, reference: nn.Conv2d) -> _Kernel:
             raise _NotMergeable("an identity branch beside a convolution that changes the shape")
         weight, bias, padding = _diagonal(reference.in_channels, reference.groups, 1.0, (1, 1)), None, (0, 0)
     elif isinstance(conv := leaves[0], nn.Conv2d):
-        if (conv.stride, conv.groups, conv.dilation) != (reference.stride, reference.groups, reference.dilation):
+        if (conv.stride, conv.groups, conv.dilation) != (
+            reference.stride,
+            reference.groups,
+            reference.dilation,
+        ):
             raise _NotMergeable("the branches differ in stride, groups or dilation")
         if isinstance(conv.padding, str) or conv.padding_mode != "zeros":
             raise _NotMergeable(f"a branch pads by {conv.padding_mode}, {conv.padding}")
-        weight, bias, padding = conv.weight.detach().double(), conv.bias, (int(conv.padding[0]), int(conv.padding[1]))
+        weight, bias, padding = (
+            conv.weight.detach().double(),
+            conv.bias,
+            (int(conv.padding[0]), int(conv.padding[1])),
+        )
     elif isinstance(pool := leaves[0], nn.AvgPool2d):
         size, stride, pad = (_pair(v) for v in (pool.kernel_size, pool.stride, pool.padding))
         if stride != reference.stride or not (pool.count_include_pad or pad == (0, 0)) or pool.divisor_override:

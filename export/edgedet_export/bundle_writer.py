@@ -1,0 +1,78 @@
+"""Writing a bundle: a folder that is complete or absent."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from edgedet_runtime.errors import InputError
+
+__all__ = ["bundle_folder", "file_entry", "write_manifest"]
+
+MANIFEST = "manifest.json"
+
+
+@contextmanager
+def bundle_folder(target: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Yield an empty folder beside `target`, which becomes `target` if the block ends well, and is removed if not.
+
+    Args:
+        target: Where the bundle shall be.
+        overwrite: Replace a bundle that is there. A folder that is no bundle is never replaced.
+
+    Raises:
+        InputError: `target` is in the way, or cannot be written (rights, full disk).
+    """
+    if target.exists():
+        is_bundle = (target / MANIFEST).is_file()
+        empty = target.is_dir() and not any(target.iterdir())
+        if not (empty or (is_bundle and overwrite)):
+            what = "a bundle, and overwriting is off" if is_bundle else "something that is no edgedet bundle"
+            raise InputError(f"{target}: expected a free place or an old bundle, got {what}; choose another --out")
+    folder: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        folder.chmod(0o755)
+        yield folder
+        if target.exists():
+            shutil.rmtree(target)
+        os.replace(folder, target)
+        folder = None
+    except OSError as e:
+        if e.errno not in (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT, errno.ENOTDIR):
+            raise
+        raise InputError(f"{target}: cannot write the bundle: {e.strerror}; nothing was left behind") from e
+    finally:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def file_entry(folder: Path, relative: str, **facts: Any) -> dict[str, Any]:
+    """Describe a file of the bundle for the manifest.
+
+    Args:
+        folder: The bundle.
+        relative: Path within it, with forward slashes.
+        facts: More fields, such as precision and engines.
+    """
+    path = folder / relative
+    digest = hashlib.sha256()
+    with path.open("rb") as f:
+        while block := f.read(1 << 20):
+            digest.update(block)
+    return {"path": relative, "sha256": digest.hexdigest(), "bytes": path.stat().st_size, **facts}
+
+
+def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Write ``manifest.json``; NaN and infinity are refused, since JSON has none."""
+    text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")

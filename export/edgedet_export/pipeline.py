@@ -1,0 +1,283 @@
+"""The export: from a checkpoint to a verified bundle.
+
+Each step takes what the one before it made, is compared with it on real pictures, and raises where that fails: the
+bundle is complete or absent.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+from edgedet_models.complexity import count
+from torch import nn
+
+from edgedet_export.bundle_writer import bundle_folder, write_manifest
+from edgedet_export.config import ExportConfig
+from edgedet_export.final_check import check_detections
+from edgedet_export.fold_input import fold_input
+from edgedet_export.fuse import FuseReport, fuse
+from edgedet_export.golden import golden_picture, write_golden
+from edgedet_export.manifest import build_manifest
+from edgedet_export.onnx_graph import set_metadata
+from edgedet_export.outputs import append_decoding
+from edgedet_export.parity import Noise, Outputs, Rung, compare, measure_noise
+from edgedet_export.pictures import parity_images
+from edgedet_export.simplify import Simplified, simplify
+from edgedet_export.sources import load_source
+from edgedet_export.stages import Stage, onnx_stage, openvino_stage, torch_stage
+from edgedet_export.to_onnx import to_onnx
+from edgedet_export.to_openvino import to_openvino
+from edgedet_models.detector import DetectorModule
+from edgedet_runtime.model_files import find_model_file
+from edgedet_runtime.spec import ModelSpec
+
+__all__ = ["ExportConfig", "ExportReport", "export"]
+
+Progress = Callable[[int, int, str], object]
+Image = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """What an export made.
+
+    Attributes:
+        bundle: The folder.
+        manifest: Content of its ``manifest.json``.
+    """
+
+    bundle: Path
+    manifest: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as JSON data."""
+        return {"bundle": str(self.bundle), **self.manifest}
+
+
+@dataclass(slots=True)
+class _Ladder:
+    """The stage that stands last, and the rungs below it."""
+
+    spec: ModelSpec
+    images: Sequence[Image]
+    noise: Noise = field(default_factory=Noise)
+    rungs: list[Rung] = field(default_factory=list)
+    name: str = ""
+    outputs: Sequence[Outputs] = ()
+
+    def start(self, stage: Stage) -> None:
+        """Stand on the first stage."""
+        self.name, self.outputs = stage.name, stage(self.images)
+
+    def climb(self, stage: Stage) -> Rung:
+        """Compare a stage with the last one and stand on it if it holds."""
+        outputs = stage(self.images)
+        rung = compare(
+            self.spec,
+            against=self.name,
+            before=self.outputs,
+            stage=stage.name,
+            after=outputs,
+            noise=self.noise,
+        ).require()
+        self.rungs.append(rung)
+        self.name, self.outputs = stage.name, outputs
+        return rung
+
+
+def export(
+    source: Path | str | nn.Module | None,
+    config: ExportConfig | None = None,
+    *,
+    spec: ModelSpec | None = None,
+    progress: Progress | None = None,
+) -> ExportReport:
+    """Take a detector to a bundle that a device can run.
+
+    Args:
+        source: A checkpoint or ONNX file, the name of an architecture (untrained, seeded), your own module, or None
+            for the built-in model.
+        config: Options.
+        spec: Contract of a module that is no `DetectorModule`: its input as float32 NCHW in its own convention, its
+            raw outputs, its classes.
+        progress: Called as progress(step, steps, description).
+
+    Returns:
+        Where the bundle is, and its manifest.
+
+    Raises:
+        EdgedetError: The source cannot be read, an option does not fit, or a check failed (`CheckFailedError`);
+            nothing was written.
+    """
+    config = config or ExportConfig()
+    steps = _Steps(progress, 6 + 2 * config.int8)
+    steps("reading")
+    loaded = load_source(source, config, spec)
+    images, calibration = _pictures(config, loaded.spec)
+    ladder = _Ladder(loaded.spec, images)
+
+    fused_report: FuseReport | None = None
+    complexity: dict[str, Any] = {}
+    if isinstance(loaded.model, DetectorModule):
+        steps("fusing")
+        fused_report, proto, complexity = _from_torch(loaded.model, ladder)
+    else:
+        proto = loaded.model
+        ladder.start(onnx_stage("onnx", proto, loaded.spec))
+    steps("simplifying")
+    simplified, proto, final_spec = _finish_graph(proto, loaded.spec, config, ladder)
+
+    target = config.out or Path("build", loaded.name)
+    with bundle_folder(target, overwrite=config.overwrite) as folder:
+        files: list[dict[str, Any]] = []
+        steps("writing ONNX and OpenVINO IR")
+        _write_fp32(folder, proto, final_spec, config, ladder, files)
+        quantisation: dict[str, Any] = {}
+        if config.int8:
+            from edgedet_export.int8 import add_int8
+
+            quantisation = add_int8(folder, proto, final_spec, config, calibration, files, steps)
+        steps("checking the files")
+        reference = folder / ".reference.onnx"
+        write_onnx(reference, proto, final_spec, dataclasses.replace(config, outputs="raw"))
+        check_detections(folder, files, images, reference, ladder.noise)
+        reference.unlink()
+        runnable = [
+            (f["path"], find_model_file(folder / f["path"], engine=engine, precision=None))
+            for f in files
+            for engine in f["engines"][:1]
+        ]
+        write_golden(folder, golden_picture(images[0], final_spec.input.size_hw), runnable)
+        manifest = build_manifest(
+            folder,
+            loaded,
+            files,
+            complexity=complexity,
+            fused=fused_report,
+            simplified=simplified,
+            rungs=ladder.rungs,
+            noise=ladder.noise,
+            quantisation=quantisation,
+        )
+        write_manifest(folder, manifest)
+    return ExportReport(target, manifest)
+
+
+class _Steps:
+    """Counts the steps of an export for a progress display."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self._progress = progress
+        self._total = total
+        self._done = 0
+
+    def __call__(self, description: str) -> None:
+        if self._progress is not None:
+            self._progress(self._done, self._total, description)
+        self._done += 1
+
+
+def _pictures(config: ExportConfig, spec: ModelSpec) -> tuple[list[Image], list[Path]]:
+    """Return the parity pictures and the paths of the calibration pictures."""
+    from edgedet_export.quantize.images import picture_paths
+
+    if config.calib is not None:
+        paths = picture_paths(config.calib)
+    else:
+        from edgedet_models.builtin import calibration_images
+
+        paths = calibration_images()
+    return parity_images(paths), paths
+
+
+def _from_torch(model: DetectorModule, ladder: _Ladder) -> tuple[FuseReport, onnx.ModelProto, dict[str, Any]]:
+    """Fuse a module and trace it, climbing torch → fused → onnx."""
+    size = model.stride * 2
+    complexity = dataclasses.asdict(count(model, model.spec.input.size_hw))
+    torch_outputs = torch_stage("torch", model)
+    ladder.start(torch_outputs)
+    double = torch_stage("torch-float64", model.double(), dtype=torch.float64)
+    ladder.noise = measure_noise(ladder.spec, ladder.outputs, double(ladder.images))
+    model.float()
+    fused, report = fuse(model, model.dummy_input((size, size)))
+    ladder.climb(torch_stage("fused", fused))
+    proto = to_onnx(fused)
+    ladder.climb(onnx_stage("onnx", proto, model.spec))
+    return report, proto, complexity
+
+
+def _finish_graph(
+    proto: onnx.ModelProto, spec: ModelSpec, config: ExportConfig, ladder: _Ladder
+) -> tuple[Simplified, onnx.ModelProto, ModelSpec]:
+    """Fold the input's arithmetic in and simplify; a simplified graph that differs is rolled back."""
+    if config.input == "uint8":
+        proto, spec = fold_input(proto, spec)
+    simplified = simplify(proto)
+    if simplified.declined is None:
+        outputs = onnx_stage("simplified", simplified.model, spec)(ladder.images)
+        rung = compare(
+            ladder.spec,
+            against=ladder.name,
+            before=ladder.outputs,
+            stage="simplified",
+            after=outputs,
+            noise=ladder.noise,
+        )
+        if rung.passed:
+            ladder.rungs.append(rung)
+            ladder.name, ladder.outputs = rung.stage, outputs
+            return simplified, simplified.model, spec
+        simplified = Simplified(
+            proto,
+            simplified.nodes_before,
+            simplified.nodes_before,
+            f"onnxsim changed the results: {rung.score_error:g}",
+        )
+    ladder.climb(onnx_stage("input-folded", proto, spec))
+    return simplified, proto, spec
+
+
+def _write_fp32(
+    folder: Path,
+    proto: onnx.ModelProto,
+    spec: ModelSpec,
+    config: ExportConfig,
+    ladder: _Ladder,
+    files: list[dict[str, Any]],
+) -> None:
+    """Write model.onnx and openvino/model.xml."""
+    write_onnx(folder / "model.onnx", proto, spec, config)
+    files.append({"path": "model.onnx", "precision": "fp32", "engines": ["onnxruntime", "opencv"]})
+    if "openvino" in config.formats:
+        write_ir(folder / "openvino/model.xml", proto, spec, config)
+        files.append({"path": "openvino/model.xml", "precision": "fp32", "engines": ["openvino"]})
+        if config.outputs == "raw":
+            ladder.climb(openvino_stage("openvino", folder / "openvino/model.xml", spec))
+
+
+def write_onnx(path: Path, proto: onnx.ModelProto, spec: ModelSpec, config: ExportConfig) -> None:
+    """Write a model with the output contract that was asked for and its spec inside."""
+    proto, spec = _with_contract(proto, spec, config)
+    set_metadata(proto, "edgedet", spec.to_json())
+    onnx.save(proto, str(path))
+
+
+def write_ir(path: Path, proto: onnx.ModelProto, spec: ModelSpec, config: ExportConfig) -> None:
+    """Write an IR with the output contract that was asked for and its spec inside."""
+    path.parent.mkdir(exist_ok=True)
+    proto, spec = _with_contract(proto, spec, config)
+    to_openvino(proto, spec, path)
+
+
+def _with_contract(proto: onnx.ModelProto, spec: ModelSpec, config: ExportConfig) -> tuple[onnx.ModelProto, ModelSpec]:
+    if config.outputs == "raw":
+        return proto, spec
+    return append_decoding(proto, spec, config.outputs)

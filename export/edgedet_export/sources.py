@@ -1,0 +1,168 @@
+"""What an export starts from: a checkpoint, an architecture's name, an ONNX file, or the user's own module."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import torch
+from torch import nn
+
+import edgedet_models
+from edgedet_export.config import ExportConfig
+from edgedet_models.detector import DetectorModule
+from edgedet_models.families import get_family, recognise
+from edgedet_runtime.errors import InputError, ModelFileError
+from edgedet_runtime.spec import ModelSpec
+from edgedet_runtime.version import __version__
+
+__all__ = ["ModuleDetector", "Source", "load_source"]
+
+
+class ModuleDetector(DetectorModule):
+    """A user's own module, with the spec that the user wrote for it.
+
+    The module takes (N, 3, H, W) in the convention of ``spec.input`` and returns the raw heads as a tuple in the order
+    of ``spec.decode.output_names``, or as a dict with those names.
+    """
+
+    def __init__(self, module: nn.Module, spec: ModelSpec) -> None:
+        """Wrap `module`; it is not copied."""
+        super().__init__(spec)
+        self.module = module
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return the raw heads in the spec's order."""
+        outputs = self.module(x)
+        names = self.spec.decode.output_names
+        if isinstance(outputs, dict):
+            missing = [n for n in names if n not in outputs]
+            if missing:
+                raise InputError(f"module: expected the outputs {', '.join(names)}, got {', '.join(outputs)}")
+            return tuple(outputs[n] for n in names)
+        outputs = (outputs,) if isinstance(outputs, torch.Tensor) else tuple(outputs)
+        if len(outputs) != len(names):
+            raise InputError(f"module: expected {len(names)} outputs ({', '.join(names)}), got {len(outputs)}")
+        return outputs
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A detector before export.
+
+    Attributes:
+        name: Becomes the default folder name of the bundle.
+        model: A torch module, or an ONNX model with raw heads and a float32 NCHW input.
+        spec: The detector's contract at its export size.
+        path: File that it came from, if any.
+        sha256: Hash of that file.
+        trained: False where the weights are random.
+        notes: What the user should know, such as an assumption about the file.
+    """
+
+    name: str
+    model: DetectorModule | onnx.ModelProto
+    spec: ModelSpec
+    path: Path | None = None
+    sha256: str | None = None
+    trained: bool = True
+    notes: tuple[str, ...] = ()
+
+
+def load_source(source: Path | str | nn.Module | None, config: ExportConfig, spec: ModelSpec | None = None) -> Source:
+    """Load whatever an export may start from, at the size and with the classes that `config` asks for.
+
+    Args:
+        source: A checkpoint or ONNX file, the name of an architecture (untrained, seeded), a module, or None for the
+            built-in model.
+        config: Options of the export.
+        spec: Contract of a module that is no `DetectorModule`.
+
+    Raises:
+        ModelFileError: The file cannot be read or is not understood.
+        InputError: The options do not fit the model.
+    """
+    if isinstance(source, nn.Module):
+        return _adjust(_from_module(source, spec), config)
+    if source is None:
+        from edgedet_models.builtin import builtin_checkpoint
+
+        source = builtin_checkpoint()
+    path = Path(source)
+    if not path.exists() and str(source) in edgedet_models.variants():
+        return _adjust(_untrained(str(source), config), config)
+    if path.suffix.lower() == ".onnx":
+        return _adjust(_from_onnx(path, config), config)
+    return _adjust(_from_checkpoint(path, config), config)
+
+
+def _from_module(module: nn.Module, spec: ModelSpec | None) -> Source:
+    if spec is None and not isinstance(module, DetectorModule):
+        raise InputError("export: a module of your own needs a ModelSpec that describes its input and outputs")
+    detector = ModuleDetector(module, spec) if spec is not None else module
+    assert isinstance(detector, DetectorModule), "checked above"
+    return Source(detector.spec.variant, detector.eval(), detector.spec)
+
+
+def _untrained(variant: str, config: ExportConfig) -> Source:
+    classes = config.classes or tuple(f"class{i}" for i in range(80))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = edgedet_models.build(variant, classes)
+    note = f"{variant} is untrained (random weights, seed {config.seed}): good for latency and size, detects nothing"
+    return Source(variant, model, model.spec, trained=False, notes=(note,))
+
+
+def _from_checkpoint(path: Path, config: ExportConfig) -> Source:
+    checkpoint = edgedet_models.read_checkpoint(path)
+    model = edgedet_models.load(checkpoint, family=config.family)
+    recognised = (
+        get_family(config.family).recognise(checkpoint) if config.family else next(iter(recognise(checkpoint)), None)
+    )
+    notes = (recognised.why,) if recognised is not None else ()
+    return Source(path.stem, model, model.spec, path, checkpoint.sha256, notes=notes)
+
+
+def _from_onnx(path: Path, config: ExportConfig) -> Source:
+    from edgedet_export.foreign import import_onnx
+
+    if not path.is_file():
+        raise ModelFileError(f"{path}: no such file")
+    model, spec = import_onnx(path, family=config.family, classes=config.classes, imgsz=config.imgsz)
+    return Source(path.stem, model, spec, path, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def _adjust(source: Source, config: ExportConfig) -> Source:
+    """Apply size, class names and thresholds; refuse what does not fit."""
+    spec = source.spec
+    classes = config.classes or spec.classes
+    if len(classes) != len(spec.classes):
+        raise InputError(f"classes: expected {len(spec.classes)} names, as the model has, got {len(classes)}")
+    height, width = config.imgsz or spec.input.size_hw
+    stride = max(level.stride for level in spec.decode.levels)
+    if height % stride or width % stride:
+        raise InputError(
+            f"--imgsz: expected multiples of the model's largest stride {stride}, got {height} {width};"
+            f" the next sizes are {-(-height // stride) * stride} {-(-width // stride) * stride}"
+        )
+    if isinstance(source.model, onnx.ModelProto) and (height, width) != spec.input.size_hw:
+        raise InputError(
+            f"--imgsz: the ONNX file has a fixed input of {spec.input.height} {spec.input.width}, got {height} {width}"
+        )
+    old = spec.thresholds
+    spec = spec.replace(
+        classes=classes,
+        input=dataclasses.replace(spec.input, height=height, width=width),
+        thresholds=dataclasses.replace(
+            old,
+            conf=old.conf if config.conf is None else config.conf,
+            iou=old.iou if config.iou is None else config.iou,
+        ),
+        tool_version=__version__,
+    )
+    if isinstance(source.model, DetectorModule):
+        source.model.spec = spec
+    return dataclasses.replace(source, spec=spec)
