@@ -102,9 +102,7 @@ def _start_one(model: Path, plan: Plan, picture: Path, runs: int) -> dict[str, A
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise EngineError(
-            f"cold start of {plan}: expected a result within {_TIMEOUT_S:.0f} s, got none"
-        ) from None
+        raise EngineError(f"cold start of {plan}: expected a result within {_TIMEOUT_S:.0f} s, got none") from None
     lines = done.stdout.strip().splitlines()
     try:
         row: dict[str, Any] = json.loads(lines[-1]) if lines else {}
@@ -112,9 +110,7 @@ def _start_one(model: Path, plan: Plan, picture: Path, runs: int) -> dict[str, A
         row = {}
     if done.returncode != 0 or "first" not in row:
         last_words = row.get("error") or (done.stderr.strip().splitlines() or ["nothing"])[-1]
-        raise EngineError(
-            f"cold start of {plan}: the process ended with code {done.returncode}: {last_words}"
-        )
+        raise EngineError(f"cold start of {plan}: the process ended with code {done.returncode}: {last_words}")
     row["import_s"] = row["imported"] - start
     row["load_s"] = row["loaded"] - row["imported"]
     row["first_s"] = row["first"] - row["loaded"]

@@ -95,9 +95,7 @@ def measure(
         InputError: `runs` is below 1 or there is no detector.
     """
     if runs < 1 or not detectors:
-        raise InputError(
-            f"runs: expected 1 or more, for at least one plan, got {runs} for {len(detectors)} plans"
-        )
+        raise InputError(f"runs: expected 1 or more, for at least one plan, got {runs} for {len(detectors)} plans")
     for detector in detectors.values():
         for _ in range(WARM_UP):
             detector(image_bgr)

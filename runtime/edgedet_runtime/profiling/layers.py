@@ -53,9 +53,7 @@ class Layer:
         return 2 * self.macs / self.bytes if self.bytes else 0.0
 
 
-def convolution_macs(
-    output_shape: Sequence[int], weight_shape: Sequence[int], *, grouped: bool = False
-) -> int:
+def convolution_macs(output_shape: Sequence[int], weight_shape: Sequence[int], *, grouped: bool = False) -> int:
     """Count the multiply-accumulates of a convolution.
 
     Args:
@@ -91,8 +89,6 @@ def profile_layers(
         EngineError: The engine has no profiler, or cannot run the file.
     """
     if engine not in LAYER_ENGINES:
-        raise EngineError(
-            f"layers: expected one of {', '.join(LAYER_ENGINES)}, got {engine!r}, which tells nothing"
-        )
+        raise EngineError(f"layers: expected one of {', '.join(LAYER_ENGINES)}, got {engine!r}, which tells nothing")
     function: Callable[..., tuple[Layer, ...]] = import_module(LAYER_ENGINES[engine]).profile_layers
     return function(model_file, np.ascontiguousarray(tensor), threads=threads, runs=runs)

@@ -44,9 +44,7 @@ _NAMES = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16", "double": "fp6
 TypedShape = Mapping[str, Sequence[int]]
 
 
-def profile_layers(
-    model_file: Path, tensor: npt.NDArray[Any], *, threads: int, runs: int = 20
-) -> tuple[Layer, ...]:
+def profile_layers(model_file: Path, tensor: npt.NDArray[Any], *, threads: int, runs: int = 20) -> tuple[Layer, ...]:
     """Profile a model file; see `edgedet_runtime.profiling.layers.profile_layers`."""
     import onnxruntime as ort
 
@@ -65,9 +63,7 @@ def profile_layers(
                 session.run(None, {name: tensor})
             events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
         except Exception as e:
-            raise EngineError(
-                f"{model_file}: onnxruntime cannot profile it: {str(e).splitlines()[0]}"
-            ) from None
+            raise EngineError(f"{model_file}: onnxruntime cannot profile it: {str(e).splitlines()[0]}") from None
         optimised = read_graph(Path(folder) / "optimised.onnx")
     return _layers(events, optimised, read_graph(model_file), runs)
 

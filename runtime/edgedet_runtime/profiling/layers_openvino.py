@@ -31,9 +31,7 @@ _PRECISIONS = {
 }
 
 
-def profile_layers(
-    model_file: Path, tensor: npt.NDArray[Any], *, threads: int, runs: int = 20
-) -> tuple[Layer, ...]:
+def profile_layers(model_file: Path, tensor: npt.NDArray[Any], *, threads: int, runs: int = 20) -> tuple[Layer, ...]:
     """Profile a model file; see `edgedet_runtime.profiling.layers.profile_layers`."""
     try:
         import openvino as ov

@@ -47,9 +47,7 @@ def read_graph(path: Path) -> OnnxGraph:
         ModelFileError: The file is not ONNX.
     """
     try:
-        graph = next(
-            value for field, value in _fields(memoryview(path.read_bytes())) if field == _MODEL_GRAPH
-        )
+        graph = next(value for field, value in _fields(memoryview(path.read_bytes())) if field == _MODEL_GRAPH)
         if isinstance(graph, int):
             raise ValueError("the graph is a number")
         nodes: list[GraphNode] = []

@@ -74,6 +74,4 @@ def read_plan(bundle: Path) -> Plan | None:
         data = json.loads(path.read_text(encoding="utf-8"))
         return Plan(str(data["engine"]), str(data["precision"]), int(data["threads"]))
     except (ValueError, KeyError, TypeError) as e:
-        raise ModelFileError(
-            f"{path}: expected engine, precision and threads, got something else ({e})"
-        ) from None
+        raise ModelFileError(f"{path}: expected engine, precision and threads, got something else ({e})") from None

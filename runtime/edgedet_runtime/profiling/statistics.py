@@ -75,9 +75,7 @@ def summarise(sample: Sequence[float] | npt.NDArray[np.float64]) -> Summary:
     return Summary(int(values.size), p50, p90, p99, float(values.min()), float(values.max()), spread)
 
 
-def ratio_of_medians(
-    new: Sequence[float], old: Sequence[float], *, resamples: int = 2000, seed: int = 0
-) -> Interval:
+def ratio_of_medians(new: Sequence[float], old: Sequence[float], *, resamples: int = 2000, seed: int = 0) -> Interval:
     """Estimate median(new) / median(old) with its 95 % bootstrap interval; below 1 means that `new` is
     smaller.
 
@@ -87,9 +85,7 @@ def ratio_of_medians(
     a, b = np.asarray(new, dtype=np.float64), np.asarray(old, dtype=np.float64)
     for name, values in (("new", a), ("old", b)):
         if values.size == 0 or not np.isfinite(values).all() or (values <= 0).any():
-            raise InputError(
-                f"{name} sample: expected one or more positive numbers, got {values.tolist()[:5]}"
-            )
+            raise InputError(f"{name} sample: expected one or more positive numbers, got {values.tolist()[:5]}")
     random = np.random.default_rng(seed)
     medians_a = np.median(a[random.integers(0, a.size, (resamples, a.size))], axis=1)
     medians_b = np.median(b[random.integers(0, b.size, (resamples, b.size))], axis=1)

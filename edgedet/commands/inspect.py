@@ -1,0 +1,147 @@
+"""``edgedet inspect``: what is in a bundle, model file or checkpoint; nothing of it is executed."""
+
+from __future__ import annotations
+
+import json as json_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgedet import output
+from edgedet.commands.options import Json
+
+if TYPE_CHECKING:
+    from edgedet_runtime import ModelSpec
+
+__all__ = ["inspect"]
+
+FAMILIES_SHOWN = 20
+
+
+def inspect(
+    path: Annotated[Path, typer.Argument(metavar="MODEL", help="Bundle, .onnx, .xml, or a training checkpoint.")],
+    json: Json = False,
+) -> None:
+    """Say what a model or checkpoint is, executing nothing of it."""
+    from edgedet_runtime.errors import InputError
+
+    if not path.exists():
+        raise InputError(f"{path}: expected a bundle, model file or checkpoint, got nothing there")
+    if path.is_dir():
+        found = _bundle(path)
+    elif path.suffix.lower() in (".onnx", ".xml"):
+        found = _model_file(path)
+    else:
+        found = _checkpoint(path)
+    if json:
+        output.document(found)
+    else:
+        output.table(["", ""], [[key, _text(value)] for key, value in found.items()])
+
+
+def _bundle(folder: Path) -> dict[str, Any]:
+    from edgedet_runtime.bundle import read_manifest
+    from edgedet_runtime.model_files import read_spec
+
+    manifest = read_manifest(folder)
+    models = [file for file in manifest.files if file.precision]
+    raw = json_module.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    return {
+        "kind": "bundle",
+        **(_spec(read_spec(folder / models[0].path)) if models else {}),
+        "trained": raw.get("trained"),
+        "source": raw.get("source"),
+        "complexity": raw.get("complexity"),
+        "files": [
+            {"path": f.path, "bytes": f.size, "precision": f.precision, "engines": list(f.engines)}
+            for f in manifest.files
+        ],
+        "recommended": dict(manifest.recommended),
+        "tools": raw.get("tools"),
+        "notes": raw.get("notes", []),
+    }
+
+
+def _model_file(path: Path) -> dict[str, Any]:
+    from edgedet_runtime.errors import ModelFileError
+    from edgedet_runtime.model_files import read_spec
+
+    size = {"kind": "ONNX model" if path.suffix.lower() == ".onnx" else "OpenVINO IR", "bytes": path.stat().st_size}
+    try:
+        return size | _spec(read_spec(path))
+    except ModelFileError:
+        if path.suffix.lower() != ".onnx":
+            raise
+        from edgedet_runtime.onnx_file import onnx_summary
+
+        summary = onnx_summary(path)
+        return size | {
+            "spec": "none: a foreign file; `edgedet export` reads its heads",
+            "quantised": summary.is_quantised,
+            "operators": sorted(summary.op_types),
+            "metadata": dict(summary.metadata),
+        }
+
+
+def _checkpoint(path: Path) -> dict[str, Any]:
+    from edgedet.extras import require
+
+    require("torch", extra="export", purpose="inspecting a training checkpoint")
+    from edgedet_models import families
+    from edgedet_models.checkpoint import read_checkpoint
+    from edgedet_runtime.errors import CheckpointError
+
+    checkpoint = read_checkpoint(path)
+    found = families.recognise(checkpoint)
+    tensors = checkpoint.tensors()
+    facts: dict[str, Any] = {
+        "kind": "training checkpoint",
+        "format": checkpoint.format,
+        "bytes": path.stat().st_size,
+        "sha256": checkpoint.sha256,
+        "numbers": sum(tensor.numel() for tensor in tensors.values()),
+        "dtypes": sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()}),
+    }
+    if not found:
+        if not tensors:
+            raise CheckpointError(f"{path}: expected weights of a detector, got a file without any")
+        return facts | {"family": None, "why": "no known family fits; use edgedet.export(module, spec) from Python"}
+    certain = [r for r in found if r.certain] or found
+    best = certain[0]
+    return facts | {
+        "family": best.family,
+        "variant": best.variant,
+        "classes": list(best.classes),
+        "licence": families.get_family(best.family).LICENCE,
+        "why": best.why,
+        "also": [{"family": r.family, "variant": r.variant, "why": r.why} for r in found if r is not best],
+        **({"note": "more than one family fits: name one with --family"} if len(certain) > 1 else {}),
+    }
+
+
+def _spec(spec: ModelSpec) -> dict[str, Any]:
+    return {
+        "family": spec.family,
+        "variant": spec.variant,
+        "classes": list(spec.classes),
+        "input": json_module.loads(spec.to_json())["input"],
+        "resize": json_module.loads(spec.to_json())["resize"],
+        "decode": spec.decode.kind,
+        "strides": [level.stride for level in spec.decode.levels],
+        "thresholds": json_module.loads(spec.to_json())["thresholds"],
+        "licence": spec.licence,
+        "spec_version": spec.spec_version,
+        "tool_version": spec.tool_version,
+    }
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return "\n".join(f"{key}: {_text(v)}" for key, v in value.items())
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return "\n".join("  ".join(f"{k} {_text(v)}" for k, v in entry.items() if v not in ("", [])) for entry in value)
+    if isinstance(value, list):
+        shown = ", ".join(str(v) for v in value[:FAMILIES_SHOWN])
+        return shown + (f", … ({len(value)})" if len(value) > FAMILIES_SHOWN else "")
+    return "" if value is None else str(value)
