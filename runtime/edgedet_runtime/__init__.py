@@ -24,7 +24,6 @@ from edgedet_runtime.errors import (
     ModelFileError,
 )
 from edgedet_runtime.letterbox import Letterbox
-from edgedet_runtime.nms import nms
 from edgedet_runtime.sources import Frame, iter_frames
 from edgedet_runtime.spec import ModelSpec
 
@@ -45,5 +44,4 @@ __all__ = [
     "StageTimes",
     "draw",
     "iter_frames",
-    "nms",
 ]

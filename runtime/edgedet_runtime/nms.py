@@ -1,16 +1,17 @@
 """Greedy class-wise non-maximum suppression, deterministic, in numpy.
 
-The rule: visit boxes by falling score, the lower index first where scores are equal; drop a box if it
-overlaps a kept box of its class by IoU > `iou` (strictly). IoU is intersection over union in float32 with
-areas ``(x1 - x0) * (y1 - y0)``, as torchvision computes it, on the boxes as they are: adding a
-class-dependent offset to separate classes, as is commonly done, costs precision in float32.
+The rule: visit boxes by falling score, the lower index first where scores are equal; drop a box if it overlaps a kept
+box of its class by IoU > `iou` (strictly). IoU is intersection over union in float32 with areas ``(x1 - x0) * (y1 -
+y0)``, as torchvision computes it, on the boxes as they are: shifting each class elsewhere to keep classes apart, as is
+commonly done, costs precision in float32.
 
-The work: boxes are taken in chunks by falling score. A chunk is first compared with all kept boxes, as one
-matrix; what survives is compared with itself, and the greedy rule becomes a fixed point: a box is kept if no
-kept box before it overlaps it. Iterating that from "all kept" settles at least the next undecided box per
-round, so it ends, and the result is unique (the relation only points from earlier to later boxes). Chunks
-shrink as kept boxes grow, so that matrices stay in the cache, and the loop ends as soon as `max_det` boxes
-are kept.
+The work: boxes are taken in chunks by falling score. A chunk is first compared with the boxes kept so far, as
+matrices that stay in the cache. What survives is compared with itself. There, few pairs come near each other, and a
+sweep along x finds them: in a pair with IoU > t the later left edge lies within the first (1 - t) of the other's
+width, because the intersection is wider than t times either box. On the pairs that do overlap, the greedy rule is a
+fixed point: a box is kept if no kept box before it overlaps it. Iterated from "all kept", each round settles at least
+the next undecided box, so it ends; the result is unique, because the relation only points from earlier to later. The
+loop stops as soon as `max_det` boxes are kept.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
 _FIRST_CHUNK = 128
-_MAX_CHUNK = 2048
-_CELLS = 65536  # matrix elements per step: 4 planes of float32 are 1 MB
-_PER_CLASS_FROM = 2048  # candidates, where one pass per class pays for its overhead
+_CHUNK = 512
+_CELLS = 65536  # of one comparison matrix: 4 planes of float32 are 1 MB
+_SLACK = 1e-5  # of a box's width: far above float32's error in an IoU
 
 
 def nms(
@@ -44,46 +45,46 @@ def nms(
     Args:
         boxes_xyxy: (N, 4), any unit.
         scores: (N,).
-        class_ids: (N,); boxes of different classes never suppress each other. None: across classes
-            (agnostic).
+        class_ids: (N,); boxes of different classes never suppress each other. None: across classes (agnostic).
         iou: Of two boxes that overlap by more than this the lower-scored goes, 0..1.
         max_det: At most this many, the best; None for all.
 
     Returns:
-        int64 (K,): indices of the kept boxes, best first. A box with a NaN or infinite coordinate or score is
-        never kept and suppresses nothing.
+        int64 (K,): indices of the kept boxes, best first. A box with a NaN or infinite coordinate or score is never
+        kept and suppresses nothing.
+
+    Raises:
+        ValueError: The shapes do not fit.
     """
     boxes = np.asarray(boxes_xyxy, np.float32)
     scores = np.asarray(scores, np.float32)
-    if boxes.shape != (len(scores), 4) or scores.ndim != 1:
-        raise ValueError(f"boxes_xyxy: expected shape ({len(scores)}, 4), got {boxes.shape}")
+    if scores.ndim != 1 or boxes.shape != (len(scores), 4):
+        raise ValueError(f"boxes_xyxy: expected shape ({scores.size}, 4), got {boxes.shape}")
     if class_ids is not None and class_ids.shape != scores.shape:
         raise ValueError(f"class_ids: expected shape {scores.shape}, got {class_ids.shape}")
     if not len(scores) or max_det == 0:
         return np.zeros(0, np.int64)
     order = _by_falling_score(scores)
-    if not math.isfinite(float(boxes.sum()) + float(scores.sum())):
-        order = order[np.isfinite(boxes).all(axis=1)[order] & np.isfinite(scores)[order]]
-    limit = len(order) if max_det is None else min(max_det, len(order))
-    corners = _corners(boxes, order)
-    if class_ids is None:
-        return order[_suppress(corners, None, iou, limit)]
-    classes = class_ids[order].astype(np.int32)
-    if len(order) >= _PER_CLASS_FROM and limit >= _PER_CLASS_FROM:
-        return order[_suppress_per_class(corners, classes, iou, limit)]
-    return order[_suppress(corners, classes, iou, limit)]
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        if not math.isfinite(float(boxes.sum()) + float(scores.sum())):
+            finite = np.isfinite(boxes).all(axis=1) & np.isfinite(scores)
+            order = order[finite[order]]
+        classes = None if class_ids is None else class_ids[order]
+        limit = len(order) if max_det is None else min(max_det, len(order))
+        kept = _suppress(_edges_and_area(boxes, order), classes, iou, limit)
+    return order[kept]
 
 
 def _by_falling_score(scores: Floats) -> Ints:
     """Return indices by falling score, equal scores by rising index.
 
-    Score and index are packed into one integer key, so that the fast unstable sort gives the stable order.
-    Float32 orders like its bit pattern, the negative half reversed.
+    Score and index are packed into one integer key, so that numpy's fast unstable sort gives the stable order. A
+    float32 orders like its bit pattern, negative ones in reverse.
     """
-    bits = scores.view(np.int32) if scores.flags.c_contiguous else scores.copy().view(np.int32)
+    bits = np.ascontiguousarray(scores).view(np.int32)
     if bits.min() < 0:
         bits = np.where(scores == 0, 0, bits)  # -0.0 equals 0.0
-        bits = np.where(bits < 0, np.int32(-(2**31)) - bits, bits).astype(np.int32)
+        bits = np.where(bits < 0, np.int32(-(2**31)) - bits, bits)
     keys = -(bits.astype(np.int64) << 32)
     keys += np.arange(len(scores))
     keys.sort()
@@ -91,8 +92,8 @@ def _by_falling_score(scores: Floats) -> Ints:
     return keys
 
 
-def _corners(boxes: Floats, order: Ints) -> Floats:
-    """Return float32 (5, N): x0, y0, -x1, -y1, area; so one maximum gives all four edges of an overlap."""
+def _edges_and_area(boxes: Floats, order: Ints) -> Floats:
+    """Return float32 (5, N): x0, y0, -x1, -y1 and area, so that one maximum gives all four edges of an overlap."""
     out = np.empty((5, len(order)), np.float32)
     out[:4] = boxes[order].T
     np.multiply(out[2] - out[0], out[3] - out[1], out=out[4])
@@ -100,61 +101,90 @@ def _corners(boxes: Floats, order: Ints) -> Floats:
     return out
 
 
-def _suppress_per_class(corners: Floats, classes: npt.NDArray[np.int32], iou: float, limit: int) -> Ints:
-    """Return the kept positions in score order, one class after the other."""
-    by_class = np.argsort(classes, kind="stable")
-    starts = np.flatnonzero(np.diff(classes[by_class], prepend=-1))
-    groups = np.split(by_class, starts[1:])
-    kept = [g[_suppress(corners[:, g], None, iou, limit)] for g in groups]
-    return np.sort(np.concatenate(kept))[:limit]
-
-
-def _suppress(corners: Floats, classes: npt.NDArray[np.int32] | None, iou: float, limit: int) -> Ints:
+def _suppress(edges: Floats, classes: Ints | None, iou: float, limit: int) -> Ints:
     """Return the kept positions of boxes that are given by falling score."""
-    n = corners.shape[1]
+    n = edges.shape[1]
     kept = np.zeros(0, np.int64)
-    start, chunk = 0, _FIRST_CHUNK
-    while start < n and len(kept) < limit:
-        new = np.arange(start, min(start + chunk, n))
-        if len(kept):
-            covered = _overlap(corners, classes, kept, new, iou).any(axis=0)
-            new = new[~covered]
-        new = new[_greedy(_overlap(corners, classes, new, new, iou))]
-        kept = np.concatenate((kept, new)) if len(kept) else new
-        start += chunk
-        chunk = min(max(_CELLS // max(len(kept), 1), _FIRST_CHUNK), _MAX_CHUNK)
-    return kept[:limit]
-
-
-def _overlap(
-    corners: Floats, classes: npt.NDArray[np.int32] | None, first: Ints, second: Ints, iou: float
-) -> npt.NDArray[np.bool_]:
-    """Return a matrix (first, second): IoU above the threshold and the same class."""
-    a, b = corners[:, first], corners[:, second]
-    edges = np.maximum(a[:4, :, None], b[:4, None, :])
-    negative_wh = np.add(edges[:2], edges[2:], out=edges[:2])
-    np.minimum(negative_wh, 0, out=negative_wh)
-    inter = np.multiply(negative_wh[0], negative_wh[1], out=edges[2])
-    union = np.add(a[4][:, None], b[4][None, :], out=edges[3])
-    union -= inter
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        inter /= union
-    above = inter > np.float32(iou)
-    if classes is not None:
-        above &= classes[first][:, None] == classes[second][None, :]
-    return above
-
-
-def _greedy(overlap: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Return which boxes greedy suppression keeps, given who overlaps whom in score order."""
-    n = len(overlap)
-    before, after = np.nonzero(overlap)
-    forward = before < after
-    before, after = before[forward], after[forward]
-    keep = np.ones(n, np.bool_)
+    start, stop = 0, min(_FIRST_CHUNK, n)
     while True:
+        new = np.arange(start, stop)
+        if len(kept):
+            new = _not_covered(edges, classes, kept, new, iou)
+        if len(new) > 1:
+            new = new[_greedy(*_pairs(edges, classes, new, iou), len(new))]
+        kept = np.concatenate((kept, new)) if len(kept) else new
+        if stop == n or len(kept) >= limit:
+            return kept[:limit]
+        start, stop = stop, min(stop + _CHUNK, n)
+
+
+def _iou_above(a: Floats, b: Floats, iou: float) -> npt.NDArray[np.bool_]:
+    """Return where boxes `a` and `b` overlap by more than `iou`; (5, …) each, broadcast against each other."""
+    inner = np.maximum(a[:4], b[:4])
+    negative_wh = np.add(inner[:2], inner[2:], out=inner[:2])
+    np.minimum(negative_wh, 0, out=negative_wh)
+    inter = np.multiply(negative_wh[0], negative_wh[1], out=inner[2])
+    union = np.add(a[4], b[4], out=inner[3])
+    union -= inter
+    inter /= union
+    return np.asarray(inter > np.float32(iou))
+
+
+def _not_covered(edges: Floats, classes: Ints | None, kept: Ints, new: Ints, iou: float) -> Ints:
+    """Return those of `new` that no box of `kept` suppresses."""
+    first = 0
+    while first < len(kept) and len(new):
+        block = kept[first : first + max(_CELLS // len(new), 1)]
+        first += len(block)
+        a, b = edges.take(block, axis=1), edges.take(new, axis=1)
+        hits = np.flatnonzero(_iou_above(a[:, :, None], b[:, None, :], iou))
+        if not len(hits):
+            continue
+        i, j = np.divmod(hits, len(new))
+        if classes is not None:
+            j = j[classes[block[i]] == classes[new[j]]]
+        free = np.ones(len(new), np.bool_)
+        free[j] = False
+        new = new[free]
+    return new
+
+
+def _pairs(edges: Floats, classes: Ints | None, new: Ints, iou: float) -> tuple[Ints, Ints]:
+    """Return the pairs within `new` that overlap, as positions in it: the better box, the worse box.
+
+    The sweep runs over all classes at once, each shifted to a stretch of the axis of its own; IoU is computed on the
+    boxes where they are. Rounding is monotone, so a pair that overlaps cannot be missed.
+    """
+    some = edges if len(new) == edges.shape[1] else edges.take(new, axis=1)
+    left = some[0].astype(np.float64)
+    reach = left - (1.0 - iou + _SLACK) * (some[2] + left)
+    if classes is not None:
+        here = classes[new]
+        shift = here * (float(reach.max() - left.min()) + 1.0)
+        left += shift
+        reach += shift
+    by_left = left.argsort()
+    ends = left[by_left].searchsorted(reach[by_left], side="right")
+    counts = np.maximum(ends - np.arange(1, len(new) + 1), 0)
+    first = np.arange(len(new)).repeat(counts)
+    skipped = counts.cumsum() - counts - np.arange(1, len(new) + 1)
+    second = np.arange(len(first)) - skipped[first]
+    first, second = by_left[first], by_left[second]
+    hits = np.flatnonzero(_iou_above(some.take(first, axis=1), some.take(second, axis=1), iou))
+    first, second = first[hits], second[hits]
+    if classes is not None:
+        same = here[first] == here[second]
+        first, second = first[same], second[same]
+    return np.minimum(first, second), np.maximum(first, second)
+
+
+def _greedy(better: Ints, worse: Ints, n: int) -> npt.NDArray[np.bool_]:
+    """Return which of `n` boxes greedy suppression keeps, given the pairs that overlap."""
+    keep = np.ones(n, np.bool_)
+    while len(better):
         settled = np.ones(n, np.bool_)
-        settled[after[keep[before]]] = False
-        if np.array_equal(settled, keep):
-            return keep
+        settled[worse[keep[better]]] = False
+        if (settled == keep).all():
+            break
         keep = settled
+    return keep
