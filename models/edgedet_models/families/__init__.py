@@ -20,6 +20,8 @@ FAMILIES: Mapping[str, str] = {
     "yolov5": "edgedet_models.families.yolov5",
     "yolox": "edgedet_models.families.yolox",
     "darknet": "edgedet_models.families.darknet",
+    "damoyolo": "edgedet_models.families.damoyolo",
+    "edgecode": "edgedet_models.families.edgecode",
 }
 
 

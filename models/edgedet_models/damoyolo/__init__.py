@@ -1,0 +1,1 @@
+"""DAMO-YOLO's structure as data, and the modules built from it."""
