@@ -127,12 +127,13 @@ def _from_checkpoint(path: Path, config: ExportConfig) -> Source:
 
 
 def _from_onnx(path: Path, config: ExportConfig) -> Source:
-    from edgedet_export.foreign import import_onnx
+    from edgedet_export.foreign import read_foreign
 
     if not path.is_file():
         raise ModelFileError(f"{path}: no such file")
-    model, spec = import_onnx(path, family=config.family, classes=config.classes, imgsz=config.imgsz)
-    return Source(path.stem, model, spec, path, hashlib.sha256(path.read_bytes()).hexdigest())
+    foreign = read_foreign(path, family=config.family, classes=config.classes, imgsz=config.imgsz)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Source(path.stem, foreign.model, foreign.spec, path, digest, notes=foreign.notes)
 
 
 def _adjust(source: Source, config: ExportConfig) -> Source:

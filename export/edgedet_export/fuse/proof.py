@@ -12,7 +12,7 @@ from edgedet_runtime.errors import CheckFailedError
 __all__ = ["TOLERANCE", "prove_equal", "relative_error"]
 
 TOLERANCE = 1e-5
-"""Largest accepted difference relative to the largest output. Rounding the fused weights to float32 costs about 1e-7."""
+"""Largest accepted difference relative to the largest output. Rounding fused weights to float32 costs about 1e-7."""
 
 
 def relative_error(expected: Tensor, got: Tensor) -> float:

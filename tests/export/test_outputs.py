@@ -1,0 +1,49 @@
+"""The three output contracts give the same detections."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from edgedet_export.final_check import detections_differ
+from edgedet_export.onnx_graph import set_metadata
+from edgedet_export.outputs import append_decoding
+from edgedet_export.pictures import probe_picture
+from edgedet_export.to_onnx import to_onnx
+from edgedet_runtime import Detections, Detector
+from edgedet_runtime.spec import BoxKind, ModelSpec
+from tests.export.tiny import TinyDetector, tiny_spec
+
+
+def detect(model: onnx.ModelProto, spec: ModelSpec, path: Path) -> Detections:
+    set_metadata(model, "edgedet", spec.to_json())
+    onnx.save(model, str(path))
+    with Detector(path, threads=1) as detector:
+        return detector(probe_picture((120, 150)))
+
+
+@pytest.mark.parametrize("kind", ["anchors", "points-exp", "ltrb", "dfl"])
+@pytest.mark.parametrize(
+    "rules", [{}, {"multi_label": True}, {"class_agnostic": True}], ids=["best", "multi", "agnostic"]
+)
+def test_contracts_agree(kind: BoxKind, rules: dict[str, bool], tmp_path: Path) -> None:
+    spec = tiny_spec(kind)
+    spec = spec.replace(thresholds=dataclasses.replace(spec.thresholds, conf=0.15, **rules))
+    model = to_onnx(TinyDetector(spec))
+    raw = detect(model, spec, tmp_path / "raw.onnx")
+    assert len(raw) > 3, "the test must have something to compare"
+    for contract in ("decoded", "nms"):
+        got = detect(*append_decoding(model, spec, contract), tmp_path / f"{contract}.onnx")
+        assert detections_differ(raw, got, box_px=2e-3, score=1e-5) is None
+        assert (np.diff(got.scores) <= 0).all()
+
+
+def test_nms_contract_with_nothing_found(tmp_path: Path) -> None:
+    spec = tiny_spec()
+    spec = spec.replace(thresholds=dataclasses.replace(spec.thresholds, conf=1.0))
+    model, nms_spec = append_decoding(to_onnx(TinyDetector(spec)), spec, "nms")
+    assert len(detect(model, nms_spec, tmp_path / "m.onnx")) == 0

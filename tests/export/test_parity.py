@@ -1,0 +1,72 @@
+"""The ladder finds real differences, names them, and does not fail on float32's own rounding."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from edgedet_export.parity import SCORE_TOLERANCE, Noise, compare, measure_noise
+from edgedet_export.pictures import probe_picture
+from edgedet_export.stages import torch_stage
+from edgedet_runtime.errors import CheckFailedError
+from tests.export.tiny import TinyDetector, tiny_spec
+
+
+def raw(model: TinyDetector) -> list[list[np.ndarray[tuple[int, ...], np.dtype[np.float64]]]]:
+    return [list(outputs) for outputs in torch_stage("torch", model)([probe_picture((64, 96))])]
+
+
+def test_equal_stages_pass_with_zero_error() -> None:
+    model = TinyDetector(tiny_spec("anchors"))
+    rung = compare(model.spec, against="a", before=raw(model), stage="b", after=raw(model))
+    assert rung.passed
+    assert rung.score_error == rung.box_error_px == 0
+    assert [o.name for o in rung.outputs] == list(model.spec.decode.output_names)
+
+
+@pytest.mark.parametrize(("output", "delta"), [(0, 1e-2), (1, 1e-2), (2, -0.5)])
+def test_a_changed_output_is_named(output: int, delta: float) -> None:
+    model = TinyDetector(tiny_spec("anchors"))
+    before, after = raw(model), raw(model)
+    after[0][output] += delta
+    rung = compare(model.spec, against="onnx", before=before, stage="openvino", after=after)
+    name = model.spec.decode.output_names[output]
+    with pytest.raises(CheckFailedError, match=rf"parity onnx → openvino: .*worst output {name} "):
+        rung.require()
+
+
+def test_nan_never_passes() -> None:
+    model = TinyDetector(tiny_spec())
+    after = raw(model)
+    after[0][1][0, 0, 0, 0] = np.nan
+    with pytest.raises(CheckFailedError, match="scores_0"):
+        compare(model.spec, against="a", before=raw(model), stage="b", after=after).require()
+
+
+def test_another_shape_is_refused() -> None:
+    model = TinyDetector(tiny_spec())
+    after = raw(model)
+    after[0][0] = after[0][0][:, :, 1:]
+    with pytest.raises(CheckFailedError, match="boxes_0: expected shape"):
+        compare(model.spec, against="a", before=raw(model), stage="b", after=after)
+
+
+def test_tolerance_grows_only_with_measured_noise() -> None:
+    model = TinyDetector(tiny_spec())
+    before, after = raw(model), raw(model)
+    after[0][1] += 2e-3
+    strict = compare(model.spec, against="a", before=before, stage="b", after=after)
+    assert not strict.passed
+    assert strict.score_tolerance == SCORE_TOLERANCE
+    noisy = compare(model.spec, against="a", before=before, stage="b", after=after, noise=Noise(score=1e-3))
+    assert noisy.passed
+
+
+def test_noise_of_a_sound_network_is_small_and_real() -> None:
+    model = TinyDetector(tiny_spec())
+    single = raw(model)
+    double = torch_stage("double", model.double(), dtype=torch.float64)([probe_picture((64, 96))])
+    noise = measure_noise(model.spec, single, double)
+    assert 0 < noise.score < 1e-5
+    assert 0 < noise.box_px < 1e-3
