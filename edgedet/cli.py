@@ -55,9 +55,9 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from edgedet_runtime.version import __version__
 
-        output.line(f"edgedet {version('edgedet')}")
+        output.line(f"edgedet {__version__}")
         raise typer.Exit
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
@@ -12,11 +12,13 @@ from edgedet.commands.options import Conf, Iou, Json, split_list
 
 if TYPE_CHECKING:
     from edgedet_export.config import Format
+    from edgedet_export.pipeline import ExportReport
 
 __all__ = ["export"]
 
 TOOLS = ("torch", "onnx", "onnxruntime")
 INT8_TOOLS = ("nncf", "openvino")
+LATENCY_RUNS = 20
 
 
 def export(
@@ -86,12 +88,63 @@ def export(
         seed=seed,
     )
     with output.progress_bar("export") as step:
-        report: Any = run(checkpoint, config, progress=step)
+        report = run(checkpoint, config, progress=step)
+        step(description="measuring latency")
+        latency = _latency(report.bundle)
     if json:
-        output.document(report.to_dict())
+        output.document({**report.to_dict(), "latency_ms": latency})
     else:
-        _show(report)
+        _show(report, latency)
 
 
-def _show(report: Any) -> None:
-    raise SystemExit(report)
+def _latency(bundle: Path) -> dict[str, float]:
+    """Return the end-to-end median by file and engine, from one short interleaved run."""
+    from edgedet_runtime.profiling.session import ProfileConfig, profile_model
+
+    profile = profile_model(bundle, ProfileConfig(runs=LATENCY_RUNS, cold_starts=0, layers=False))
+    return {
+        f"{entry.file} on {entry.plan.engine}": round(entry.summaries()["end_to_end_ms"].median, 3)
+        for entry in profile.plans
+    }
+
+
+def _show(report: ExportReport, latency: dict[str, float]) -> None:
+    manifest = report.manifest
+    output.table(
+        ["checked", "against", "scores within", "boxes within px", "allowed", ""],
+        [
+            [
+                rung["stage"],
+                rung["against"],
+                f"{rung['score_error']:.1e}",
+                f"{rung['box_error_px']:.1e}",
+                f"{rung['score_tolerance']:.0e}, {rung['box_tolerance_px']:.2g} px",
+                "ok" if rung["passed"] else "FAILED",
+            ]
+            for rung in manifest["parity"]
+        ],
+        title=f"parity, {manifest['parity'][0]['images']} pictures" if manifest["parity"] else "parity",
+        numeric=["scores within", "boxes within px"],
+    )
+    sizes = {entry["path"]: int(entry["bytes"]) for entry in manifest["files"]}
+    rows = []
+    for entry in manifest["files"]:
+        for engine in entry.get("engines", ()):
+            size = sizes[entry["path"]] + sizes.get(entry["path"].removesuffix(".xml") + ".bin", 0)
+            ms = latency.get(f"{entry['path']} on {engine}")
+            chosen = manifest["recommended"].get(engine, "fp32") == entry["precision"]
+            share = entry.get("int8_share")
+            rows.append(
+                [
+                    entry["path"],
+                    engine,
+                    entry["precision"] + (f", {share:.0%} of MACs" if share is not None else ""),
+                    f"{size / 1e6:.2f}",
+                    "" if ms is None else f"{ms:.2f}",
+                    "recommended" if chosen else "",
+                ]
+            )
+    output.table(["file", "engine", "precision", "MB", "ms", ""], rows, numeric=["MB", "ms"])
+    for text in manifest["notes"]:
+        output.note(text)
+    output.line(f"bundle: {report.bundle}")

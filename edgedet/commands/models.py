@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from edgedet import output
 from edgedet.commands.options import Json
 
@@ -16,13 +18,12 @@ def models(json: Json = False) -> None:
     from edgedet.extras import require
 
     require("torch", extra="export", purpose="edgedet models")
-    from edgedet_models.complexity import count
-
     from edgedet_models import families
+    from edgedet_models.complexity import count
 
     names = tuple(f"class{i}" for i in range(CLASSES))
     variants = families.variants()
-    rows = []
+    rows: list[dict[str, Any]] = []
     with output.progress_bar("building", total=len(variants)) as step:
         for variant, family in variants.items():
             cost = count(families.build(variant, names), SIZE_HW)
@@ -31,8 +32,9 @@ def models(json: Json = False) -> None:
                     "name": variant,
                     "family": family,
                     "params": cost.params,
-                    "gflops": round(2 * cost.macs / 1e9, 2),
+                    "gflops": round(cost.gflops, 2),
                     "macs": cost.macs,
+                    "memory_access_bytes": cost.memory_access_bytes,
                 }
             )
             step()
@@ -40,8 +42,17 @@ def models(json: Json = False) -> None:
         output.document(rows)
         return
     output.table(
-        ["name", "family", "parameters", "GFLOPs"],
-        [[row["name"], row["family"], f"{row['params']:,}", f"{row['gflops']:.1f}"] for row in rows],
-        numeric=["parameters", "GFLOPs"],
+        ["name", "family", "parameters", "GFLOPs", "memory access MB"],
+        [
+            [
+                row["name"],
+                row["family"],
+                f"{row['params']:,}",
+                f"{row['gflops']:.1f}",
+                f"{row['memory_access_bytes'] / 1e6:.0f}",
+            ]
+            for row in rows
+        ],
+        numeric=["parameters", "GFLOPs", "memory access MB"],
     )
-    output.note(f"GFLOPs are 2 x multiply-accumulates at {SIZE_HW[0]}x{SIZE_HW[1]} px, {CLASSES} classes, unfused.")
+    output.note(f"At {SIZE_HW[0]}x{SIZE_HW[1]} px, {CLASSES} classes, unfused, float32.")
