@@ -6,6 +6,9 @@ computed for the survivors alone. The comparison is coarse: it is set a margin b
 than float32's error, and the exact rule ``score > conf`` is applied afterwards to the float32 scores of the
 survivors. What comes out is therefore what dense decoding gives.
 
+NaN is an error wherever it can change the result: in any box and objectness value, and in the class logits of every
+cell that objectness does not rule out (of every cell, where there is no objectness).
+
 Candidates come in a fixed order: level, anchor, row, column, and with `multi_label` the class.
 """
 
@@ -144,6 +147,7 @@ def _from_level(
     anchors = max(len(level.anchors_px), 1)
     threshold = coarse_logit(conf)
     raw_boxes = _planes(outputs, level.boxes, anchors, box_channels)
+    _reject_nan(float(raw_boxes.min()), level.boxes)
     _, _, h, w = outputs[level.boxes].shape
     obj = cls = None
     if "obj" in spec.score:
@@ -186,9 +190,7 @@ def _from_level(
         return None
     anchor, cell = anchor[exact], cell[exact]
     row, col = np.divmod(cell, w)
-    vectors = raw_boxes[anchor, :, cell]
-    _reject_nan(float(vectors.min()), level.boxes)
-    xyxy = boxes(vectors, Cells(anchor, row, col), level, spec)
+    xyxy = boxes(raw_boxes[anchor, :, cell], Cells(anchor, row, col), level, spec)
     return Candidates(xyxy, scores[exact], class_ids[exact].astype(np.int64, copy=False))
 
 

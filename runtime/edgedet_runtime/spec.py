@@ -216,10 +216,8 @@ class DecodeSpec:
     @property
     def output_names(self) -> tuple[str, ...]:
         """Graph outputs in order: per level boxes, objectness, scores, those that exist."""
-        names: list[str] = []
-        for level in self.levels:
-            names += [n for n in (level.boxes, level.objectness, level.scores) if n is not None and n not in names]
-        return tuple(names)
+        names = [n for level in self.levels for n in (level.boxes, level.objectness, level.scores)]
+        return tuple(dict.fromkeys(n for n in names if n is not None))
 
 
 @dataclass(frozen=True, slots=True)

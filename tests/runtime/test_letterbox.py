@@ -1,0 +1,152 @@
+"""Letterbox: official numbers, exact pixels, and the way back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgedet_runtime.errors import InputError
+from edgedet_runtime.letterbox import Letterbox
+from edgedet_runtime.preprocess import Preprocessor
+from edgedet_runtime.spec import InputSpec, ResizeSpec
+
+CENTRED = ResizeSpec()
+TOPLEFT = ResizeSpec("letterbox-topleft", rounding="floor")
+STRETCH = ResizeSpec("stretch")
+
+# image (h, w), input (h, w), rules → resized (h, w), origin (y, x)
+GEOMETRY = {
+    "bus.jpg in 640": ((1080, 810), (640, 640), CENTRED, (640, 480), (0, 80)),
+    "zidane.jpg in 384x640": ((720, 1280), (384, 640), CENTRED, (360, 640), (12, 0)),
+    "odd rest: the extra row goes below": ((100, 100), (65, 64), CENTRED, (64, 64), (0, 0)),
+    "half a pixel rounds to even": ((5, 2), (1, 1), CENTRED, (1, 1), (0, 0)),
+    "YOLOX cuts": ((427, 640), (416, 416), TOPLEFT, (277, 416), (0, 0)),
+    "thin picture keeps a column": ((10000, 3), (64, 64), CENTRED, (64, 1), (0, 31)),
+    "no scaling up": ((32, 48), (64, 64), ResizeSpec(scale_up=False), (32, 48), (16, 8)),
+    "stretched": ((10, 90), (64, 32), STRETCH, (64, 32), (0, 0)),
+}
+
+
+@pytest.mark.parametrize("case", GEOMETRY)
+def test_geometry(case: str) -> None:
+    image, size, rules, resized, origin = GEOMETRY[case]
+    fit = Letterbox.fit(image, size, rules)
+    assert fit.resized_hw == resized
+    assert fit.origin_yx == origin
+
+
+@pytest.mark.parametrize("rules", [CENTRED, TOPLEFT, STRETCH, ResizeSpec(pad_bgr=(1, 2, 3))])
+@pytest.mark.parametrize("image_hw", [(37, 53), (64, 96), (90, 20), (200, 300)])
+def test_apply_writes_every_pixel(rules: ResizeSpec, image_hw: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*image_hw, 3), np.uint8)
+    fit = Letterbox.fit(image_hw, (64, 96), rules)
+    (top, left), (h, w) = fit.origin_yx, fit.resized_hw
+    expected = np.full((64, 96, 3), rules.pad_bgr, np.uint8)
+    expected[top : top + h, left : left + w] = (
+        image if image_hw == (h, w) else cv2.resize(image, (w, h), interpolation=cv2.INTER_LINEAR)
+    )
+    out = np.full((64, 96, 3), 77, np.uint8)
+    assert fit.apply(image, out) is out
+    np.testing.assert_array_equal(out, expected)
+    np.testing.assert_array_equal(fit.apply(image), expected)
+
+
+def test_apply_takes_views_of_pictures() -> None:
+    big = np.random.default_rng(0).integers(0, 256, (80, 120, 3), np.uint8)
+    view = big[10:50, 5:105]
+    fit = Letterbox.fit(view.shape[:2], (64, 96), CENTRED)
+    np.testing.assert_array_equal(fit.apply(view), fit.apply(view.copy()))
+
+
+def test_area_averaging_only_where_it_shrinks() -> None:
+    rules = ResizeSpec(interpolation="area-down")
+    image = np.random.default_rng(0).integers(0, 256, (128, 192, 3), np.uint8)
+    shrunk = Letterbox.fit((128, 192), (64, 96), rules).apply(image)
+    np.testing.assert_array_equal(shrunk, cv2.resize(image, (96, 64), interpolation=cv2.INTER_AREA))
+    grown = Letterbox.fit((128, 192), (256, 384), rules).apply(image)
+    np.testing.assert_array_equal(grown, cv2.resize(image, (384, 256), interpolation=cv2.INTER_LINEAR))
+
+
+@pytest.mark.parametrize(
+    ("image", "out"),
+    [
+        (np.zeros((5, 5, 3), np.uint8), None),
+        (np.zeros((4, 4, 3), np.float32), None),
+        (np.zeros((4, 4, 3), np.uint8), np.zeros((7, 8, 3), np.uint8)),
+        (np.zeros((4, 4, 3), np.uint8), np.zeros((8, 16, 3), np.uint8)[:, ::2]),
+    ],
+)
+def test_apply_refuses_other_arrays(image: np.ndarray, out: np.ndarray | None) -> None:  # type: ignore[type-arg]
+    with pytest.raises(InputError, match="expected"):
+        Letterbox.fit((4, 4), (8, 8), CENTRED).apply(image, out)
+
+
+def test_picture_without_pixels() -> None:
+    with pytest.raises(InputError, match="0x5"):
+        Letterbox.fit((5, 0), (8, 8), CENTRED)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    image=st.tuples(st.integers(1, 4000), st.integers(1, 4000)),
+    size=st.tuples(st.integers(32, 1280), st.integers(32, 1280)),
+    rules=st.sampled_from([CENTRED, TOPLEFT, STRETCH, ResizeSpec(scale_up=False)]),
+    seed=st.integers(0, 99),
+)
+def test_there_and_back(image: tuple[int, int], size: tuple[int, int], rules: ResizeSpec, seed: int) -> None:
+    fit = Letterbox.fit(image, size, rules)
+    h, w = image
+    corners = np.random.default_rng(seed).uniform(0, 1, (20, 2, 2)) * (w, h)
+    boxes = np.concatenate((corners.min(axis=1), corners.max(axis=1)), axis=1)
+    there = fit.to_input(boxes)
+    back = fit.to_image(there)
+    assert back.dtype == np.float32
+    np.testing.assert_allclose(back, boxes, rtol=1e-6, atol=2e-7 * max(size) / min(fit.gain_xy) + 1e-6)
+    assert (there >= -0.51).all()  # pad is not rounded, the picture's origin is
+    assert (there <= (size[1] + 0.51, size[0] + 0.51) * 2).all()
+
+
+def test_clipping() -> None:
+    fit = Letterbox.fit((50, 100), (100, 100), CENTRED)
+    assert fit.to_image([[-10, 0, 110, 100]]).tolist() == [[0, 0, 100, 50]]
+    assert fit.to_image([[-10, 0, 110, 100]], clip=False).tolist() == [[-10, -25, 110, 75]]
+    assert fit.to_input([[-10, -25, 110, 75]], clip=True).tolist() == [[0, 0, 100, 100]]
+    assert fit.to_image(np.zeros((0, 4))).shape == (0, 4)
+
+
+RGB_255 = {"layout": "NCHW", "dtype": "float32", "color": "RGB", "scale": 1 / 255}
+OFFICIAL = {
+    "yolov5-yolov5n": (CENTRED, RGB_255),
+    "spd-yolov5n": (CENTRED, RGB_255),
+    "yolov7-tiny-w05": (CENTRED, RGB_255),
+    "yolov6-lite-s": (CENTRED, RGB_255),
+    "yolov6-yolov6n-deploy-w0125": (CENTRED, RGB_255),
+    "yolox-nano": (TOPLEFT, {"layout": "NCHW", "dtype": "float32"}),
+    "damoyolo-T-quarter": (STRETCH, {"layout": "NCHW", "dtype": "float32", "color": "RGB"}),
+    "darknet-yolov4-tiny-half": (STRETCH, RGB_255),
+}
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_equals_official_preprocessing_bit_for_bit(name: str, shared: Path) -> None:
+    folder = shared / "fixtures" / name
+    resize, settings_ = OFFICIAL[name]
+    _, _, h, w = json.loads((folder / "meta.json").read_text())["input_size"]
+    preprocess = Preprocessor(InputSpec("x", h, w, **settings_), resize)  # type: ignore[arg-type]
+    with np.load(folder / "preproc.npz") as file, np.load(folder / "reference.npz") as reference:
+        for i in (0, 1):
+            if "images_rgb" in file.files:
+                image = file["images_rgb"][i][:, :, ::-1]
+            elif f"image{i}_rgb" in file.files:
+                image = file[f"image{i}_rgb"][:, :, ::-1]
+            else:
+                image = file[f"image{i}_bgr"]
+            tensor, _ = preprocess(image)
+            np.testing.assert_array_equal(tensor[0], reference["input"][i])

@@ -1,0 +1,167 @@
+"""Greedy suppression: the rule in tables, against a plain loop, and as properties."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from edgedet_runtime.nms import nms
+
+Floats = npt.NDArray[np.float32]
+
+
+def plain_nms(
+    boxes: Floats, scores: Floats, classes: npt.NDArray[np.int64] | None, iou: float
+) -> list[int]:
+    """The rule, box by box, in float32."""
+    kept: list[int] = []
+    lo, hi = boxes[:, :2], boxes[:, 2:]
+    area = (hi[:, 0] - lo[:, 0]) * (hi[:, 1] - lo[:, 1])
+    for i in sorted(range(len(scores)), key=lambda i: (-scores[i], i)):
+        wh = np.maximum(np.minimum(hi[i], hi[kept]) - np.maximum(lo[i], lo[kept]), 0)
+        inter = wh[:, 0] * wh[:, 1]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            above = inter / (area[i] + area[kept] - inter) > np.float32(iou)
+        if classes is not None:
+            above &= classes[kept] == classes[i]
+        if not above.any():
+            kept.append(i)
+    return kept
+
+
+def crowd(
+    n: int, objects: int, classes: int, seed: int = 0
+) -> tuple[Floats, Floats, npt.NDArray[np.int64]]:
+    """Return n candidates as a detector gives them: jittered copies of a few objects."""
+    rng = np.random.default_rng(seed)
+    centre, size = rng.uniform(0, 600, (objects, 2)), rng.uniform(10, 200, (objects, 2))
+    of = rng.integers(0, objects, n)
+    wh = size[of] * rng.uniform(0.8, 1.25, (n, 2))
+    xy = centre[of] + rng.normal(0, 0.1, (n, 2)) * size[of] - wh / 2
+    scores = np.round(rng.uniform(0.01, 1, n), 2)  # rounded: many ties
+    boxes = np.concatenate((xy, xy + wh), axis=1)
+    return boxes.astype(np.float32), scores.astype(np.float32), rng.integers(0, classes, objects)[of]
+
+
+SAME = [0.0, 0.0, 10.0, 10.0]
+HALF = [0.0, 0.0, 10.0, 5.0]  # IoU 0.5 with SAME
+APART = [20.0, 0.0, 30.0, 10.0]
+EMPTY = [5.0, 5.0, 5.0, 5.0]
+
+TABLE = {
+    "none": ([], [], None, 0.5, []),
+    "single": ([SAME], [0.3], [1], 0.5, [0]),
+    "same box twice": ([SAME, SAME], [0.3, 0.9], [0, 0], 0.5, [1]),
+    "other class": ([SAME, SAME], [0.3, 0.9], [0, 1], 0.5, [1, 0]),
+    "other class, agnostic": ([SAME, SAME], [0.3, 0.9], None, 0.5, [1]),
+    "tie: lower index wins": ([SAME, SAME, SAME], [0.5, 0.5, 0.5], [0, 0, 0], 0.5, [0]),
+    "ties apart keep their order": ([APART, SAME], [0.5, 0.5], [0, 0], 0.5, [0, 1]),
+    "at the threshold: kept": ([SAME, HALF], [0.9, 0.8], [0, 0], 0.5, [0, 1]),
+    "just above the threshold": ([SAME, HALF], [0.9, 0.8], [0, 0], 0.4999, [0]),
+    "a suppressed box suppresses nothing": (
+        [[0.0, 0.0, 10.0, 10.0], [4.0, 0.0, 14.0, 10.0], [8.0, 0.0, 18.0, 10.0]],
+        [0.9, 0.8, 0.7],
+        [0, 0, 0],
+        0.3,
+        [0, 2],
+    ),
+    "iou 1: nothing overlaps more": ([SAME, SAME], [0.9, 0.8], [0, 0], 1.0, [0, 1]),
+    "iou 0: touching is not overlapping": (
+        [SAME, [10.0, 0.0, 20.0, 10.0], [9.0, 0.0, 19.0, 10.0]],
+        [0.9, 0.8, 0.7],
+        [0, 0, 0],
+        0.0,
+        [0, 1],
+    ),
+    "boxes without area are kept": ([EMPTY, EMPTY, SAME], [0.9, 0.8, 0.7], [0, 0, 0], 0.5, [0, 1, 2]),
+    "NaN and infinity are dropped": (
+        [[np.nan, 0, 10, 10], SAME, SAME, [0, 0, np.inf, 10], SAME],
+        [0.9, np.nan, 0.5, 0.8, np.inf],
+        [0, 0, 0, 0, 0],
+        0.5,
+        [2],
+    ),
+    "scores below zero": ([SAME, APART, HALF], [-0.5, -0.1, 0.0], [0, 0, 0], 0.9, [2, 1, 0]),
+    "zero and minus zero tie": ([SAME, APART], [-0.0, 0.0], [0, 0], 0.5, [0, 1]),
+}
+
+
+@pytest.mark.parametrize("case", TABLE)
+def test_table(case: str) -> None:
+    boxes, scores, classes, iou, expected = TABLE[case]
+    kept = nms(
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.array(scores, np.float32),
+        None if classes is None else np.array(classes, np.int64),
+        iou=iou,
+    )
+    assert kept.dtype == np.int64
+    assert kept.tolist() == expected
+
+
+@pytest.mark.parametrize("n", [2, 127, 128, 129, 700, 2500])
+@pytest.mark.parametrize(("objects", "classes"), [(8, 1), (300, 1), (300, 20)])
+@pytest.mark.parametrize("iou", [0.0, 0.45, 0.9])
+def test_equals_the_plain_rule(n: int, objects: int, classes: int, iou: float) -> None:
+    boxes, scores, class_ids = crowd(n, objects, classes, seed=n)
+    expected = plain_nms(boxes, scores, class_ids, iou)
+    assert nms(boxes, scores, class_ids, iou=iou).tolist() == expected
+    assert nms(boxes, scores, class_ids, iou=iou, max_det=7).tolist() == expected[:7]
+
+
+def test_chains_of_one_chunk_and_across_chunks() -> None:
+    n = 1500  # every box overlaps its neighbours alone: of a chain in score order, every second one stays
+    x = np.arange(n, dtype=np.float32) * 4
+    boxes = np.stack((x, x * 0, x + 10, x * 0 + 10), axis=1)
+    scores = np.linspace(1, 0.5, n, dtype=np.float32)
+    assert nms(boxes, scores, iou=0.3).tolist() == list(range(0, n, 2))
+
+
+def test_classes_far_apart_and_boxes_of_all_magnitudes() -> None:
+    rng = np.random.default_rng(1)
+    size = np.float32(10) ** rng.integers(-3, 12, 200)
+    xy = rng.uniform(0, 3, (200, 2)).astype(np.float32) * size[:, None]
+    boxes = np.concatenate((xy, xy + size[:, None]), axis=1).astype(np.float32)
+    scores = rng.uniform(0, 1, 200).astype(np.float32)
+    classes = rng.choice(np.array([0, 1, 10**6, 2**40]), 200)
+    expected = plain_nms(boxes, scores, classes, 0.3)
+    assert nms(boxes, scores, classes, iou=0.3).tolist() == expected
+
+
+def test_25_000_candidates() -> None:
+    boxes, scores, classes = crowd(25_000, 60, 10)
+    kept = nms(boxes, scores, classes, iou=0.45, max_det=20)
+    assert kept.tolist() == nms(boxes, scores, classes, iou=0.45)[:20].tolist()
+    assert len(kept) == 20
+
+
+@pytest.mark.parametrize(
+    ("boxes", "scores", "classes"), [((3, 5), 3, 3), ((2, 4), 3, 3), ((3, 4), 3, 2), ((4,), 1, 1)]
+)
+def test_shapes_are_checked(boxes: tuple[int, ...], scores: int, classes: int) -> None:
+    with pytest.raises(ValueError, match="expected shape"):
+        nms(np.zeros(boxes, np.float32), np.zeros(scores, np.float32), np.zeros(classes, np.int64), iou=0.5)
+
+
+coordinates = st.integers(0, 40).map(float)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    corner=arrays(np.float32, st.tuples(st.integers(0, 40), st.just(4)), elements=coordinates),
+    iou=st.sampled_from([0.0, 0.2, 0.5, 0.75, 1.0]),
+    data=st.data(),
+)
+def test_is_idempotent_and_equals_the_plain_rule(corner: Floats, iou: float, data: st.DataObject) -> None:
+    n = len(corner)
+    boxes = np.concatenate((corner[:, :2], corner[:, :2] + corner[:, 2:]), axis=1)
+    scores = data.draw(arrays(np.float32, n, elements=st.sampled_from([0.1, 0.25, 0.5, 0.75])))
+    classes = data.draw(arrays(np.int64, n, elements=st.integers(0, 2)))
+    kept = nms(boxes, scores, classes, iou=iou)
+    assert kept.tolist() == plain_nms(boxes, scores, classes, iou)
+    again = nms(boxes[kept], scores[kept], classes[kept], iou=iou)
+    assert again.tolist() == list(range(len(kept)))
