@@ -1,0 +1,125 @@
+"""A cache of rendered scenes: rendered once by several processes, read many times by training.
+
+A cache is a folder of shards. A shard is one ``.npz`` with the JPEG bytes of its scenes end to end and their labels:
+``data`` uint8, ``offsets`` int64 (scenes + 1), ``owner`` int32 (objects), ``kinds`` int8 (objects) and ``outlines``
+float32 (objects, 32, 2). Shards are written aside and renamed, so a reader may use a cache while it grows.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgedet_models.scenes.scene import render_scene
+from edgedet_runtime.errors import InputError
+
+__all__ = ["SceneCache", "write_cache"]
+
+
+def _write_shard(folder: Path, first_seed: int, count: int, long_side: int) -> Path:
+    path = folder / f"scenes-{first_seed:08d}-{count}.npz"
+    if path.exists():
+        return path
+    cv2.setNumThreads(1)
+    blobs: list[NDArray[np.uint8]] = []
+    owner: list[int] = []
+    kinds: list[int] = []
+    outlines: list[NDArray[np.float32]] = []
+    for index in range(count):
+        scene = render_scene(first_seed + index, long_side=long_side)
+        _, data = cv2.imencode(".jpg", scene.image_bgr, [cv2.IMWRITE_JPEG_QUALITY, 92])
+        blobs.append(np.asarray(data, dtype=np.uint8).ravel())
+        for item in scene.objects:
+            owner.append(index)
+            kinds.append(item.class_id)
+            outlines.append(item.outline)
+    offsets = np.concatenate([[0], np.cumsum([len(b) for b in blobs])]).astype(np.int64)
+    part = path.with_suffix(f".part{os.getpid()}.npz")
+    np.savez(
+        part,
+        data=np.concatenate(blobs),
+        offsets=offsets,
+        owner=np.array(owner, dtype=np.int32),
+        kinds=np.array(kinds, dtype=np.int8),
+        outlines=np.array(outlines, dtype=np.float32).reshape(-1, 32, 2),
+    )
+    part.rename(path)
+    return path
+
+
+def write_cache(
+    folder: Path, count: int, *, first_seed: int = 0, shard: int = 250, processes: int = 2, long_side: int = 640
+) -> Iterator[Path]:
+    """Render scenes into a cache; shards that exist are kept.
+
+    Args:
+        folder: Where the shards go; made if absent.
+        count: Scenes in all.
+        first_seed: Seed of the first scene; scene i has seed ``first_seed + i``.
+        shard: Scenes per shard.
+        processes: Worker processes.
+        long_side: Longer side of the pictures, in pixels.
+
+    Yields:
+        Each shard's path as it is done.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    starts = range(first_seed, first_seed + count, shard)
+    with ProcessPoolExecutor(processes) as pool:
+        jobs = [pool.submit(_write_shard, folder, s, min(shard, first_seed + count - s), long_side) for s in starts]
+        for job in as_completed(jobs):
+            yield job.result()
+
+
+class SceneCache:
+    """Random access to the scenes of a cache; shards stay compressed (JPEG) in memory."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read what is there now.
+
+        Raises:
+            InputError: The folder holds no shard.
+        """
+        self.folder = folder
+        self._shards: list[dict[str, NDArray[np.generic]]] = []
+        self._index: list[tuple[int, int]] = []
+        self._seen: set[str] = set()
+        self.refresh()
+        if not self._index:
+            raise InputError(f"{folder}: expected shards of rendered scenes (scenes-*.npz), got none")
+
+    def refresh(self) -> int:
+        """Read shards that have come since; return the number of scenes."""
+        for path in sorted(self.folder.glob("scenes-*.npz")):
+            if path.name in self._seen or ".part" in path.name:
+                continue
+            with np.load(path, allow_pickle=False) as data:
+                shard = {name: data[name] for name in data.files}
+            self._seen.add(path.name)
+            self._shards.append(shard)
+            self._index += [(len(self._shards) - 1, i) for i in range(len(shard["offsets"]) - 1)]
+        return len(self._index)
+
+    def __len__(self) -> int:
+        """Return the number of scenes read so far."""
+        return len(self._index)
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float32]]:
+        """Return picture (H, W, 3 uint8 BGR), class ids (K,) and outlines (K, 32, 2) in pixels of scene `index`."""
+        number, scene = self._index[index]
+        shard = self._shards[number]
+        start, end = (int(v) for v in shard["offsets"][scene : scene + 2])
+        image = cv2.imdecode(cast("NDArray[np.uint8]", shard["data"][start:end]), cv2.IMREAD_COLOR)
+        mine = shard["owner"] == scene
+        return (
+            np.asarray(image, dtype=np.uint8),
+            shard["kinds"][mine].astype(np.int64),
+            shard["outlines"][mine].astype(np.float32),
+        )

@@ -1,0 +1,168 @@
+"""Augmentation at load time: one affine map and cheap photometry make a scene new at every visit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Sample", "augment", "letterbox_sample"]
+
+PAD_BGR = (114, 114, 114)
+_SMALLEST_LONG_PX, _SMALLEST_SHORT_PX = 8.0, 4.0
+_VISIBLE_TO_LEARN, _VISIBLE_TO_IGNORE = 0.5, 0.1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """A picture of the network's input size with its objects.
+
+    Attributes:
+        image_bgr: uint8 (S, S, 3).
+        boxes_xyxy: float32 (K, 4), in its pixels, clipped to it.
+        class_ids: int64 (K,).
+        ignored: bool (K,), too small or too cut to learn or to count as background.
+    """
+
+    image_bgr: NDArray[np.uint8]
+    boxes_xyxy: NDArray[np.float32]
+    class_ids: NDArray[np.int64]
+    ignored: NDArray[np.bool_]
+
+
+def augment(
+    image: NDArray[np.uint8],
+    class_ids: NDArray[np.int64],
+    outlines: NDArray[np.float32],
+    size: int,
+    rng: np.random.Generator,
+) -> Sample:
+    """Bring a picture to `size` x `size` by a random view of it, and change its light.
+
+    Args:
+        image: uint8 (H, W, 3), BGR.
+        class_ids: int64 (K,).
+        outlines: float32 (K, P, 2), points around each object, in pixels.
+        size: Side of the result, in pixels.
+        rng: Source of all randomness.
+    """
+    matrix = _random_view(image.shape[:2], outlines, size, rng)
+    sample = _apply(image, class_ids, outlines, matrix, size)
+    return Sample(_photometry(sample.image_bgr, rng), sample.boxes_xyxy, sample.class_ids, sample.ignored)
+
+
+def letterbox_sample(
+    image: NDArray[np.uint8], class_ids: NDArray[np.int64], outlines: NDArray[np.float32], size: int
+) -> Sample:
+    """Fit the whole picture into `size` x `size`, centred, padded with grey; for validation."""
+    height, width = image.shape[:2]
+    scale = size / max(height, width)
+    shift = ((size - width * scale) / 2, (size - height * scale) / 2)
+    return _apply(image, class_ids, outlines, np.array([[scale, 0, shift[0]], [0, scale, shift[1]]]), size)
+
+
+def _random_view(
+    size_hw: tuple[int, ...], outlines: NDArray[np.float32], size: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Return a 2x3 map from picture pixels to the sample: whole picture, a crop, or close on one object."""
+    height, width = size_hw
+    fit = size / max(height, width)
+    draw = rng.random()
+    if draw < 0.5:
+        scale = fit * float(rng.uniform(0.6, 1.0) if rng.random() < 0.6 else 1.0)
+        center = np.array([width / 2, height / 2])
+        room = np.abs(size - scale * np.array([width, height])) / 2
+        target = size / 2 + rng.uniform(-1, 1, 2) * room
+    elif draw < 0.85 or not len(outlines):
+        scale = float(np.exp(rng.uniform(np.log(max(fit, 0.35)), np.log(max(fit, 0.35) * 3))))
+        center = rng.uniform(0, 1, 2) * np.array([width, height])
+        if len(outlines) and rng.random() < 0.75:
+            center = outlines[int(rng.integers(len(outlines)))].mean(axis=0).astype(np.float64)
+        target = size * rng.uniform(0.15, 0.85, 2)
+    else:
+        outline = outlines[int(rng.integers(len(outlines)))]
+        low, high = outline.min(axis=0), outline.max(axis=0)
+        scale = min(size / float((high - low).max() + 1) * float(rng.uniform(0.5, 1.05)), 4.0)
+        center = ((low + high) / 2).astype(np.float64)
+        target = size / 2 + rng.uniform(-0.12, 0.12, 2) * size
+    stretch = np.exp(rng.normal(0, 0.08)) if rng.random() < 0.5 else 1.0
+    linear = np.diag([scale * stretch, scale / stretch])
+    if rng.random() < 0.5:
+        linear = np.diag([-1.0, 1.0]) @ linear
+    quarter = int(rng.integers(0, 4)) if rng.random() < 0.35 else 0
+    turn = np.linalg.matrix_power(np.array([[0.0, -1.0], [1.0, 0.0]]), quarter)
+    if rng.random() < 0.2:
+        angle = rng.normal(0, 0.25)
+        turn = turn @ np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    linear = turn @ linear
+    return np.concatenate([linear, (target - linear @ center)[:, None]], axis=1)
+
+
+def _apply(
+    image: NDArray[np.uint8],
+    class_ids: NDArray[np.int64],
+    outlines: NDArray[np.float32],
+    matrix: NDArray[np.float64],
+    size: int,
+) -> Sample:
+    shrink = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+    source, warp = image, matrix
+    if shrink < 0.75:
+        small = (max(1, round(image.shape[1] * shrink)), max(1, round(image.shape[0] * shrink)))
+        source = np.asarray(cv2.resize(image, small, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        back = np.diag([image.shape[1] / small[0], image.shape[0] / small[1], 1.0])
+        warp = matrix @ back
+    # Pixel centres: the map is of pixel edges, cv2 warps pixel centres.
+    shifted = warp.copy()
+    shifted[:, 2] += warp[:, :2] @ np.array([0.5, 0.5]) - 0.5
+    picture = cv2.warpAffine(source, shifted, (size, size), flags=cv2.INTER_LINEAR, borderValue=PAD_BGR)
+    points = outlines @ matrix[:, :2].T + matrix[:, 2]
+    if len(points):
+        low, high = points.min(axis=1), points.max(axis=1)
+    else:
+        low = high = np.zeros((0, 2))
+    # The picture's own border cuts objects too; what lies beyond it is not visible.
+    frame = np.array([[0, 0], [image.shape[1], 0], [image.shape[1], image.shape[0]], [0, image.shape[0]]])
+    frame = frame @ matrix[:, :2].T + matrix[:, 2]
+    inner_low = np.maximum(frame.min(axis=0), 0)
+    inner_high = np.minimum(frame.max(axis=0), size)
+    clipped = np.concatenate([np.clip(low, inner_low, inner_high), np.clip(high, inner_low, inner_high)], axis=1)
+    sides = clipped[:, 2:] - clipped[:, :2]
+    visible = sides.prod(axis=1) / ((high - low).prod(axis=1) + 1e-6)
+    big_enough = (sides.max(axis=1, initial=0) >= _SMALLEST_LONG_PX) & (
+        sides.min(axis=1, initial=size) >= _SMALLEST_SHORT_PX
+    )
+    learn = (visible >= _VISIBLE_TO_LEARN) & big_enough
+    keep = visible >= _VISIBLE_TO_IGNORE
+    return Sample(
+        np.asarray(picture, dtype=np.uint8),
+        clipped[keep].astype(np.float32),
+        class_ids[keep],
+        ~learn[keep],
+    )
+
+
+def _photometry(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Gain, gamma and tint by a table, sometimes grey, negative, soft or noisy."""
+    levels = np.arange(256, dtype=np.float32)[:, None] / 255
+    gamma = np.exp(rng.normal(0, 0.25))
+    gain = np.exp(rng.normal(0, 0.15)) * np.exp(rng.normal(0, 0.05, 3))
+    table = levels**gamma * gain
+    if rng.random() < 0.25:
+        low, high = rng.uniform(0, 0.25), rng.uniform(0.6, 1.0)
+        table = low + (high - low) * np.clip(table, 0, 1)
+    if rng.random() < 0.03:
+        table = 1 - np.clip(table, 0, 1)
+    if rng.random() < 0.7:
+        image = cast("NDArray[np.uint8]", cv2.LUT(image, np.clip(table * 255, 0, 255).astype(np.uint8)[:, None, :]))
+    if rng.random() < 0.15:
+        image = np.repeat(np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), dtype=np.uint8)[..., None], 3, axis=2)
+    if rng.random() < 0.12:
+        image = np.asarray(cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.4, 1.6))), dtype=np.uint8)
+    if rng.random() < 0.1:
+        noise = rng.normal(0, rng.uniform(2, 12), (*image.shape[:2], 1))
+        image = np.clip(image + noise, 0, 255).astype(np.uint8)
+    return image

@@ -1,0 +1,229 @@
+"""The training loop: data-parallel processes of one thread each, AdamW, cosine schedule, average of weights.
+
+Each process computes the gradient of its own batch; the gradients are averaged over gloo at every step, so all take the
+same step. Process 0 keeps the average of weights, writes the state and the log (``log.jsonl``), and shows progress.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import torch
+import torch.multiprocessing
+from torch import Tensor, distributed, nn
+
+from edgedet_models.detector import DetectorModule
+from edgedet_models.families import build
+from edgedet_models.training.config import TrainConfig
+from edgedet_models.training.dataset import batches, class_names, open_data
+from edgedet_models.training.losses import detection_loss
+from edgedet_models.training.state import Ema, Progress, load_state, save_state, save_weights
+
+__all__ = ["learning_rate_at", "train"]
+
+_LOG_EVERY = 20
+_CLIP_NORM = 10.0
+_FINAL_SHARE = 0.02
+STATE, WEIGHTS, LOG = "state.pt", "weights.safetensors", "log.jsonl"
+
+
+def learning_rate_at(share: float, peak: float, warmup: float) -> float:
+    """Return the learning rate after a share of the schedule: a linear rise, then half a cosine to 2 % of the peak."""
+    if share < warmup:
+        return peak * max(0.02, share / warmup)
+    rest = (share - warmup) / max(1e-9, 1 - warmup)
+    return peak * (_FINAL_SHARE + (1 - _FINAL_SHARE) * 0.5 * (1 + math.cos(math.pi * min(1.0, rest))))
+
+
+def train(config: TrainConfig, *, show: bool = True) -> Path:
+    """Train, or go on training, until the schedule ends.
+
+    Args:
+        config: The run.
+        show: Draw a progress bar with rates and time to go.
+
+    Returns:
+        The averaged weights, a ``.safetensors`` that `edgedet export` takes.
+
+    Raises:
+        InputError: The data cannot be used.
+        CheckpointError: There is no such variant, or the run's state is of another model.
+    """
+    class_names(config.data)
+    build(config.variant, ("probe",))
+    config.run.mkdir(parents=True, exist_ok=True)
+    if config.processes == 1:
+        _work(0, config, None, show)
+    else:
+        meeting = config.run / f"meeting-{os.getpid()}"
+        torch.multiprocessing.spawn(_work, (config, meeting, show), nprocs=config.processes)
+        meeting.unlink(missing_ok=True)
+    return config.run / WEIGHTS
+
+
+def _optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    plain = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99))
+
+
+def _average(parameters: list[nn.Parameter], share: float) -> float:
+    """Average gradients, and the share of the schedule, over all processes."""
+    flat = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None] + [torch.tensor([share])])
+    if distributed.is_initialized():
+        distributed.all_reduce(flat)
+        flat /= distributed.get_world_size()
+    at = 0
+    for p in parameters:
+        if p.grad is not None:
+            p.grad.copy_(flat[at : at + p.grad.numel()].view_as(p.grad))
+            at += p.grad.numel()
+    return float(flat[-1])
+
+
+def _work(rank: int, config: TrainConfig, meeting: Path | None, show: bool) -> None:
+    """One process of a run."""
+    if meeting is not None:
+        torch.set_num_threads(1)
+        distributed.init_process_group(
+            "gloo", init_method=f"file://{meeting.resolve()}", rank=rank, world_size=config.processes
+        )
+    cv2.setNumThreads(1)
+    torch.manual_seed(config.seed)
+    source, names = open_data(config.data)
+    model = build(config.variant, names).train()
+    if config.init is not None:
+        from safetensors.torch import load_file
+
+        weights = load_file(config.init)
+        model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in weights.items()})
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = _optimizer(model, config)
+    ema = Ema(model, config.ema)
+    progress = Progress()
+    if (config.run / STATE).exists():
+        progress = load_state(config.run / STATE, model, ema, optimizer)
+    with _display(show and rank == 0, progress) as report:
+        _loop(
+            rank,
+            config,
+            model,
+            ema,
+            optimizer,
+            progress,
+            report,
+            batches(source, config, model.spec.input, rank=rank, first_step=progress.step),
+        )
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def _loop(
+    rank: int,
+    config: TrainConfig,
+    model: DetectorModule,
+    ema: Ema,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    report: _Report,
+    data: Iterator[tuple[Tensor, object]],
+) -> None:
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    saved = started = time.monotonic()
+    before = progress.seconds
+    sums: dict[str, float] = {}
+    mark = (progress.images, progress.seconds)
+    while progress.share < 1.0:
+        x, targets = next(data)
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.bfloat16):
+            raw = model(x)
+        loss, parts = detection_loss(model.spec, tuple(t.float() for t in raw), targets)  # type: ignore[arg-type]
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        progress.seconds = before + time.monotonic() - started
+        done = progress.seconds / (config.hours * 3600) if config.hours else progress.images / config.images
+        progress.share = _average(parameters, done)
+        nn.utils.clip_grad_norm_(parameters, _CLIP_NORM)
+        rate = learning_rate_at(progress.share, config.learning_rate, config.warmup)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
+        progress.step += 1
+        progress.images += len(x) * config.processes
+        if rank != 0:
+            continue
+        ema.update(model, progress.step)
+        for name, value in {"loss": float(loss.detach()), **parts}.items():
+            sums[name] = sums.get(name, 0.0) + value / _LOG_EVERY
+        if progress.step % _LOG_EVERY == 0:
+            speed = (progress.images - mark[0]) / max(1e-9, progress.seconds - mark[1])
+            mark = (progress.images, progress.seconds)
+            _log(config.run / LOG, progress, sums, rate, speed)
+            report.update(progress, sums, speed)
+            sums = {}
+        if time.monotonic() - saved > config.save_s or progress.share >= 1.0:
+            saved = time.monotonic()
+            save_state(config.run / STATE, model, ema, optimizer, progress)
+            save_weights(config.run / WEIGHTS, ema.model, model.spec)
+
+
+def _log(path: Path, progress: Progress, sums: dict[str, float], rate: float, speed: float) -> None:
+    row = {**dataclasses.asdict(progress), **sums, "learning_rate": rate, "images_per_s": speed}
+    with path.open("a") as file:
+        file.write(json.dumps({k: round(v, 6) for k, v in row.items()}) + "\n")
+
+
+class _Report:
+    """A line that tells nobody anything; `_Bar` draws one."""
+
+    def update(self, progress: Progress, sums: dict[str, float], speed: float) -> None:
+        """Show the state of the run."""
+
+
+class _Bar(_Report):
+    """Rich progress with rate, loss and time to go."""
+
+    def __init__(self, first: Progress) -> None:
+        from rich.progress import BarColumn, Progress as Bar, TextColumn, TimeElapsedColumn
+
+        self._bar = Bar(
+            TextColumn("train"),
+            BarColumn(),
+            TextColumn("{task.percentage:5.1f} %"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        self._first = dataclasses.replace(first)
+        self._task = self._bar.add_task("train", total=1.0, note="")
+
+    def __enter__(self) -> _Bar:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def update(self, progress: Progress, sums: dict[str, float], speed: float) -> None:
+        """Show the state of the run."""
+        done = progress.share - self._first.share
+        left_s = (progress.seconds - self._first.seconds) * (1 - progress.share) / max(done, 1e-9)
+        note = f"{speed:.1f} img/s, loss {sums['loss']:.3f}, {left_s / 60:.0f} min to go"
+        self._bar.update(self._task, completed=progress.share, note=note)
+
+
+@contextmanager
+def _display(show: bool, progress: Progress) -> Iterator[_Report]:
+    if not show:
+        yield _Report()
+        return
+    with _Bar(progress) as bar:
+        yield bar
