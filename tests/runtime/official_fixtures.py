@@ -71,17 +71,13 @@ def load_reference(fixtures: Path, name: str, image: int) -> Reference:
     for multi_label, prefix in ((False, ""), (True, "multilabel_")):
         if f"{prefix}boxes_{image}" in found:
             expected[multi_label] = (
-                _xyxy_px(name, found[f"{prefix}boxes_{image}"], meta["input_size"]),
+                found[f"{prefix}boxes_{image}"],
                 found[f"{prefix}scores_{image}"],
                 found[f"{prefix}classes_{image}"].astype(np.int64),
             )
     if name == "damoyolo-T-quarter":  # its post-processing is multi-label only
         expected = {True: expected[False]}
     return Reference(decode, thresholds, raw, expected)
-
-
-def _xyxy_px(name: str, boxes: Floats, input_size: list[int]) -> Floats:
-    return boxes
 
 
 def _split(raw: Floats, na: int, classes: int) -> tuple[Floats, Floats, Floats]:
@@ -148,7 +144,8 @@ def _yolox(arrays: dict[str, Floats]) -> tuple[DecodeSpec, tuple[Floats, ...]]:
 
 def _damo(folder: Path, meta: dict[str, Any], arrays: dict[str, Floats]) -> tuple[DecodeSpec, tuple[Floats, ...]]:
     """The learned factor of each level belongs to the network; the fixture's raw outputs lack it."""
-    torch = __import__("torch")
+    import torch
+
     state = torch.load(folder / "checkpoint.pth", map_location="cpu", weights_only=True)["model"]
     levels, raw = [], []
     for i, stride in enumerate((8, 16, 32)):

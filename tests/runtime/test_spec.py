@@ -1,0 +1,191 @@
+"""ModelSpec: strict reading, exact round trip, and the published schema says the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from importlib import resources
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgedet_runtime import spec as spec_module
+from edgedet_runtime.errors import ModelFileError
+from edgedet_runtime.spec import DecodeSpec, InputSpec, LevelSpec, ModelSpec, ResizeSpec, Thresholds
+from tests.runtime.tiny_models import TINY_SPEC
+
+SCHEMA: dict[str, Any] = json.loads(
+    resources.files("edgedet_runtime").joinpath("spec.schema.json").read_text(encoding="utf-8")
+)
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
+
+finite = st.floats(-1e6, 1e6)
+positive = st.floats(1e-6, 1e6)
+unit = st.floats(0, 1)
+names = st.text(min_size=1, max_size=8)
+triples = st.tuples(finite, finite, finite)
+
+
+@st.composite
+def inputs(draw: st.DrawFn) -> InputSpec:
+    size = {"height": draw(st.integers(1, 16384)), "width": draw(st.integers(1, 16384))}
+    layout = draw(st.sampled_from(["NCHW", "NHWC"]))
+    color = draw(st.sampled_from(["BGR", "RGB"]))
+    if draw(st.booleans()):
+        return InputSpec(draw(names), **size, layout=layout, color=color)
+    std = draw(st.tuples(positive, positive, positive))
+    scale = draw(positive)
+    return InputSpec(
+        draw(names), **size, layout=layout, dtype="float32", scale=scale, mean=draw(triples), std=std
+    )
+
+
+@st.composite
+def decodes(draw: st.DrawFn) -> DecodeSpec:
+    kind = draw(st.sampled_from(["anchors", "points-exp", "ltrb", "dfl", "decoded", "nms"]))
+    score = draw(st.sampled_from(["obj*cls", "cls", "obj"]))
+    pairs = st.lists(st.tuples(positive, positive), min_size=1, max_size=3).map(tuple)
+    level = st.builds(
+        LevelSpec,
+        stride=st.integers(1, 128),
+        boxes=names,
+        scores=names if "cls" in score else st.none(),
+        objectness=names if "obj" in score else st.none(),
+        anchors_px=pairs if kind == "anchors" else st.just(()),
+        scale_xy=finite,
+    )
+    levels = tuple(draw(st.lists(level, min_size=1, max_size=3)))
+    wh = draw(st.sampled_from(["exp", "square"]))
+    return DecodeSpec(kind, levels, score, wh, draw(st.integers(2, 32)), draw(finite))
+
+
+specs = st.builds(
+    ModelSpec,
+    family=names,
+    variant=names,
+    input=inputs(),
+    resize=st.builds(
+        ResizeSpec,
+        mode=st.sampled_from(["letterbox", "letterbox-topleft", "stretch"]),
+        pad_bgr=st.tuples(*[st.integers(0, 255)] * 3),
+        rounding=st.sampled_from(["round", "floor"]),
+        scale_up=st.booleans(),
+        interpolation=st.sampled_from(["linear", "area-down"]),
+    ),
+    decode=decodes(),
+    classes=st.lists(names, min_size=1, max_size=4).map(tuple),
+    thresholds=st.builds(
+        Thresholds,
+        conf=unit,
+        iou=unit,
+        max_det=st.integers(1, 10**6),
+        multi_label=st.booleans(),
+        class_agnostic=st.booleans(),
+    ),
+    licence=st.text(max_size=8),
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(spec=specs)
+def test_every_spec_survives_json_and_fits_the_schema(spec: ModelSpec) -> None:
+    text = spec.to_json()
+    assert ModelSpec.from_json(text) == spec
+    VALIDATOR.validate(json.loads(text))
+
+
+def test_the_schema_is_itself_valid() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+@pytest.mark.parametrize("kind", [ModelSpec, InputSpec, ResizeSpec, LevelSpec, DecodeSpec, Thresholds])
+def test_schema_and_dataclass_have_the_same_fields(kind: type) -> None:
+    node = SCHEMA if kind is ModelSpec else SCHEMA["$defs"][kind.__name__]
+    fields = dataclasses.fields(kind)
+    assert set(node["properties"]) == {f.name for f in fields}
+    required = {
+        f.name
+        for f in fields
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    }
+    assert set(node.get("required", ())) == required
+    assert node["additionalProperties"] is False
+
+
+@pytest.mark.parametrize("kind", ["Layout", "Dtype", "ColorOrder", "ResizeMode", "BoxKind", "ScoreKind"])
+def test_schema_and_literals_agree(kind: str) -> None:
+    options = list(getattr(spec_module, kind).__args__)
+    enums = [
+        prop["enum"]
+        for node in SCHEMA["$defs"].values()
+        for prop in node.get("properties", {}).values()
+        if "enum" in prop
+    ]
+    assert options in enums
+
+
+def changed(path: str, value: object) -> dict[str, Any]:
+    """Return the tiny spec's JSON with one value replaced; a path like ``input.height``; ``...`` deletes."""
+    data: dict[str, Any] = json.loads(TINY_SPEC.to_json())
+    node: Any = data
+    *parents, last = path.split(".")
+    for key in parents:
+        node = node[int(key)] if key.isdecimal() else node[key]
+    if value is ...:
+        del node[last]
+    else:
+        node[last] = value
+    return data
+
+
+BAD = {
+    "unknown field": ("colour", "red"),
+    "missing field": ("input.name", ...),
+    "missing classes": ("classes", ...),
+    "no classes": ("classes", []),
+    "class is a number": ("classes", [1]),
+    "height 0": ("input.height", 0),
+    "height is a bool": ("input.height", True),
+    "height is text": ("input.height", "640"),
+    "unknown layout": ("input.layout", "CHW"),
+    "uint8 with scale": ("input.scale", 0.5),
+    "uint8 with mean": ("input.mean", [1, 2, 3]),
+    "two means": ("input.mean", [0, 0]),
+    "zero std": ("input.std", [1, 1, 0]),
+    "empty name": ("input.name", ""),
+    "pad 256": ("resize.pad_bgr", [0, 0, 256]),
+    "unknown mode": ("resize.mode", "crop"),
+    "no levels": ("decode.levels", []),
+    "kind": ("decode.kind", "ssd"),
+    "anchors without anchors": ("decode.kind", "anchors"),
+    "dfl without bins": ("decode.kind", "dfl"),
+    "stride 0": ("decode.levels.0.stride", 0),
+    "negative anchor": ("decode.levels.0.anchors_px", [[-1, 2]]),
+    "conf 1.5": ("thresholds.conf", 1.5),
+    "max_det 0": ("thresholds.max_det", 0),
+    "another version": ("spec_version", 2),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_specs_are_refused_by_both(case: str) -> None:
+    data = changed(*BAD[case])
+    assert not VALIDATOR.is_valid(data)
+    with pytest.raises(ModelFileError, match=r"^model spec: .*expected .*got") as error:
+        ModelSpec.from_json(json.dumps(data))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "5", '"x"'])
+def test_not_even_an_object(text: str) -> None:
+    with pytest.raises(ModelFileError, match=r"^model spec: "):
+        ModelSpec.from_json(text)
+
+
+def test_output_names_are_in_order_and_unique() -> None:
+    assert TINY_SPEC.decode.output_names == ("boxes", "objectness", "scores")
+    single = DecodeSpec("nms", (LevelSpec(1, boxes="out", scores="out"),))
+    assert single.output_names == ("out",)
