@@ -98,9 +98,8 @@ def _subset(data: LabelledSet, classes: Sequence[str]) -> LabelledSet:
     index = {_key(name): i for i, name in enumerate(data.classes)}
     unknown = [name for name in classes if _key(name) not in index]
     if unknown or not classes:
-        raise InputError(
-            f"classes: expected names of the data set ({', '.join(data.classes[:6])} …), got {', '.join(unknown) or 'none'}"
-        )
+        known = ", ".join(data.classes[:6]) + (", …" if len(data.classes) > 6 else "")
+        raise InputError(f"classes: expected names of the data set ({known}), got {', '.join(unknown) or 'none'}")
     kept = [index[_key(name)] for name in classes]
     new_id = np.full(len(data.classes), -1, np.int64)
     new_id[kept] = np.arange(len(kept))

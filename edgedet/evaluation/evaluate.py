@@ -20,6 +20,9 @@ from edgedet_runtime.sources import read_image
 
 __all__ = ["EvalResult", "evaluate", "evaluate_file"]
 
+_MAX_CANDIDATES = 1000
+"""Detections per picture that are scored; COCO's limit of 100 is the library's, and holds per class."""
+
 Progress = Callable[[int, int], None]
 """Called after each picture with how many are done and how many there are."""
 
@@ -38,7 +41,7 @@ class EvalResult:
         figures: COCO's figures and operating points.
         conf: Score threshold of the run.
         iou: Suppression threshold of the run.
-        max_det: Detections per picture of the run.
+        max_det: COCO's ``maxDets`` of the run.
         multi_label: Whether a place could hold objects of several classes.
     """
 
@@ -87,7 +90,7 @@ def evaluate(
         dataset: From `load_dataset`.
         conf: Detections must score above this; low, as average precision looks at all of them.
         iou: Suppression threshold.
-        max_det: Detections per picture.
+        max_det: Detections per picture and class that count (COCO's largest ``maxDets``).
         multi_label: One place may hold objects of several classes.
         progress: Told after each picture.
 
