@@ -53,8 +53,8 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
             return _read(path, file)
     except RefusedPickle as e:
         raise CheckpointError(
-            f"{path}: the checkpoint {e} when it is loaded; refused, nothing was run; get the weights from another"
-            " source, and do not load this file with torch.load"
+            f"{path}: the checkpoint {e} when it is loaded; refused, nothing was run; get the weights from"
+            " another source, and do not load this file with torch.load"
         ) from None
     except MalformedPickle as e:
         raise CheckpointError(f"{path}: {EXPECTED}, got a file that cannot be read: {e}") from None

@@ -10,7 +10,7 @@ __all__ = ["ConvBnAct"]
 
 
 class ConvBnAct(nn.Module):
-    """``act(bn(conv(x)))`` with the padding that keeps the size at stride 1.
+    """``act(bn(conv(x)))`` with the padding that keeps the size at stride 1, unless one is given.
 
     Keys: ``conv``, and ``bn`` unless the convolution carries a bias of its own (saved after fusing).
     """
@@ -23,13 +23,15 @@ class ConvBnAct(nn.Module):
         stride: int = 1,
         *,
         groups: int = 1,
+        padding: int | None = None,
         act: str = "silu",
         eps: float = 1e-3,
         bn: bool = True,
     ) -> None:
         """Build the cell; `act` is a key of `edgedet_models.layers.activation.ACTIVATIONS`."""
         super().__init__()
-        self.conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=not bn)
+        padding = kernel // 2 if padding is None else padding
+        self.conv = nn.Conv2d(c_in, c_out, kernel, stride, padding, groups=groups, bias=not bn)
         self.bn: nn.Module = nn.BatchNorm2d(c_out, eps=eps) if bn else nn.Identity()
         self.act = activation(act)
 

@@ -1,0 +1,212 @@
+"""Detectors from the module tree of a pickled checkpoint.
+
+Everything comes from the tree itself: which layers there are, what they read (``f``), their sizes, paddings,
+epsilons and activations. The YAML that such files also hold is not needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from edgedet_models.checkpoint.content import Checkpoint, ModuleNode, PickledObject
+from edgedet_models.layer_list.blocks import build_block
+from edgedet_models.layer_list.leaves import own_tensor
+from edgedet_models.layer_list.network import LayerListDetector, Wiring, measure_strides
+from edgedet_models.layer_list.spec import anchor_spec
+from edgedet_models.layers.head import AnchorHead, split_tensors
+from edgedet_runtime.errors import CheckpointError
+from edgedet_runtime.spec import ScoreKind
+
+__all__ = ["PickledNetwork"]
+
+HEADS = ("Detect", "IDetect", "IAuxDetect")
+
+
+@dataclass(frozen=True, slots=True)
+class PickledNetwork:
+    """A pickled model whose ``model`` is a list of layers that ends in an anchor head.
+
+    Attributes:
+        node: The pickled model.
+        layers: Its layers, in order.
+        head: The last layer.
+        anchors: Anchor sizes, float32 (levels, A, 2), in cells of each level.
+    """
+
+    node: ModuleNode
+    layers: tuple[ModuleNode, ...]
+    head: ModuleNode
+    anchors: Tensor
+
+    @classmethod
+    def find(cls, checkpoint: Checkpoint) -> PickledNetwork | None:
+        """Return the network in a checkpoint, or None if there is none of this kind."""
+        node = checkpoint.module()
+        if node is None:
+            return None
+        node = _unwrap(node)
+        layers = tuple(node.children["model"].children.values()) if "model" in node.children else ()
+        if not layers or layers[-1].type_name not in HEADS:
+            return None
+        if not all("f" in layer.attributes for layer in layers):
+            return None
+        anchors = layers[-1].buffers.get("anchors")
+        if anchors is None or anchors.dim() != 3 or anchors.shape[2] != 2 or not anchors.is_floating_point():
+            return None
+        return cls(node, layers, layers[-1], anchors.float())
+
+    @property
+    def type_names(self) -> frozenset[str]:
+        """Names of all classes in the tree."""
+        return frozenset(node.type_name for _, node in self.node.walk())
+
+    @property
+    def evidence(self) -> str:
+        """What was found, for a person to read."""
+        return f"pickled {self.node.class_path}, {len(self.layers)} layers, head {self.head.type_name}"
+
+    @property
+    def num_classes(self) -> int:
+        """Classes of the head: from the rows of its convolution."""
+        anchors = self.anchors.shape[1]
+        weight = own_tensor("head.m.0", self._level(0), "weight", 4)
+        classes, rest = divmod(len(weight), anchors)
+        if rest or classes < 6:
+            raise CheckpointError(f"head: {len(weight)} channels are not {anchors} anchors of 5 values and classes")
+        return classes - 5
+
+    def class_names(self) -> tuple[str, ...]:
+        """Return the class names, or ``class0`` … where the file has none.
+
+        Raises:
+            CheckpointError: There are more or fewer names than classes.
+        """
+        names = self.node.attributes.get("names")
+        if isinstance(names, Mapping):
+            names = [names[key] for key in sorted(names, key=int)]
+        if not isinstance(names, Sequence) or isinstance(names, str) or not names:
+            return tuple(f"class{i}" for i in range(self.num_classes))
+        if len(names) != self.num_classes:
+            raise CheckpointError(
+                f"class names: expected {self.num_classes}, as the head has classes, got {len(names)};"
+                " the file is damaged or was edited"
+            )
+        return tuple(str(name) for name in names)
+
+    def build(self, *, family: str, variant: str, licence: str, score: ScoreKind = "obj*cls") -> LayerListDetector:
+        """Build the detector with its weights, float32, evaluation mode.
+
+        Args:
+            family: Registry name.
+            variant: Such as ``yolov5n``.
+            licence: Licence class of the weights.
+            score: ``obj`` where a single class is scored by objectness alone; its class output is left out.
+
+        Raises:
+            CheckpointError: A layer is not supported, or the layers do not fit together.
+        """
+        classes = self.class_names()
+        levels = len(self.anchors)
+        wiring = [Wiring.resolve(_source(layer, i), i) for i, layer in enumerate(self.layers)]
+        if len(wiring[-1].sources) < levels:
+            raise CheckpointError(f"head: expected {levels} levels, got {len(wiring[-1].sources)}")
+        # Levels beyond those feed auxiliary heads, which only training uses.
+        wiring[-1] = replace(wiring[-1], sources=wiring[-1].sources[:levels])
+        wiring = _without_unread(wiring)
+        layers = [
+            build_block(f"model.{i}", layer) if wiring[i].sources else nn.Identity()
+            for i, layer in enumerate(self.layers[:-1])
+        ]
+        layers.append(self._head(score))
+        strides = measure_strides(layers, wiring)
+        self._check_strides(strides)
+        spec = anchor_spec(
+            family=family,
+            variant=variant,
+            licence=licence,
+            classes=classes,
+            strides=strides,
+            anchors_px=[[(w, h) for w, h in level.tolist()] for level in self._anchors_px(strides)],
+            score=score,
+        )
+        return LayerListDetector(spec, layers, wiring).eval()
+
+    def _level(self, level: int) -> ModuleNode:
+        convs = self.head.children.get("m")
+        node = convs.children.get(str(level)) if convs is not None else None
+        if node is None or node.type_name != "Conv2d":
+            raise CheckpointError(f"head: the convolution of level {level} is missing")
+        return node
+
+    def _head(self, score: ScoreKind) -> AnchorHead:
+        levels, anchors, _ = self.anchors.shape
+        classes = self.num_classes
+        convs = [self._level(i) for i in range(levels)]
+        channels = [own_tensor(f"head.m.{i}", conv, "weight", 4).shape[1] for i, conv in enumerate(convs)]
+        implicit = "ia" in self.head.children and not _is_fused(self.head)
+        names = ("m", "ia", "im") if implicit else ("m",)
+        found = {
+            f"{name}.{level}.{key}": tensor.float()
+            for name in names
+            if name in self.head.children
+            for level, part in self.head.children[name].children.items()
+            for key, tensor in part.parameters.items()
+            if tensor is not None
+        }
+        kept = anchors if score != "obj" else 0
+        head = AnchorHead(channels, anchors, classes if kept else 0, implicit=implicit)
+        state = split_tensors(found, "", anchors, classes)
+        if not kept:
+            state = {name: t for name, t in state.items() if ".scores." not in name and ".im_scores." not in name}
+        try:
+            head.load_state_dict(state)
+        except RuntimeError as e:
+            raise CheckpointError(f"head: {' '.join(str(e).split())[:200]}") from None
+        return head
+
+    def _check_strides(self, strides: Sequence[int]) -> None:
+        told = self.head.attributes.get("stride", self.node.attributes.get("stride"))
+        if isinstance(told, Tensor) and [int(s) for s in told.tolist()] != list(strides):
+            raise CheckpointError(f"head: expected strides {told.tolist()}, as the file says, got {strides}")
+
+    def _anchors_px(self, strides: Sequence[int]) -> Tensor:
+        """Return anchors in pixels: as the file has them where it does, since decoding used those."""
+        told = self.head.buffers.get("anchor_grid")
+        if told is not None and told.numel() == self.anchors.numel():
+            return told.float().reshape(self.anchors.shape)
+        return self.anchors * torch.tensor(strides, dtype=torch.float32).reshape(-1, 1, 1)
+
+
+def _unwrap(node: ModuleNode) -> ModuleNode:
+    """Look through wrappers that hold the model as ``model`` (AutoShape, DetectMultiBackend)."""
+    while "model" in node.children and "model" in node.children["model"].children:
+        node = node.children["model"]
+    return node
+
+
+def _source(layer: ModuleNode, index: int) -> int | list[int]:
+    source = layer.attributes["f"]
+    if isinstance(source, (list, tuple)):
+        return list(source)
+    if type(source) is not int:
+        raise CheckpointError(f"layer {index}: from: expected layer numbers, got {source!r:.60}")
+    return source
+
+
+def _is_fused(head: ModuleNode) -> bool:
+    """Tell whether YOLOv7's head was saved after its implicit layers had been folded away."""
+    forward = head.attributes.get("forward")
+    return isinstance(forward, PickledObject) and forward.args[1:] == ("fuseforward",)
+
+
+def _without_unread(wiring: Sequence[Wiring]) -> list[Wiring]:
+    """Empty the sources of layers from which no path leads to the head."""
+    needed = {len(wiring) - 1}
+    for index in reversed(range(len(wiring))):
+        if index in needed:
+            needed.update(wiring[index].sources)
+    return [wire if i in needed else replace(wire, sources=()) for i, wire in enumerate(wiring)]

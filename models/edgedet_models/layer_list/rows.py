@@ -1,0 +1,141 @@
+"""Networks written down as rows, scaled by a depth and a width multiple, and built from scratch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+from edgedet_models.layer_list.network import LayerListDetector, Wiring, measure_strides
+from edgedet_models.layer_list.spec import Anchors, anchor_spec
+from edgedet_models.layers.conv_bn_act import ConvBnAct
+from edgedet_models.layers.csp import C3
+from edgedet_models.layers.focus_stem import FocusStem
+from edgedet_models.layers.head import AnchorHead
+from edgedet_models.layers.junctions import Concat
+from edgedet_models.layers.rep_conv import RepConv
+from edgedet_models.layers.space_to_depth import SpaceToDepth
+from edgedet_models.layers.spp import Spp, SppCspc, Sppf
+
+__all__ = ["Row", "build_rows", "scale_rows"]
+
+BN_EPS = 1e-3
+BN_MOMENTUM = 0.03
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One layer.
+
+    Attributes:
+        kind: A key of `KINDS`.
+        channels: Output channels, where the layer has its own.
+        repeats: Residual cells of a CSP stage.
+        kernel: Kernel of a cell or pool.
+        stride: Stride of a cell or pool.
+        source: Index of the layer that it reads, negative ones counted from here; several for layers that
+            join.
+        padding: Padding of a cell where it is not half the kernel.
+        add: Whether the residual cells of a CSP stage add their input.
+        act: Activation of a cell.
+    """
+
+    kind: str
+    channels: int = 0
+    repeats: int = 1
+    kernel: int = 1
+    stride: int = 1
+    source: int | tuple[int, ...] = -1
+    padding: int | None = None
+    add: bool = True
+    act: str = "silu"
+
+
+def _cell(row: Row, c: int) -> nn.Module:
+    return ConvBnAct(c, row.channels, row.kernel, row.stride, padding=row.padding, act=row.act)
+
+
+KINDS: Mapping[str, Callable[[Row, int], nn.Module]] = {
+    "c3": lambda row, c: C3(c, row.channels, row.repeats, add=row.add),
+    "cell": _cell,
+    "concat": lambda row, c: Concat(),
+    "focus": lambda row, c: FocusStem(c, row.channels, row.kernel),
+    "pool": lambda row, c: nn.MaxPool2d(row.kernel, row.stride, row.kernel // 2 if row.stride == 1 else 0),
+    "rep": lambda row, c: RepConv(c, row.channels),
+    "space-to-depth": lambda row, c: SpaceToDepth(),
+    "spp": lambda row, c: Spp(c, row.channels),
+    "spp-cspc": lambda row, c: SppCspc(c, row.channels),
+    "sppf": lambda row, c: Sppf(c, row.channels),
+    "up": lambda row, c: nn.Upsample(scale_factor=2.0, mode="nearest"),
+}
+"""Builders by kind, from the row and the input channels."""
+
+
+def scale_rows(rows: Sequence[Row], *, depth: float, width: float) -> list[Row]:
+    """Scale repeats by `depth`, channels by `width` to multiples of 8: YOLOv5's compound scaling."""
+    return [
+        replace(
+            row,
+            channels=math.ceil(row.channels * width / 8) * 8,
+            repeats=max(round(row.repeats * depth), 1) if row.repeats > 1 else row.repeats,
+        )
+        for row in rows
+    ]
+
+
+def build_rows(
+    rows: Sequence[Row],
+    levels: Sequence[int],
+    anchors_px: Sequence[Anchors],
+    classes: tuple[str, ...],
+    *,
+    family: str,
+    variant: str,
+    licence: str,
+    implicit: bool = False,
+    num_classes: int | None = None,
+) -> LayerListDetector:
+    """Build an untrained detector.
+
+    Args:
+        rows: The layers before the head, scaled already.
+        levels: Rows that the head reads, finest first.
+        anchors_px: Anchor sizes per level, in input pixels.
+        classes: Class names.
+        family: Registry name.
+        variant: Such as ``yolov5n``.
+        licence: Licence class that the contract names.
+        implicit: Whether the head has YOLOv7's implicit layers.
+        num_classes: Classes that the head has, if not as many as names; 0 scores by objectness alone.
+    """
+    outputs = len(classes) if num_classes is None else num_classes
+    layers: list[nn.Module] = []
+    wiring: list[Wiring] = []
+    channels: list[int] = []
+    for index, row in enumerate(rows):
+        wire = Wiring.resolve(row.source, index)
+        c_in = sum(channels[s] if s >= 0 else 3 for s in wire.sources)
+        layers.append(KINDS[row.kind](row, c_in))
+        wiring.append(wire)
+        channels.append(row.channels or (4 * c_in if row.kind == "space-to-depth" else c_in))
+    head = AnchorHead([channels[i] for i in levels], len(anchors_px[0]), outputs, implicit=implicit)
+    layers.append(head)
+    wiring.append(Wiring(tuple(levels), many=True))
+    strides = measure_strides(layers, wiring)
+    head.reset_bias(strides, len(classes))
+    for layer in layers:
+        for module in layer.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eps, module.momentum = BN_EPS, BN_MOMENTUM
+    spec = anchor_spec(
+        family=family,
+        variant=variant,
+        licence=licence,
+        classes=classes,
+        strides=strides,
+        anchors_px=anchors_px,
+        score="obj*cls" if outputs else "obj",
+    )
+    return LayerListDetector(spec, layers, wiring)
