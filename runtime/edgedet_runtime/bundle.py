@@ -40,7 +40,7 @@ class Manifest:
 
     Attributes:
         files: All files of the bundle but the manifest.
-        recommended: Engine → precision that export measured to be the better choice.
+        recommended: Engine → ``fp32`` or ``int8``, what export measured to be the better choice.
     """
 
     files: tuple[BundleFile, ...]
@@ -67,9 +67,9 @@ def read_manifest(folder: Path) -> Manifest:
     if not isinstance(entries, list):
         raise ModelFileError(f"{path}: expected an object with a list `files`: not a manifest of edgedet")
     recommended = data.get("recommended") or {}
-    if not isinstance(recommended, dict):
-        raise ModelFileError(f"{path}: recommended: expected an object, got {recommended!r}")
-    return Manifest(tuple(_entry(path, e) for e in entries), {str(k): str(v) for k, v in recommended.items()})
+    if not isinstance(recommended, dict) or not set(recommended.values()) <= {"fp32", "int8"}:
+        raise ModelFileError(f"{path}: recommended: expected engine: fp32 or int8, got {recommended!r}")
+    return Manifest(tuple(_entry(path, e) for e in entries), recommended)
 
 
 def _entry(manifest: Path, entry: Any) -> BundleFile:

@@ -78,9 +78,7 @@ def dense(raw: Raw, spec: DecodeSpec, conf: float, multi_label: bool) -> Candida
                             boxes.append(box)
                             scores.append(obj * cls[c])
                             ids.append(c)
-    return Candidates(
-        np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32), np.array(ids, np.int64)
-    )
+    return Candidates(np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32), np.array(ids, np.int64))
 
 
 def one_box(
@@ -166,9 +164,9 @@ FINAL = DecodeSpec("nms", (LevelSpec(1, boxes="out", scores="out"),))
 
 
 def test_decoded_output() -> None:
-    rows = np.array(
-        [[0, 0, 9, 9, 0.2, 0.6, 0.5], [1, 1, 5, 5, 0.1, 0.1, 0.1], [2, 2, 8, 8, 0.7, 0.1, 0]], np.float32
-    )[None]
+    rows = np.array([[0, 0, 9, 9, 0.2, 0.6, 0.5], [1, 1, 5, 5, 0.1, 0.1, 0.1], [2, 2, 8, 8, 0.7, 0.1, 0]], np.float32)[
+        None
+    ]
     best = decode_outputs((rows,), DECODED, conf=0.25)
     assert best.boxes_xyxy.tolist() == [[0, 0, 9, 9], [2, 2, 8, 8]]
     assert best.class_ids.tolist() == [1, 0]
@@ -208,9 +206,7 @@ def test_one_nan_is_found_even_where_nothing_scores(case: str) -> None:
             decode_outputs(raw, spec, conf=0.99999)
 
 
-@pytest.mark.parametrize(
-    ("spec", "array"), [(DECODED, np.full((1, 3, 8), np.nan)), (FINAL, np.full((3, 6), np.nan))]
-)
+@pytest.mark.parametrize(("spec", "array"), [(DECODED, np.full((1, 3, 8), np.nan)), (FINAL, np.full((3, 6), np.nan))])
 def test_nan_in_finished_outputs(spec: DecodeSpec, array: npt.NDArray[np.float64]) -> None:
     with pytest.raises(EngineError, match="output out: contains NaN"):
         decode_outputs((array.astype(np.float32),), spec, conf=0.25)

@@ -14,9 +14,7 @@ from edgedet_runtime.nms import nms
 Floats = npt.NDArray[np.float32]
 
 
-def plain_nms(
-    boxes: Floats, scores: Floats, classes: npt.NDArray[np.int64] | None, iou: float
-) -> list[int]:
+def plain_nms(boxes: Floats, scores: Floats, classes: npt.NDArray[np.int64] | None, iou: float) -> list[int]:
     """The rule, box by box, in float32."""
     kept: list[int] = []
     lo, hi = boxes[:, :2], boxes[:, 2:]
@@ -33,9 +31,7 @@ def plain_nms(
     return kept
 
 
-def crowd(
-    n: int, objects: int, classes: int, seed: int = 0
-) -> tuple[Floats, Floats, npt.NDArray[np.int64]]:
+def crowd(n: int, objects: int, classes: int, seed: int = 0) -> tuple[Floats, Floats, npt.NDArray[np.int64]]:
     """Return n candidates as a detector gives them: jittered copies of a few objects."""
     rng = np.random.default_rng(seed)
     centre, size = rng.uniform(0, 600, (objects, 2)), rng.uniform(10, 200, (objects, 2))
@@ -139,9 +135,7 @@ def test_25_000_candidates() -> None:
     assert len(kept) == 20
 
 
-@pytest.mark.parametrize(
-    ("boxes", "scores", "classes"), [((3, 5), 3, 3), ((2, 4), 3, 3), ((3, 4), 3, 2), ((4,), 1, 1)]
-)
+@pytest.mark.parametrize(("boxes", "scores", "classes"), [((3, 5), 3, 3), ((2, 4), 3, 3), ((3, 4), 3, 2), ((4,), 1, 1)])
 def test_shapes_are_checked(boxes: tuple[int, ...], scores: int, classes: int) -> None:
     with pytest.raises(ValueError, match="expected shape"):
         nms(np.zeros(boxes, np.float32), np.zeros(scores, np.float32), np.zeros(classes, np.int64), iou=0.5)

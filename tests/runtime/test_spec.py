@@ -38,9 +38,7 @@ def inputs(draw: st.DrawFn) -> InputSpec:
         return InputSpec(draw(names), **size, layout=layout, color=color)
     std = draw(st.tuples(positive, positive, positive))
     scale = draw(positive)
-    return InputSpec(
-        draw(names), **size, layout=layout, dtype="float32", scale=scale, mean=draw(triples), std=std
-    )
+    return InputSpec(draw(names), **size, layout=layout, dtype="float32", scale=scale, mean=draw(triples), std=std)
 
 
 @st.composite
@@ -106,11 +104,7 @@ def test_schema_and_dataclass_have_the_same_fields(kind: type) -> None:
     node = SCHEMA if kind is ModelSpec else SCHEMA["$defs"][kind.__name__]
     fields = dataclasses.fields(kind)
     assert set(node["properties"]) == {f.name for f in fields}
-    required = {
-        f.name
-        for f in fields
-        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    }
+    required = {f.name for f in fields if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING}
     assert set(node.get("required", ())) == required
     assert node["additionalProperties"] is False
 

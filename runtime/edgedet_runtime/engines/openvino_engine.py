@@ -19,8 +19,10 @@ class OpenVinoEngine:
     """Runs an OpenVINO IR (.xml with its .bin) or a .onnx file in OpenVINO.
 
     Left alone, OpenVINO computes in bfloat16 on newer Xeons and in float16 on ARM; here what the file leaves
-    in float runs in float32, so that results are those that were verified. INT8 parts of the file run in
-    INT8.
+    in float runs in float32, so that results are those that were verified. INT8 parts of the file run in INT8.
+
+    Attributes:
+        compiled: The ``openvino.CompiledModel``; its runtime model tells what is executed in which precision.
     """
 
     name = "openvino"
@@ -47,17 +49,17 @@ class OpenVinoEngine:
         }
         try:
             core = ov.Core()
-            self._model = core.compile_model(core.read_model(str(path)), "CPU", settings)
-            self._request = self._model.create_infer_request()
-            precision = self._model.get_property("INFERENCE_PRECISION_HINT")
+            self.compiled = core.compile_model(core.read_model(str(path)), "CPU", settings)
+            self._request = self.compiled.create_infer_request()
+            precision = self.compiled.get_property("INFERENCE_PRECISION_HINT")
         except RuntimeError as e:
             raise EngineError(f"openvino {self.version} cannot load {path}: {_last_line(e)}") from None
         self.precision_hint: str = precision.get_type_name()
         if self.precision_hint != "f32":
             raise EngineError(f"openvino {self.version}: expected to compute in f32, would use {self.precision_hint}")
         try:
-            self._model.input(spec.input.name)
-            ports = [self._model.output(name) for name in spec.decode.output_names]
+            self.compiled.input(spec.input.name)
+            ports = [self.compiled.output(name) for name in spec.decode.output_names]
         except RuntimeError:
             raise EngineError(
                 f"{path}: expected input {spec.input.name} and outputs "
@@ -86,7 +88,7 @@ class OpenVinoEngine:
         """Free the compiled model."""
         self._bound = self._outputs = None
         self._ports.clear()
-        del self._request, self._model
+        del self._request, self.compiled
 
 
 def _last_line(error: Exception) -> str:

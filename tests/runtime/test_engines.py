@@ -1,0 +1,140 @@
+"""All engines by one template: the same outputs, the same refusals."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from edgedet_runtime.engines import ENGINES, load_engine
+from edgedet_runtime.errors import EngineError, InputError, MissingDependencyError
+from edgedet_runtime.preprocess import Preprocessor
+from edgedet_runtime.spec import ModelSpec
+from tests.runtime.tiny_models import TINY_SPEC, random_image, tiny_onnx, with_input
+
+RGB_255 = {"layout": "NCHW", "dtype": "float32", "color": "RGB", "scale": 1 / 255}
+SPECS = {
+    "uint8 NHWC": TINY_SPEC,
+    "uint8 NCHW": with_input(layout="NCHW"),
+    "float32 NCHW": with_input(**RGB_255),
+}
+
+
+def by_hand(path: Path, tensor: npt.NDArray[Any], spec: ModelSpec) -> list[npt.NDArray[np.float64]]:
+    """Compute the tiny model in float64: a convolution whose stride equals its kernel is a product of patches."""
+    import onnx
+    from onnx import numpy_helper
+
+    weights = {w.name: numpy_helper.to_array(w) for w in onnx.load(path).graph.initializer}
+    x = tensor.astype(np.float64)
+    if spec.input.dtype == "uint8":
+        x = x / 255
+    if spec.input.layout == "NHWC":
+        x = x.transpose(0, 3, 1, 2)
+    _, c, h, w = x.shape
+    patches = x.reshape(c, h // 8, 8, w // 8, 8)
+    return [
+        np.einsum("chiwj,ocij->ohw", patches, weights[f"{n}_w"].astype(np.float64))[None]
+        for n in spec.decode.output_names
+    ]
+
+
+@pytest.mark.parametrize("case", SPECS)
+@pytest.mark.parametrize("name", ENGINES)
+def test_outputs(name: str, case: str, tmp_path: Path) -> None:
+    spec = SPECS[case]
+    path = tiny_onnx(tmp_path / "tiny.onnx", spec)
+    engine = load_engine(name, path, spec, threads=1)
+    preprocess = Preprocessor(spec.input, spec.resize)
+    assert (engine.name, engine.precision_hint) == (name, "f32")
+    assert engine.version[0].isdigit()
+    for seed in (0, 1, 2):
+        tensor, _ = preprocess(random_image(seed=seed))
+        if seed == 2:
+            tensor = tensor.copy()  # another array than the one that is bound
+        outputs = engine.infer(tensor)
+        expected = by_hand(path, tensor, spec)
+        assert len(outputs) == len(expected)
+        for got, want in zip(outputs, expected, strict=True):
+            assert got.dtype == np.float32
+            np.testing.assert_allclose(got, want, rtol=1e-4, atol=2e-5)
+    engine.close()
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_wrong_tensor_never_reaches_native_code(name: str, tmp_path: Path) -> None:
+    engine = load_engine(name, tiny_onnx(tmp_path / "tiny.onnx"), TINY_SPEC, threads=1)
+    good = np.zeros((1, 64, 96, 3), np.uint8)
+    for bad in (good[0], good.astype(np.float32), good[:, ::2], np.asfortranarray(good + 1)):
+        with pytest.raises(EngineError, match=r"input image: expected C-contiguous uint8 \(1, 64, 96, 3\)"):
+            engine.infer(bad)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("content", [b"", b"not a model", b"\x08\x08\x3a\xff\xff\xff\x7f"])
+def test_garbage_is_refused_in_one_line(name: str, content: bytes, tmp_path: Path) -> None:
+    from edgedet_runtime.errors import EdgedetError
+
+    path = tmp_path / "bad.onnx"
+    path.write_bytes(content)
+    with pytest.raises(EdgedetError) as error:
+        load_engine(name, path, TINY_SPEC, threads=1)
+    assert "\n" not in str(error.value)
+    assert "bad.onnx" in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+def test_a_spec_that_does_not_fit_the_file(name: str, tmp_path: Path) -> None:
+    path = tiny_onnx(tmp_path / "tiny.onnx")
+    other = with_input(name="other")
+    with pytest.raises(EngineError, match="expected input other"):
+        load_engine(name, path, other, threads=1)
+
+
+@pytest.mark.parametrize(("name", "package"), [("onnxruntime", "onnxruntime"), ("openvino", "openvino")])
+def test_a_missing_package_is_named(name: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tiny_onnx(tmp_path / "tiny.onnx")
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingDependencyError, match=f"needs {package}.*pip install"):
+        load_engine(name, path, TINY_SPEC, threads=1)
+
+
+def test_an_unknown_engine_is_refused() -> None:
+    with pytest.raises(InputError, match="expected one of onnxruntime, openvino, opencv, got 'tensorrt'"):
+        load_engine("tensorrt", Path("x.onnx"), TINY_SPEC, threads=1)
+
+
+def test_opencv_refuses_what_it_cannot_run(tmp_path: Path) -> None:
+    path = tiny_onnx(tmp_path / "tiny.int8.onnx", quantised=True)
+    with pytest.raises(EngineError, match="cannot run the quantised model"):
+        load_engine("opencv", path, TINY_SPEC, threads=1)
+    with pytest.raises(EngineError, match=r"reads \.onnx files only"):
+        load_engine("opencv", tmp_path / "model.xml", TINY_SPEC, threads=1)
+
+
+def test_onnxruntime_runs_quantised_files_and_several_threads(tmp_path: Path) -> None:
+    path = tiny_onnx(tmp_path / "tiny.int8.onnx", quantised=True)
+    tensor, _ = Preprocessor(TINY_SPEC.input, TINY_SPEC.resize)(random_image())
+    engine = load_engine("onnxruntime", path, TINY_SPEC, threads=2)
+    for got, want in zip(engine.infer(tensor), by_hand(path, tensor, TINY_SPEC), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=2e-5)  # k/255 is a point of its grid
+
+
+def test_openvino_pins_its_precision(tmp_path: Path) -> None:
+    from edgedet_runtime.engines.openvino_engine import OpenVinoEngine
+
+    engine = OpenVinoEngine(tiny_onnx(tmp_path / "tiny.onnx"), TINY_SPEC, 1)
+    assert engine.compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name() == "f32"
+    assert engine.compiled.get_property("INFERENCE_NUM_THREADS") == 1
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+def test_memory_is_not_copied_anew_for_each_frame(name: str, tmp_path: Path) -> None:
+    engine = load_engine(name, tiny_onnx(tmp_path / "tiny.onnx"), TINY_SPEC, threads=1)
+    tensor, _ = Preprocessor(TINY_SPEC.input, TINY_SPEC.resize)(random_image())
+    first, second = engine.infer(tensor), engine.infer(tensor)
+    assert all(np.shares_memory(a, b) for a, b in zip(first, second, strict=True))
