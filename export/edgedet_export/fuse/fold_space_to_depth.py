@@ -42,8 +42,8 @@ def probe_space_to_depth(module: nn.Module, channels: int) -> tuple[int, Tensor]
     try:
         with torch.no_grad():
             y = module(x.clone())
-    except (RuntimeError, TypeError, ValueError):
-        return None  # it takes something else than one image tensor, so it is none
+    except Exception:  # a stranger's module may raise anything on this input; then it is none
+        return None
     for b in _BLOCKS:
         if not isinstance(y, Tensor) or y.shape != (1, channels * b * b, size // b, size // b):
             continue
@@ -85,7 +85,7 @@ def strided_equivalent(conv: nn.Conv2d, block: int, source: Tensor) -> nn.Conv2d
 
 
 class FoldSpaceToDepth:
-    """Fold every space-to-depth module into the convolution that alone reads it."""
+    """Fold every space-to-depth module that only convolutions read into all of them."""
 
     name = "fold-space-to-depth"
 
@@ -95,28 +95,37 @@ class FoldSpaceToDepth:
         names = {module: name for name, module in model.named_modules()}
         changed: list[Change] = []
         declined: list[Declined] = []
-        for conv, path in [(m, n) for m, n in names.items() if isinstance(m, nn.Conv2d)]:
-            mover = flow.feeds(conv)
-            if mover is None or any(True for _ in mover.parameters()) or conv.in_channels % 4:
+        for mover, path in list(names.items()):
+            if any(True for _ in mover.children()) or any(True for _ in mover.parameters()):
                 continue
-            found = None
-            for b in _BLOCKS:
-                if conv.in_channels % b**2 == 0 and found is None:
-                    found = probe_space_to_depth(mover, conv.in_channels // b**2)
+            readers = flow.readers(mover)
+            convs = [r for r in readers if isinstance(r, nn.Conv2d)]
+            found = self._probe(mover, convs[0].in_channels) if convs else None
             if found is None:
                 continue
-            why = self._obstacle(conv)
-            if why:
-                declined.append(Declined(path, why))
+            obstacles = [why for conv in convs if (why := self._obstacle(conv))]
+            if len(convs) < len(readers):
+                obstacles.append("something else than a convolution reads the result as well")
+            if obstacles:
+                declined.append(Declined(path, obstacles[0]))
                 continue
             block, source = found
-            folded = strided_equivalent(conv, block, source)
-            error = prove_equal(nn.Sequential(mover, conv), folded, folded.in_channels, what=path)
-            replace_module(model, path, folded)
-            replace_module(model, names[mover], nn.Identity())
-            kernel = f"{folded.kernel_size[0]}x{folded.kernel_size[1]}"
-            changed.append(Change(path, f"space-to-depth + Conv2d → Conv2d {kernel} stride {block}", error))
+            for conv in convs:
+                folded = strided_equivalent(conv, block, source)
+                what = names[conv]
+                error = prove_equal(nn.Sequential(mover, conv), folded, folded.in_channels, what=what)
+                replace_module(model, what, folded)
+                kernel = f"{folded.kernel_size[0]}x{folded.kernel_size[1]}"
+                changed.append(Change(what, f"space-to-depth + Conv2d → Conv2d {kernel} stride {block}", error))
+            replace_module(model, path, nn.Identity())
         return PassReport(self.name, tuple(changed), tuple(declined))
+
+    @staticmethod
+    def _probe(mover: nn.Module, channels: int) -> tuple[int, Tensor] | None:
+        for b in _BLOCKS:
+            if channels % b**2 == 0 and (found := probe_space_to_depth(mover, channels // b**2)) is not None:
+                return found
+        return None
 
     @staticmethod
     def _obstacle(conv: nn.Conv2d) -> str | None:

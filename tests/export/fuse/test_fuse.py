@@ -159,6 +159,35 @@ def test_space_to_depth_folds_whatever_its_order(order: list[tuple[int, int]], k
     assert_same(model, fused, x)
 
 
+class _TwoReaders(nn.Module):
+    """Space-to-depth that two convolutions read, and a third reader if `concat`."""
+
+    def __init__(self, concat: bool) -> None:
+        super().__init__()
+        self.move, self.concat = SpaceToDepth(FOCUS), concat
+        self.a, self.b = nn.Conv2d(12, 4, 1), nn.Conv2d(12, 6, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.move(x)
+        return torch.cat([self.a(y), self.b(y), *([y] if self.concat else [])], dim=1)
+
+
+def test_space_to_depth_folds_into_all_its_readers() -> None:
+    model = _TwoReaders(concat=False).eval()
+    x = torch.randn(1, 3, 16, 20)
+    fused, report = fuse(model, x)
+    assert [c.path for c in report.passes[-1].changed] == ["a", "b"]
+    assert count(fused, SpaceToDepth) == 0
+    assert_same(model, fused, x)
+
+
+def test_space_to_depth_with_another_reader_is_declined() -> None:
+    model = _TwoReaders(concat=True).eval()
+    fused, report = fuse(model, torch.randn(1, 3, 16, 20))
+    assert [d.path for d in report.passes[-1].declined] == ["move"]
+    assert count(fused, SpaceToDepth) == 1
+
+
 def test_pixel_unshuffle_of_torch_is_understood() -> None:
     model = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, 5, 3, padding=1)).eval()
     x = torch.randn(1, 3, 8, 8)
