@@ -254,7 +254,8 @@ def test_all_passes_together_leave_plain_convolutions() -> None:
     model = randomise(
         nn.Sequential(
             SpaceToDepth(FOCUS), ConvBN(12, 8, 3), nn.ReLU(inplace=True), RepBlock(8, 8), QARepBlock(8),
-            nn.ConvTranspose2d(8, 6, 2, 2), nn.BatchNorm2d(6), Implicit(6, False), nn.Conv2d(6, 5, 1), Implicit(5, True),
+            nn.ConvTranspose2d(8, 6, 2, 2), nn.BatchNorm2d(6), Implicit(6, False), nn.Conv2d(6, 5, 1),
+            Implicit(5, True),
         )
     )  # fmt: skip
     x = torch.randn(1, 3, 16, 20)
