@@ -96,7 +96,7 @@ BoxDecoder = Callable[[Floats, Cells, LevelSpec, DecodeSpec], Floats]
 def sigmoid(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return 1 / (1 + exp(-x)) in float32; -inf gives 0."""
     with np.errstate(over="ignore"):
-        return np.float32(1) / (np.float32(1) + np.exp(-x))
+        return np.asarray(np.float32(1) / (np.float32(1) + np.exp(-x)))
 
 
 def logit(p: float) -> float:

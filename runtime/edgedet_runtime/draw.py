@@ -28,7 +28,7 @@ def draw(image_bgr: npt.NDArray[np.uint8], detections: Detections) -> npt.NDArra
     Returns:
         uint8 (h, w, 3), a new array.
     """
-    canvas = image_bgr.copy()
+    canvas: npt.NDArray[np.uint8] = image_bgr.copy()
     height, width = canvas.shape[:2]
     line = max(1, round((height + width) / 2 * 0.003))
     scale = max(0.35, line / 3)

@@ -97,7 +97,8 @@ def _level(index: int, stride: int, *, objectness: bool, **more: Any) -> LevelSp
 
 
 def _anchors(meta: dict[str, Any], arrays: dict[str, Floats]) -> tuple[DecodeSpec, tuple[Floats, ...]]:
-    levels, raw = [], []
+    levels: list[LevelSpec] = []
+    raw: list[Floats] = []
     for i, (stride, anchors) in enumerate(zip((8, 16, 32), meta["anchors_grid_units"], strict=True)):
         pairs = np.array(anchors).reshape(-1, 2) * stride
         array = arrays[f"raw_{i}"].transpose(0, 1, 4, 2, 3)
@@ -109,7 +110,8 @@ def _anchors(meta: dict[str, Any], arrays: dict[str, Floats]) -> tuple[DecodeSpe
 
 def _darknet(cfg: Path, meta: dict[str, Any], arrays: dict[str, Floats]) -> tuple[DecodeSpec, tuple[Floats, ...]]:
     sections = cfg.read_text().split("[yolo]")[1:]
-    levels, raw = [], []
+    levels: list[LevelSpec] = []
+    raw: list[Floats] = []
     for i, section in enumerate(sections):
         lines = (line.split("=", 1) for line in section.split("[")[0].splitlines() if "=" in line)
         options = {k.strip(): v.strip() for k, v in lines}
@@ -125,7 +127,8 @@ def _darknet(cfg: Path, meta: dict[str, Any], arrays: dict[str, Floats]) -> tupl
 
 
 def _yolov6(meta: dict[str, Any], arrays: dict[str, Floats]) -> tuple[DecodeSpec, tuple[Floats, ...]]:
-    levels, raw = [], []
+    levels: list[LevelSpec] = []
+    raw: list[Floats] = []
     for i, stride in enumerate(meta["strides"]):
         levels.append(_level(i, stride, objectness=False))
         raw += [arrays[f"raw_reg_preds_{i}"], arrays[f"raw_cls_preds_{i}"]]
@@ -135,7 +138,8 @@ def _yolov6(meta: dict[str, Any], arrays: dict[str, Floats]) -> tuple[DecodeSpec
 
 
 def _yolox(arrays: dict[str, Floats]) -> tuple[DecodeSpec, tuple[Floats, ...]]:
-    levels, raw = [], []
+    levels: list[LevelSpec] = []
+    raw: list[Floats] = []
     for i, stride in enumerate((8, 16, 32)):
         levels.append(_level(i, stride, objectness=True))
         raw += [arrays[f"raw_{kind}_preds_{i}"] for kind in ("reg", "obj", "cls")]
@@ -147,7 +151,8 @@ def _damo(folder: Path, meta: dict[str, Any], arrays: dict[str, Floats]) -> tupl
     import torch
 
     state = torch.load(folder / "checkpoint.pth", map_location="cpu", weights_only=True)["model"]
-    levels, raw = [], []
+    levels: list[LevelSpec] = []
+    raw: list[Floats] = []
     for i, stride in enumerate((8, 16, 32)):
         factor = np.float32(state[f"head.scales.{i}.scale"].item())
         levels.append(_level(i, stride, objectness=False))

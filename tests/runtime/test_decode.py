@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -212,7 +213,7 @@ def test_nan_in_finished_outputs(spec: DecodeSpec, array: npt.NDArray[np.float64
         decode_outputs((array.astype(np.float32),), spec, conf=0.25)
 
 
-WRONG = {
+WRONG: dict[str, Callable[[Raw], Raw]] = {
     "too few outputs": lambda raw: raw[:-1],
     "channels": lambda raw: (raw[0][:, :-1], *raw[1:]),
     "batch": lambda raw: (raw[0].repeat(2, 0), *raw[1:]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from importlib import resources
-from typing import Any
+from typing import Any, Literal
 
 import jsonschema
 import pytest
@@ -14,7 +14,18 @@ from hypothesis import strategies as st
 
 from edgedet_runtime import spec as spec_module
 from edgedet_runtime.errors import ModelFileError
-from edgedet_runtime.spec import DecodeSpec, InputSpec, LevelSpec, ModelSpec, ResizeSpec, Thresholds
+from edgedet_runtime.spec import (
+    BoxKind,
+    ColorOrder,
+    DecodeSpec,
+    InputSpec,
+    Layout,
+    LevelSpec,
+    ModelSpec,
+    ResizeSpec,
+    ScoreKind,
+    Thresholds,
+)
 from tests.runtime.tiny_models import TINY_SPEC
 
 SCHEMA: dict[str, Any] = json.loads(
@@ -31,9 +42,9 @@ triples = st.tuples(finite, finite, finite)
 
 @st.composite
 def inputs(draw: st.DrawFn) -> InputSpec:
-    size = {"height": draw(st.integers(1, 16384)), "width": draw(st.integers(1, 16384))}
-    layout = draw(st.sampled_from(["NCHW", "NHWC"]))
-    color = draw(st.sampled_from(["BGR", "RGB"]))
+    size: dict[str, Any] = {"height": draw(st.integers(1, 16384)), "width": draw(st.integers(1, 16384))}
+    layout: Layout = draw(st.sampled_from(["NCHW", "NHWC"]))
+    color: ColorOrder = draw(st.sampled_from(["BGR", "RGB"]))
     if draw(st.booleans()):
         return InputSpec(draw(names), **size, layout=layout, color=color)
     std = draw(st.tuples(positive, positive, positive))
@@ -43,8 +54,8 @@ def inputs(draw: st.DrawFn) -> InputSpec:
 
 @st.composite
 def decodes(draw: st.DrawFn) -> DecodeSpec:
-    kind = draw(st.sampled_from(["anchors", "points-exp", "ltrb", "dfl", "decoded", "nms"]))
-    score = draw(st.sampled_from(["obj*cls", "cls", "obj"]))
+    kind: BoxKind = draw(st.sampled_from(["anchors", "points-exp", "ltrb", "dfl", "decoded", "nms"]))
+    score: ScoreKind = draw(st.sampled_from(["obj*cls", "cls", "obj"]))
     pairs = st.lists(st.tuples(positive, positive), min_size=1, max_size=3).map(tuple)
     level = st.builds(
         LevelSpec,
@@ -56,7 +67,7 @@ def decodes(draw: st.DrawFn) -> DecodeSpec:
         scale_xy=finite,
     )
     levels = tuple(draw(st.lists(level, min_size=1, max_size=3)))
-    wh = draw(st.sampled_from(["exp", "square"]))
+    wh: Literal["exp", "square"] = draw(st.sampled_from(["exp", "square"]))
     return DecodeSpec(kind, levels, score, wh, draw(st.integers(2, 32)), draw(finite))
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
@@ -97,7 +98,7 @@ def with_input(**changes: object) -> ModelSpec:
     return TINY_SPEC.replace(input=dataclasses.replace(TINY_SPEC.input, **changes))  # type: ignore[arg-type]
 
 
-def random_image(height: int = 120, width: int = 200, seed: int = 0) -> np.ndarray:  # type: ignore[type-arg]
+def random_image(height: int = 120, width: int = 200, seed: int = 0) -> npt.NDArray[np.uint8]:
     """Return a uint8 BGR picture of coloured noise blocks."""
     rng = np.random.default_rng(seed)
     blocks = rng.integers(0, 256, (height // 8 + 1, width // 8 + 1, 3), np.uint8)

@@ -51,7 +51,7 @@ class OnnxRuntimeEngine:
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session: Any = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as e:  # onnxruntime raises its own classes without a common root
             raise EngineError(f"onnxruntime {self.version} cannot load {path}: {_first_line(e)}") from None
         self._names = spec.decode.output_names
@@ -68,11 +68,13 @@ class OnnxRuntimeEngine:
         fixed = all(isinstance(d, int) for shape in shapes for d in shape)
         if fixed and all(known[n].type == "tensor(float)" for n in self._names):
             self._outputs = tuple(np.zeros(shape, np.float32) for shape in shapes)
-        self._binding = self._session.io_binding()
+        self._binding: Any = self._session.io_binding()
         self._bound: npt.NDArray[Any] | None = None
 
     def infer(self, tensor: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], ...]:
         """Run the model; outputs of fixed size are buffers of this engine, valid until the next call."""
+        if self._session is None:
+            raise EngineError("onnxruntime: the engine is closed; load the model again")
         check_tensor(tensor, self._spec.input)
         try:
             if self._outputs is None:
@@ -98,9 +100,8 @@ class OnnxRuntimeEngine:
         self._bound = tensor
 
     def close(self) -> None:
-        """Free the session and the buffers."""
-        self._bound = self._outputs = None
-        del self._binding, self._session
+        """Free the session and the buffers; closing twice is harmless."""
+        self._session = self._binding = self._bound = self._outputs = None
 
 
 def _first_line(error: Exception) -> str:

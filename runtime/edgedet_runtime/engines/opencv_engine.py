@@ -44,12 +44,14 @@ class OpenCvEngine:
         self._names = list(spec.decode.output_names)
         cv2.setNumThreads(threads)
         try:
-            self._net = cv2.dnn.readNetFromONNX(str(path))
+            self._net: Any = cv2.dnn.readNetFromONNX(str(path))
         except cv2.error as e:
             raise EngineError(f"opencv {self.version} cannot load {path}: {_reason(e)}") from None
 
     def infer(self, tensor: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], ...]:
         """Run the model; outputs are new arrays."""
+        if self._net is None:
+            raise EngineError("opencv: the engine is closed; load the model again")
         check_tensor(tensor, self._spec.input)
         try:
             self._net.setInput(tensor, self._spec.input.name)
@@ -59,8 +61,8 @@ class OpenCvEngine:
         return tuple(np.asarray(a, np.float32) for a in outputs)
 
     def close(self) -> None:
-        """Free the network."""
-        del self._net
+        """Free the network; closing twice is harmless."""
+        self._net = None
 
 
 def _reason(error: cv2.error) -> str:

@@ -49,8 +49,8 @@ class OpenVinoEngine:
         }
         try:
             core = ov.Core()
-            self.compiled = core.compile_model(core.read_model(str(path)), "CPU", settings)
-            self._request = self.compiled.create_infer_request()
+            self.compiled: Any = core.compile_model(core.read_model(str(path)), "CPU", settings)
+            self._request: Any = self.compiled.create_infer_request()
             precision = self.compiled.get_property("INFERENCE_PRECISION_HINT")
         except RuntimeError as e:
             raise EngineError(f"openvino {self.version} cannot load {path}: {_last_line(e)}") from None
@@ -72,6 +72,8 @@ class OpenVinoEngine:
 
     def infer(self, tensor: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], ...]:
         """Run the model; outputs are OpenVINO's buffers, valid until the next call."""
+        if self._request is None:
+            raise EngineError("openvino: the engine is closed; load the model again")
         check_tensor(tensor, self._spec.input)
         try:
             if tensor is not self._bound:
@@ -85,10 +87,9 @@ class OpenVinoEngine:
         return self._outputs
 
     def close(self) -> None:
-        """Free the compiled model."""
-        self._bound = self._outputs = None
-        self._ports.clear()
-        del self._request, self.compiled
+        """Free the compiled model; closing twice is harmless."""
+        self._request = self.compiled = self._bound = self._outputs = None
+        self._ports = []
 
 
 def _last_line(error: Exception) -> str:

@@ -1,0 +1,113 @@
+"""Threads from the control group's quota, and what /proc/cpuinfo says."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from edgedet_runtime.cpu import available_threads, cpu_features, cpu_model
+from edgedet_runtime.errors import InputError
+
+V1 = "4:cpu,cpuacct:/docker/abc\n1:name=systemd:/\n"
+
+
+def tree(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+QUOTAS = {
+    "nothing mounted": ({}, 8),
+    "v2, no limit": ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "max 100000\n"}, 8),
+    "v2, two cores": ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "200000 100000\n"}, 2),
+    "v2, a part of a core": ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "50000 100000\n"}, 1),
+    "v2, rounded up": ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "250000 100000\n"}, 3),
+    "v2, more than there are": (
+        {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "6400000 100000\n"},
+        8,
+    ),
+    "v2, a parent is tighter": (
+        {
+            "proc/self/cgroup": "0::/a/b\n",
+            "sys/fs/cgroup/a/b/cpu.max": "400000 100000",
+            "sys/fs/cgroup/a/cpu.max": "300000 100000",
+        },
+        3,
+    ),
+    "v2, the path is the host's": (
+        {"proc/self/cgroup": "0::/host/only\n", "sys/fs/cgroup/cpu.max": "200000 100000"},
+        2,
+    ),
+    "v1, no limit": (
+        {
+            "proc/self/cgroup": V1,
+            "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us": "-1\n",
+            "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us": "100000\n",
+        },
+        8,
+    ),
+    "v1, in its own group": (
+        {
+            "proc/self/cgroup": V1,
+            "sys/fs/cgroup/cpu,cpuacct/docker/abc/cpu.cfs_quota_us": "150000\n",
+            "sys/fs/cgroup/cpu,cpuacct/docker/abc/cpu.cfs_period_us": "100000\n",
+        },
+        2,
+    ),
+    "v1, mounted as cpu": (
+        {
+            "proc/self/cgroup": "1:cpu:/\n",
+            "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "100000\n",
+            "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
+        },
+        1,
+    ),
+    "garbage": ({"proc/self/cgroup": "what\n::\n0::", "sys/fs/cgroup/cpu.max": "often\n"}, 8),
+}
+
+
+@pytest.fixture(autouse=True)
+def eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EDGEDET_THREADS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+
+
+@pytest.mark.parametrize("case", QUOTAS)
+def test_quota(case: str, tmp_path: Path) -> None:
+    files, threads = QUOTAS[case]
+    assert available_threads(tree(tmp_path, files)) == threads
+
+
+def test_the_environment_goes_before_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEDET_THREADS", " 12 ")
+    assert available_threads(tmp_path) == 12
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5"])
+def test_a_bad_environment_is_an_error(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEDET_THREADS", value)
+    with pytest.raises(InputError, match=f"EDGEDET_THREADS: expected .* got '{value}'"):
+        available_threads()
+
+
+def test_this_machine() -> None:
+    assert 1 <= available_threads() <= 8
+    assert cpu_model()
+
+
+X86 = "processor\t: 0\nmodel name\t: Some CPU @ 2GHz\nflags\t\t: fpu avx2 avx512f avx_vnni amx_int8\n"
+ARM = "processor\t: 0\nFeatures\t: fp asimd asimdhp asimddp i8mm\nModel\t\t: Raspberry Pi 5 Model B\n"
+
+
+def test_features(tmp_path: Path) -> None:
+    x86 = tree(tmp_path / "x86", {"proc/cpuinfo": X86})
+    arm = tree(tmp_path / "arm", {"proc/cpuinfo": ARM})
+    assert cpu_features(x86) == ("amx_int8", "avx2", "avx512", "vnni")
+    assert cpu_features(arm) == ("dotprod", "fp16", "i8mm", "neon")
+    assert cpu_features(tmp_path) == ()
+    assert (cpu_model(x86), cpu_model(arm)) == ("Some CPU @ 2GHz", "Raspberry Pi 5 Model B")

@@ -1,0 +1,128 @@
+"""Detector: the stages fit together, and its arguments are checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgedet_runtime import Detector
+from edgedet_runtime.decode import decode_outputs
+from edgedet_runtime.engines import ENGINES
+from edgedet_runtime.errors import EngineError, InputError
+from edgedet_runtime.nms import nms
+from edgedet_runtime.preprocess import Preprocessor
+from tests.runtime.test_engines import by_hand
+from tests.runtime.tiny_models import CLASSES, TINY_SPEC, random_image, tiny_onnx
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_onnx(tmp_path_factory.mktemp("model") / "tiny.onnx", seed=1)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_equals_the_stages_by_hand(model: Path, engine: str) -> None:
+    image = random_image(90, 150)
+    with Detector(model, engine=engine, threads=1, conf=0.1, max_det=999) as detect:
+        for _ in range(2):
+            found = detect(image)
+        assert (detect.engine_name, detect.precision, detect.threads) == (engine, "fp32", 1)
+    tensor, fit = Preprocessor(TINY_SPEC.input, TINY_SPEC.resize)(image)
+    raw = tuple(a.astype(np.float32) for a in by_hand(model, tensor, TINY_SPEC))
+    candidates = decode_outputs(raw, TINY_SPEC.decode, conf=0.1)
+    best = candidates.take(nms(candidates.boxes_xyxy, candidates.scores, candidates.class_ids, iou=0.45))
+    assert len(found) == len(best) > 3
+    np.testing.assert_allclose(found.boxes_xyxy, fit.to_image(best.boxes_xyxy), atol=1e-3)
+    np.testing.assert_allclose(found.scores, best.scores, atol=1e-5)
+    np.testing.assert_array_equal(found.class_ids, best.class_ids)
+    assert found.names == CLASSES
+    assert (np.diff(found.scores) <= 0).all()
+    assert (found.boxes_xyxy >= 0).all()
+    assert (found.boxes_xyxy <= (150, 90, 150, 90)).all()
+
+
+def test_results_outlive_the_next_picture(model: Path) -> None:
+    detect = Detector(model, conf=0.1)
+    first = detect(random_image(seed=1))
+    boxes, scores = first.boxes_xyxy.copy(), first.scores.copy()
+    second = detect(random_image(seed=2))
+    assert not np.array_equal(second.scores, scores)
+    np.testing.assert_array_equal(first.boxes_xyxy, boxes)
+    np.testing.assert_array_equal(first.scores, scores)
+
+
+def test_stage_times(model: Path) -> None:
+    detect = Detector(model)
+    assert detect.last_times is None
+    detect(random_image())
+    times = detect.last_times
+    assert times is not None
+    assert min(times.pre_ms, times.infer_ms, times.post_ms) > 0
+
+
+def test_pictures_of_changing_size(model: Path) -> None:
+    detect = Detector(model, conf=0.1)
+    alone = {size: Detector(model, conf=0.1)(random_image(*size)) for size in ((64, 96), (500, 33), (7, 9))}
+    for size in [*alone, *reversed(alone)]:
+        again = detect(random_image(*size))
+        np.testing.assert_array_equal(again.boxes_xyxy, alone[size].boxes_xyxy)
+        np.testing.assert_array_equal(again.scores, alone[size].scores)
+
+
+def test_settings_of_the_caller_go_before_those_of_the_model(model: Path) -> None:
+    image = random_image()
+    everything = Detector(model, conf=0.01, iou=1.0, max_det=10_000, multi_label=True)(image)
+    assert len(everything) > 150  # 96 cells, three classes
+    assert len(Detector(model, conf=0.01, iou=1.0, max_det=5)(image)) == 5
+    assert (Detector(model, conf=0.5)(image).scores > 0.5).all()
+    assert len(Detector(model, conf=0.01)(image)) == TINY_SPEC.thresholds.max_det
+    assert Detector(model).thresholds == TINY_SPEC.thresholds
+
+
+def test_classes_by_id_and_name(model: Path) -> None:
+    image = random_image()
+    every = Detector(model, conf=0.05, max_det=999)(image)
+    dogs = Detector(model, conf=0.05, max_det=999, classes=["dog"])(image)
+    assert 0 < len(dogs) < len(every)
+    assert set(dogs.class_ids.tolist()) == {1}
+    np.testing.assert_array_equal(dogs.scores, every.scores[every.class_ids == 1])
+    by_id = Detector(model, conf=0.05, max_det=999, classes=[1])(image)
+    np.testing.assert_array_equal(by_id.boxes_xyxy, dogs.boxes_xyxy)
+    assert len(Detector(model, conf=0.05, classes=[])(image)) == 0
+    assert {b.name for b in Detector(model, conf=0.05, max_det=999, classes=["cat", 2])(image)} == {"cat", "owl"}
+
+
+BAD: dict[str, dict[str, Any]] = {
+    "conf": {"conf": 1.5},
+    "iou": {"iou": -0.1},
+    "max_det": {"max_det": 0},
+    "threads": {"threads": 0},
+    "classes: expected ids 0..2 or names \\(cat, dog, owl\\), got 'fox'": {"classes": ["fox"]},
+    "classes: expected ids 0..2": {"classes": [3]},
+}
+
+
+@pytest.mark.parametrize("message", BAD)
+def test_arguments_out_of_range(model: Path, message: str) -> None:
+    with pytest.raises(InputError, match=f"^{message}"):
+        Detector(model, **BAD[message])
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("output", ["boxes", "objectness", "scores"])
+def test_nan_is_an_error_that_names_the_output(tmp_path: Path, engine: str, output: str) -> None:
+    detect = Detector(tiny_onnx(tmp_path / "nan.onnx", nan_output=output), engine=engine)
+    with pytest.raises(EngineError, match=f"output {output}: contains NaN"):
+        detect(random_image())
+
+
+def test_a_closed_detector_does_not_crash_the_process(model: Path) -> None:
+    for engine in ENGINES:
+        detect = Detector(model, engine=engine)
+        detect.close()
+        detect.close()
+        with pytest.raises(EngineError, match="closed"):
+            detect(random_image())

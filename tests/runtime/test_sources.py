@@ -1,0 +1,108 @@
+"""Pictures from files, folders, globs and videos; one line for whatever cannot be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edgedet_runtime.errors import InputError
+from edgedet_runtime.sources import iter_frames, read_image
+from tests.runtime.tiny_models import random_image
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for i, name in enumerate(("b.png", "a.PNG", "c.bmp")):
+        assert cv2.imwrite(str(tmp_path / name), random_image(20 + i, 30))
+    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "sub").mkdir()
+    assert cv2.imwrite(str(tmp_path / "sub" / "d.png"), random_image(40, 30))
+    return tmp_path
+
+
+def test_one_image(folder: Path) -> None:
+    (frame,) = iter_frames(folder / "b.png")
+    assert (frame.path, frame.index) == (str(folder / "b.png"), 0)
+    np.testing.assert_array_equal(frame.image_bgr, random_image(20, 30))
+
+
+def test_a_folder_by_name(folder: Path) -> None:
+    frames = list(iter_frames(str(folder)))
+    assert [Path(f.path).name for f in frames] == ["a.PNG", "b.png", "c.bmp"]
+    assert [f.index for f in frames] == [0, 1, 2]
+
+
+def test_globs(folder: Path) -> None:
+    assert [Path(f.path).name for f in iter_frames(f"{folder}/*.p*")] == ["b.png"]
+    assert [Path(f.path).name for f in iter_frames(f"{folder}/**/*.png")] == ["b.png", "d.png"]
+
+
+def test_a_name_with_brackets_is_a_file_first(tmp_path: Path) -> None:
+    path = tmp_path / "x[1].png"
+    assert cv2.imwrite(str(path), random_image(20, 30))
+    assert len(list(iter_frames(path))) == 1
+
+
+def test_a_file_named_as_a_number_is_no_camera(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cv2.imwrite(str(tmp_path / "x.png"), random_image(20, 30))
+    (tmp_path / "x.png").rename(tmp_path / "7")
+    monkeypatch.chdir(tmp_path)
+    (frame,) = iter_frames("7")
+    assert frame.image_bgr.shape == (20, 30, 3)
+
+
+def test_pictures_are_read_one_at_a_time(folder: Path) -> None:
+    frames = iter_frames(folder)
+    next(frames)
+    (folder / "b.png").write_bytes(b"damaged in the meantime")
+    with pytest.raises(InputError, match=r"b\.png"):
+        next(frames)
+
+
+def test_video(tmp_path: Path) -> None:
+    path = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    if not writer.isOpened():
+        pytest.skip("this OpenCV cannot write videos")
+    for level in (0, 100, 200):
+        writer.write(np.full((48, 64, 3), level, np.uint8))
+    writer.release()
+    frames = list(iter_frames(path))
+    assert [f.index for f in frames] == [0, 1, 2]
+    assert [round(float(f.image_bgr.mean()) / 100) for f in frames] == [0, 1, 2]
+    assert {f.path for f in frames} == {str(path)}
+
+
+def test_grey_files_come_as_bgr(tmp_path: Path) -> None:
+    assert cv2.imwrite(str(tmp_path / "grey.png"), random_image(20, 30)[:, :, 0])
+    assert read_image(tmp_path / "grey.png").shape == (20, 30, 3)
+
+
+def bad_sources(folder: Path) -> dict[str, tuple[str, str]]:
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "text.jpg").write_text("no picture")
+    (folder / "cut.png").write_bytes((folder / "b.png").read_bytes()[:20])
+    (folder / "text.mp4").write_text("no video")
+    (folder / "nothing").mkdir()
+    return {
+        "absent": (f"{folder}/absent.jpg", "does not exist"),
+        "empty": (f"{folder}/empty.jpg", "it is empty"),
+        "text": (f"{folder}/text.jpg", "expected an image"),
+        "truncated": (f"{folder}/cut.png", "expected an image"),
+        "video": (f"{folder}/text.mp4", "gave no frame"),
+        "empty folder": (f"{folder}/nothing", "there are none"),
+        "glob": (f"{folder}/*.webp", "matches no image"),
+        "camera": ("97", "camera:97"),
+    }
+
+
+@pytest.mark.parametrize("case", ["absent", "empty", "text", "truncated", "video", "empty folder", "glob", "camera"])
+def test_what_cannot_be_read_is_named_in_one_line(folder: Path, case: str) -> None:
+    source, message = bad_sources(folder)[case]
+    with pytest.raises(InputError, match=message) as error:
+        list(iter_frames(source))
+    assert "\n" not in str(error.value)
+    assert source in str(error.value)
