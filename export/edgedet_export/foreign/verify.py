@@ -118,7 +118,8 @@ def _excess(ours: npt.NDArray[np.float64], theirs: npt.NDArray[np.float64], kind
     with np.errstate(invalid="ignore"):
         allowed = SCORE_TOLERANCE * np.maximum(1, np.abs(theirs))
         if kind == "boxes":
-            allowed = BOX_TOLERANCE_PX + BOX_TOLERANCE_RELATIVE * np.abs(theirs)
+            largest = np.abs(theirs).max(axis=-1, keepdims=True)  # a box of 1e15 px has no exact centre
+            allowed = BOX_TOLERANCE_PX + BOX_TOLERANCE_RELATIVE * np.abs(theirs) + 1e-9 * largest
         ratio = np.where(same, 0.0, np.abs(ours - theirs) / allowed)
     return float(np.nan_to_num(ratio, nan=np.inf).max(initial=0))
 
