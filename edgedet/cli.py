@@ -18,7 +18,17 @@ import typer
 from typer.core import TyperGroup
 
 from edgedet import output
-from edgedet.commands import detect, doctor, evaluate, export, inspect, models, profile
+from edgedet.commands import (
+    detect,
+    doctor,
+    evaluate,
+    export,
+    inspect,
+    models,
+    profile,
+    scenes,
+    train,
+)
 from edgedet_runtime.errors import EdgedetError
 
 __all__ = ["app", "main"]
@@ -78,6 +88,8 @@ app.command("profile")(profile.profile)
 app.command("inspect")(inspect.inspect)
 app.command("doctor")(doctor.doctor)
 app.command("models")(models.models)
+app.command("train")(train.train)
+app.command("scenes")(scenes.scenes)
 
 
 def main() -> None:

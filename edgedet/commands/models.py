@@ -18,6 +18,8 @@ def models(json: Json = False) -> None:
     from edgedet.extras import require
 
     require("torch", extra="export", purpose="edgedet models")
+    import torch
+
     from edgedet_models import families
     from edgedet_models.complexity import count
 
@@ -26,7 +28,8 @@ def models(json: Json = False) -> None:
     rows: list[dict[str, Any]] = []
     with output.progress_bar("building", total=len(variants)) as step:
         for variant, family in variants.items():
-            cost = count(families.build(variant, names), SIZE_HW)
+            with torch.device("meta"):
+                cost = count(families.build(variant, names), SIZE_HW)
             rows.append(
                 {
                     "name": variant,
