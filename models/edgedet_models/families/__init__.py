@@ -18,9 +18,11 @@ __all__ = ["FAMILIES", "Family", "Recognition", "build", "get_family", "load", "
 
 FAMILIES: Mapping[str, str] = {
     "yolov5": "edgedet_models.families.yolov5",
+    "yolov7": "edgedet_models.families.yolov7",
     "yolox": "edgedet_models.families.yolox",
     "darknet": "edgedet_models.families.darknet",
     "damoyolo": "edgedet_models.families.damoyolo",
+    "yolov6": "edgedet_models.families.yolov6",
     "edgecode": "edgedet_models.families.edgecode",
 }
 

@@ -12,21 +12,17 @@ stride 1 with space-to-depth behind it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
-import torch
-from torch import Tensor
-
 from edgedet_models.checkpoint.content import Checkpoint
-from edgedet_models.checkpoint.strict import load_strict
 from edgedet_models.detector import DetectorModule
 from edgedet_models.families import Recognition
 from edgedet_models.layer_list.network import LayerListDetector
-from edgedet_models.layer_list.pickled import PickledNetwork
-from edgedet_models.layer_list.rows import Row, build_rows, scale_rows
+from edgedet_models.layer_list.pickled import PickledNetwork, naming
+from edgedet_models.layer_list.rows import Layout, Row, build_rows, scale
 from edgedet_models.layer_list.spec import Anchors
-from edgedet_models.layers.head import split_tensors
+from edgedet_models.layer_list.state_dict import MatchedLayout, match_layouts
 from edgedet_runtime.errors import CheckpointError
 
 __all__ = ["LICENCE", "VARIANTS", "build", "load", "recognise"]
@@ -41,7 +37,6 @@ SIZES: Mapping[str, tuple[float, float]] = {
     "x": (1.33, 1.25),
 }
 """Depth and width multiples."""
-STRIDES = (8, 16, 32)
 ANCHORS_PX: Sequence[Anchors] = (
     ((10, 13), (16, 30), (33, 23)),
     ((30, 61), (62, 45), (59, 119)),
@@ -49,21 +44,6 @@ ANCHORS_PX: Sequence[Anchors] = (
 )
 NOT_YOLOV5 = frozenset(["IDetect", "IAuxDetect", "RepConv", "MP", "SP", "SPPCSPC", "ReOrg", "DownC"])
 """Classes of YOLOv7's code, which has the same module paths."""
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """A published architecture before scaling.
-
-    Attributes:
-        rows: Layers before the head.
-        levels: Layers that the head reads.
-        suffix: What the variant's name ends with.
-    """
-
-    rows: tuple[Row, ...]
-    levels: tuple[int, ...]
-    suffix: str = ""
 
 
 def _backbone(stem: Row, middle_repeats: int, *, pooling_last: bool) -> list[Row]:
@@ -104,14 +84,14 @@ def _with_space_to_depth(rows: tuple[Row, ...]) -> Layout:
         if strided:
             result.append(Row("space-to-depth"))
         moved[index] = len(result) - 1
-    return Layout(tuple(result), (moved[17], moved[20], moved[23]), "-spd")
+    return Layout(tuple(result), (moved[17], moved[20], moved[23]), ANCHORS_PX, "-spd")
 
 
 _STEM = Row("cell", 64, kernel=6, stride=2, padding=2)
 _FOCUS = Row("focus", 64, kernel=3)
 LAYOUTS: Mapping[str, Layout] = {
-    "v6": Layout(_neck(_backbone(_STEM, 6, pooling_last=True), 4, 6), (17, 20, 23)),
-    "focus": Layout(_neck(_backbone(_FOCUS, 9, pooling_last=False), 4, 6), (17, 20, 23), "-focus"),
+    "v6": Layout(_neck(_backbone(_STEM, 6, pooling_last=True), 4, 6), (17, 20, 23), ANCHORS_PX),
+    "focus": Layout(_neck(_backbone(_FOCUS, 9, pooling_last=False), 4, 6), (17, 20, 23), ANCHORS_PX, "-focus"),
     "spd": _with_space_to_depth(_neck(_backbone(_FOCUS, 6, pooling_last=True), 4, 6)),
 }
 
@@ -125,16 +105,9 @@ def build(size: str, layout: str, classes: tuple[str, ...]) -> LayerListDetector
         classes: Class names.
     """
     depth, width = SIZES[size]
-    chosen = LAYOUTS[layout]
-    return build_rows(
-        scale_rows(chosen.rows, depth=depth, width=width),
-        chosen.levels,
-        ANCHORS_PX,
-        classes,
-        family=FAMILY,
-        variant=f"{FAMILY}{size}{chosen.suffix}",
-        licence=LICENCE,
-    )
+    scaled = scale(LAYOUTS[layout], depth=depth, width=width)
+    variant = f"{FAMILY}{size}{scaled.suffix}"
+    return build_rows(scaled, classes, family=FAMILY, variant=variant, licence=LICENCE)
 
 
 VARIANTS: Mapping[str, Callable[[tuple[str, ...]], DetectorModule]] = {
@@ -147,16 +120,17 @@ VARIANTS: Mapping[str, Callable[[tuple[str, ...]], DetectorModule]] = {
 
 def recognise(checkpoint: Checkpoint) -> Recognition | None:
     """Recognise pickled YOLOv5 models by their head and layers, state dicts by their keys and shapes."""
-    network = PickledNetwork.find(checkpoint)
-    if network is not None:
-        if not _is_yolov5(network):
+    with naming(checkpoint.path):
+        network = PickledNetwork.find(checkpoint)
+        if network is not None:
+            if not _is_yolov5(network):
+                return None
+            return Recognition(FAMILY, _variant(network), network.class_names(), network.evidence)
+        found = match_layouts(LAYOUTS.values(), checkpoint.tensors())
+        if found is None:
             return None
-        return Recognition(FAMILY, _variant(network), network.class_names(), network.evidence)
-    found = _match_state_dict(checkpoint.tensors())
-    if found is None:
-        return None
-    classes = tuple(f"class{i}" for i in range(found.classes))
-    return Recognition(FAMILY, found.variant, classes, f"state dict with the keys of {found.variant}")
+        variant = _matched_variant(found)
+        return Recognition(FAMILY, variant, found.class_names, f"state dict with the keys of {variant}")
 
 
 def load(checkpoint: Checkpoint) -> DetectorModule:
@@ -165,16 +139,15 @@ def load(checkpoint: Checkpoint) -> DetectorModule:
     Raises:
         CheckpointError: It is no YOLOv5, has layers that are not supported, or contradicts itself.
     """
-    network = PickledNetwork.find(checkpoint)
-    try:
+    with naming(checkpoint.path):
+        network = PickledNetwork.find(checkpoint)
         if network is not None and _is_yolov5(network):
             return network.build(family=FAMILY, variant=_variant(network), licence=LICENCE)
-        found = _match_state_dict(checkpoint.tensors())
-    except CheckpointError as e:
-        raise CheckpointError(f"{checkpoint.path}: {e}") from None
-    if found is None:
-        raise CheckpointError(f"{checkpoint.path}: expected a YOLOv5 model or its state dict, got another kind")
-    return _load_state_dict(checkpoint, found)
+        found = match_layouts(LAYOUTS.values(), checkpoint.tensors())
+        if found is not None:
+            variant = _matched_variant(found)
+            return found.build(checkpoint.path, family=FAMILY, variant=variant, licence=LICENCE)
+        raise CheckpointError("expected a YOLOv5 model or its state dict, got another kind of file")
 
 
 def _is_yolov5(network: PickledNetwork) -> bool:
@@ -217,99 +190,7 @@ def _layout_of(network: PickledNetwork) -> str | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class _StateDict:
-    """A state dict that fits a layout.
-
-    Attributes:
-        layout: The layout, its rows with the channels and repeats of the file.
-        variant: Name.
-        classes: Number of classes.
-        tensors: The state dict, its keys starting with ``model.``.
-        anchors: Anchor sizes in cells (levels, A, 2), or None where the file has none.
-    """
-
-    layout: Layout
-    variant: str
-    classes: int
-    tensors: Mapping[str, Tensor]
-    anchors: Tensor | None
-
-
-_MARKS = {
-    "cell": ("conv.weight", "bn.weight"),
-    "c3": ("cv1.conv.weight", "cv2.conv.weight", "cv3.conv.weight", "m.0.cv1.conv.weight"),
-    "spp": ("cv1.conv.weight", "cv2.conv.weight"),
-    "sppf": ("cv1.conv.weight", "cv2.conv.weight"),
-    "focus": ("conv.conv.weight",),
-}
-"""Keys by which a layer's kind shows; its last convolution, which has its output channels, is `_LAST`."""
-_LAST = {"cell": "conv", "c3": "cv3.conv", "spp": "cv2.conv", "sppf": "cv2.conv", "focus": "conv.conv"}
-
-
-def _match_state_dict(tensors: Mapping[str, Tensor]) -> _StateDict | None:
-    while tensors and all(name.startswith("model.model.") for name in tensors):
-        tensors = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
-    for layout in LAYOUTS.values():
-        found = _match_layout(layout, tensors)
-        if found is not None:
-            return found
-    return None
-
-
-def _match_layout(layout: Layout, tensors: Mapping[str, Tensor]) -> _StateDict | None:
-    head = len(layout.rows)
-    rows: list[Row] = []
-    for index, row in enumerate(layout.rows):
-        keys = [f"model.{index}.{mark}" for mark in _MARKS.get(row.kind, ())]
-        if not all(key in tensors for key in keys):
-            return None
-        if not keys:
-            if any(name.startswith(f"model.{index}.") for name in tensors):
-                return None
-            rows.append(row)
-            continue
-        prefix = f"model.{index}.m."
-        cells = {name.removeprefix(prefix).partition(".")[0] for name in tensors if name.startswith(prefix)}
-        last = tensors[f"model.{index}.{_LAST[row.kind]}.weight"]
-        rows.append(replace(row, channels=len(last), repeats=max(len(cells), 1)))
-    anchors = tensors.get(f"model.{head}.anchors")
-    if anchors is not None and (anchors.dim() != 3 or len(anchors) != len(STRIDES)):
-        return None
-    classes = _head_classes(tensors, f"model.{head}.m.0.", 3 if anchors is None else anchors.shape[1])
-    if classes is None:
-        return None
+def _matched_variant(found: MatchedLayout) -> str:
+    rows = found.layout.rows
     size = _size(rows[0].channels, next(row.repeats for row in rows if row.kind == "c3"))
-    variant = "custom" if size is None else f"{FAMILY}{size}{layout.suffix}"
-    return _StateDict(replace(layout, rows=tuple(rows)), variant, classes, tensors, anchors)
-
-
-def _head_classes(tensors: Mapping[str, Tensor], prefix: str, anchors: int) -> int | None:
-    """Return the number of classes from the head's first level: official, or split as edgedet saves it."""
-    official, split = tensors.get(f"{prefix}weight"), tensors.get(f"{prefix}scores.weight")
-    weight, extra = (official, 5) if official is not None else (split, 0)
-    if weight is None or weight.dim() != 4:
-        return None
-    per_anchor, rest = divmod(len(weight), anchors)
-    return per_anchor - extra if rest == 0 and per_anchor > extra else None
-
-
-def _load_state_dict(checkpoint: Checkpoint, found: _StateDict) -> LayerListDetector:
-    anchors_px = ANCHORS_PX
-    if found.anchors is not None:
-        scaled = found.anchors.float() * torch.tensor(STRIDES).reshape(-1, 1, 1)
-        anchors_px = tuple(tuple((w, h) for w, h in level) for level in scaled.tolist())
-    model = build_rows(
-        found.layout.rows,
-        found.layout.levels,
-        anchors_px,
-        tuple(f"class{i}" for i in range(found.classes)),
-        family=FAMILY,
-        variant=found.variant,
-        licence=LICENCE,
-    )
-    head = f"model.{len(found.layout.rows)}."
-    tensors = {k: v for k, v in found.tensors.items() if k not in (f"{head}anchors", f"{head}anchor_grid")}
-    split = split_tensors(tensors, head, len(anchors_px[0]), found.classes)
-    load_strict(model, split, path=checkpoint.path, what=found.variant)
-    return model.eval()
+    return "custom" if size is None else f"{FAMILY}{size}{found.known.suffix}"

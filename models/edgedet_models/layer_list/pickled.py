@@ -6,8 +6,10 @@ epsilons and activations. The YAML that such files also hold is not needed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -17,13 +19,24 @@ from edgedet_models.layer_list.blocks import build_block
 from edgedet_models.layer_list.leaves import own_tensor
 from edgedet_models.layer_list.network import LayerListDetector, Wiring, measure_strides
 from edgedet_models.layer_list.spec import anchor_spec
-from edgedet_models.layers.head import AnchorHead, split_tensors
+from edgedet_models.layers.head import AnchorHead
 from edgedet_runtime.errors import CheckpointError
 from edgedet_runtime.spec import ScoreKind
 
-__all__ = ["PickledNetwork"]
+__all__ = ["PickledNetwork", "naming"]
 
 HEADS = ("Detect", "IDetect", "IAuxDetect")
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Put the file's name in front of errors that do not have it yet."""
+    try:
+        yield
+    except CheckpointError as e:
+        if str(e).startswith(f"{path}: "):
+            raise
+        raise CheckpointError(f"{path}: {e}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +170,9 @@ class PickledNetwork:
             for key, tensor in part.parameters.items()
             if tensor is not None
         }
-        kept = anchors if score != "obj" else 0
-        head = AnchorHead(channels, anchors, classes if kept else 0, implicit=implicit)
-        state = split_tensors(found, "", anchors, classes)
-        if not kept:
-            state = {name: t for name, t in state.items() if ".scores." not in name and ".im_scores." not in name}
+        head = AnchorHead(channels, anchors, classes, implicit=implicit, scores=score != "obj")
         try:
-            head.load_state_dict(state)
+            head.load_state_dict(found)
         except RuntimeError as e:
             raise CheckpointError(f"head: {' '.join(str(e).split())[:200]}") from None
         return head

@@ -18,8 +18,9 @@ from edgedet_models.layers.junctions import Concat
 from edgedet_models.layers.rep_conv import RepConv
 from edgedet_models.layers.space_to_depth import SpaceToDepth
 from edgedet_models.layers.spp import Spp, SppCspc, Sppf
+from edgedet_runtime.spec import ScoreKind
 
-__all__ = ["Row", "build_rows", "scale_rows"]
+__all__ = ["Layout", "Row", "build_rows", "scale"]
 
 BN_EPS = 1e-3
 BN_MOMENTUM = 0.03
@@ -57,6 +58,25 @@ def _cell(row: Row, c: int) -> nn.Module:
     return ConvBnAct(c, row.channels, row.kernel, row.stride, padding=row.padding, act=row.act)
 
 
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """An architecture before scaling.
+
+    Attributes:
+        rows: Layers before the head.
+        levels: Layers that the head reads, finest first.
+        anchors_px: Anchor sizes per level, in input pixels.
+        suffix: What the variant's name ends with.
+        implicit: Whether the head has YOLOv7's implicit layers.
+    """
+
+    rows: tuple[Row, ...]
+    levels: tuple[int, ...]
+    anchors_px: Sequence[Anchors]
+    suffix: str = ""
+    implicit: bool = False
+
+
 KINDS: Mapping[str, Callable[[Row, int], nn.Module]] = {
     "c3": lambda row, c: C3(c, row.channels, row.repeats, add=row.add),
     "cell": _cell,
@@ -73,58 +93,58 @@ KINDS: Mapping[str, Callable[[Row, int], nn.Module]] = {
 """Builders by kind, from the row and the input channels."""
 
 
-def scale_rows(rows: Sequence[Row], *, depth: float, width: float) -> list[Row]:
+def scale(layout: Layout, *, depth: float, width: float) -> Layout:
     """Scale repeats by `depth`, channels by `width` to multiples of 8: YOLOv5's compound scaling."""
-    return [
+    rows = (
         replace(
             row,
             channels=math.ceil(row.channels * width / 8) * 8,
             repeats=max(round(row.repeats * depth), 1) if row.repeats > 1 else row.repeats,
         )
-        for row in rows
-    ]
+        for row in layout.rows
+    )
+    return replace(layout, rows=tuple(rows))
 
 
 def build_rows(
-    rows: Sequence[Row],
-    levels: Sequence[int],
-    anchors_px: Sequence[Anchors],
+    layout: Layout,
     classes: tuple[str, ...],
     *,
     family: str,
     variant: str,
     licence: str,
-    implicit: bool = False,
-    num_classes: int | None = None,
+    score: ScoreKind = "obj*cls",
 ) -> LayerListDetector:
     """Build an untrained detector.
 
     Args:
-        rows: The layers before the head, scaled already.
-        levels: Rows that the head reads, finest first.
-        anchors_px: Anchor sizes per level, in input pixels.
+        layout: The architecture, scaled already.
         classes: Class names.
         family: Registry name.
         variant: Such as ``yolov5n``.
         licence: Licence class that the contract names.
-        implicit: Whether the head has YOLOv7's implicit layers.
-        num_classes: Classes that the head has, if not as many as names; 0 scores by objectness alone.
+        score: ``obj`` leaves the class outputs away.
     """
-    outputs = len(classes) if num_classes is None else num_classes
     layers: list[nn.Module] = []
     wiring: list[Wiring] = []
     channels: list[int] = []
-    for index, row in enumerate(rows):
+    for index, row in enumerate(layout.rows):
         wire = Wiring.resolve(row.source, index)
         c_in = sum(channels[s] if s >= 0 else 3 for s in wire.sources)
         layers.append(KINDS[row.kind](row, c_in))
         wiring.append(wire)
         channels.append(row.channels or (4 * c_in if row.kind == "space-to-depth" else c_in))
-    head = AnchorHead([channels[i] for i in levels], len(anchors_px[0]), outputs, implicit=implicit)
+    head = AnchorHead(
+        [channels[i] for i in layout.levels],
+        len(layout.anchors_px[0]),
+        len(classes),
+        implicit=layout.implicit,
+        scores=score != "obj",
+    )
     layers.append(head)
-    wiring.append(Wiring(tuple(levels), many=True))
+    wiring.append(Wiring(layout.levels, many=True))
     strides = measure_strides(layers, wiring)
-    head.reset_bias(strides, len(classes))
+    head.reset_bias(strides)
     for layer in layers:
         for module in layer.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -135,7 +155,7 @@ def build_rows(
         licence=licence,
         classes=classes,
         strides=strides,
-        anchors_px=anchors_px,
-        score="obj*cls" if outputs else "obj",
+        anchors_px=layout.anchors_px,
+        score=score,
     )
     return LayerListDetector(spec, layers, wiring)
