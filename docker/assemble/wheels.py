@@ -26,6 +26,7 @@ _PRUNE = (
 
 _PRUNE_FILES = ("*.pyi", "*.pxd", "*.a", "*.c", "*.cpp", "*.h", "*.lib")
 _NOT_COMPILED = re.compile(r"/pygments/(lexers|styles|formatters)/")
+_NOT_LINKED = ("onnxruntime/capi/libonnxruntime.so*",)
 """onnxruntime's wheel holds the engine twice: in its Python module, which is used, and as a C library."""
 
 

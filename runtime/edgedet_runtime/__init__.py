@@ -11,6 +11,11 @@
 
 from __future__ import annotations
 
+import os
+
+# ONNX Runtime 1.31 uploads telemetry from Linux too, unless told not to; a detector on a device calls nobody.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 from edgedet_runtime.detections import Box, Detections
 from edgedet_runtime.detector import Detector, StageTimes
 from edgedet_runtime.draw import draw
