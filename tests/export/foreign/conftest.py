@@ -68,7 +68,7 @@ class AnchorDetector(nn.Module):
         stride, anchors = STRIDES[level], ANCHORS[level].to(t.dtype).view(1, 3, 1, 1, 2)
         y = t.sigmoid()
         if self.tail == "v7-split":
-            xy, wh, conf = y.split((2, 2, self.columns - 4), 4)
+            xy, wh, conf = torch.split(y, (2, 2, self.columns - 4), 4)
             xy = xy * (2 * stride) + stride * (grid(h, w, t) - 0.5)
             wh = wh**2 * (4 * anchors)
         else:
@@ -147,7 +147,7 @@ class PointDetector(nn.Module):
         together = torch.cat([t.flatten(2) for t in levels], 2).permute(0, 2, 1)
         if self.tail == "flat":
             return together
-        grids = torch.cat([grid(*t.shape[2:], t).view(1, -1, 2) for t in levels], 1)
+        grids = torch.cat([grid(t.shape[2], t.shape[3], t).view(1, -1, 2) for t in levels], 1)
         strides = torch.cat(
             [torch.full((1, t.shape[2] * t.shape[3], 1), float(s)) for t, s in zip(levels, STRIDES, strict=True)], 1
         ).to(together.dtype)

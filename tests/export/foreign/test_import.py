@@ -51,14 +51,14 @@ def corners(xywh: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     "tail",
     [
         "decoded",
-        "v7-split",
-        "corners",
-        "normalised",
-        "product",
-        "cells-first",
-        "coarse-first",
-        "transposed",
-        "two-outputs",
+        pytest.param("v7-split", marks=pytest.mark.slow),
+        pytest.param("corners", marks=pytest.mark.slow),
+        pytest.param("normalised", marks=pytest.mark.slow),
+        pytest.param("product", marks=pytest.mark.slow),
+        pytest.param("cells-first", marks=pytest.mark.slow),
+        pytest.param("coarse-first", marks=pytest.mark.slow),
+        pytest.param("transposed", marks=pytest.mark.slow),
+        pytest.param("two-outputs", marks=pytest.mark.slow),
         "with-raw",
     ],
 )
@@ -87,7 +87,9 @@ def test_decoded_anchor_files_tell_everything(
     np.testing.assert_allclose(scores, rows[:, 4:5] * rows[:, 5:], atol=1e-5)
 
 
-@pytest.mark.parametrize("tail", ["raw-4d", "raw-5d", "raw-5d-sigmoid"])
+@pytest.mark.parametrize(
+    "tail", ["raw-5d", *(pytest.param(t, marks=pytest.mark.slow) for t in ("raw-4d", "raw-5d-sigmoid"))]
+)
 def test_raw_anchor_files_need_family_and_anchors(
     export: Export, anchor_detector: Build, anchors_px: Anchors, tail: str
 ) -> None:
@@ -137,8 +139,15 @@ def test_yolov7_with_one_class_scores_by_objectness(export: Export, anchor_detec
     assert foreign.spec.decode.output_names == tuple(f"{k}_{i}" for i in range(3) for k in ("boxes", "objectness"))
 
 
-@pytest.mark.parametrize("classes", [1, 4, 5])
-@pytest.mark.parametrize("tail", ["flat", "decoded", "levels", "raw-levels"])
+@pytest.mark.parametrize(
+    ("tail", "classes"),
+    [
+        ("flat", 1),
+        ("decoded", 4),
+        *(pytest.param(t, c, marks=pytest.mark.slow) for t in ("levels", "raw-levels") for c in (1, 4, 5)),
+        *(pytest.param(t, 5, marks=pytest.mark.slow) for t in ("flat", "decoded")),
+    ],
+)
 def test_yolox_forms(export: Export, point_detector: Build, tail: str, classes: int) -> None:
     module = point_detector(tail, classes)
     foreign = read_foreign(export(module), family=None if tail == "decoded" else "yolox")
@@ -173,7 +182,7 @@ def test_sides_with_and_without_distribution(
     np.testing.assert_allclose(scores, rows[:, -5:], atol=1e-5)
 
 
-@pytest.mark.parametrize("opset", [11, 13, 17, 18])
+@pytest.mark.parametrize("opset", [11, 18, *(pytest.param(v, marks=pytest.mark.slow) for v in (13, 17))])
 def test_opsets(export: Export, anchor_detector: Build, opset: int) -> None:
     foreign = read_foreign(export(anchor_detector("decoded"), opset=opset))
     assert foreign.model.opset_import[0].version == max(17, opset)
@@ -293,8 +302,7 @@ def test_wrong_family_says_what_it_is(export: Export, anchor_detector: Build, po
 
 def test_a_lie_in_the_cut_is_found(export: Export, point_detector: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     from edgedet_export.foreign import importer
-
-    honest = importer.cut_at_heads
+    from edgedet_export.foreign.cut import cut_at_heads as honest
 
     def dishonest(graph: Any, levels: Any, found: Any) -> None:
         honest(graph, levels, found)
