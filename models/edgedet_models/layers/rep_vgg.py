@@ -1,7 +1,9 @@
-"""The RepVGG block with the key names of YOLOv6 and DAMO-YOLO.
+"""The RepVGG block with the key names of YOLOv6 and DAMO-YOLO, and its relatives.
 
 Ding et al., "RepVGG: Making VGG-style ConvNets Great Again", 2021: in training 3×3, 1×1 and identity, each with a
-BatchNorm, side by side; in deploy form one convolution, ``rbr_reparam``.
+BatchNorm, side by side; in deploy form one convolution, ``rbr_reparam``. QARepVGG (Chu et al., 2022) leaves the
+BatchNorm out of the 1×1 and the identity branch and puts one (``bn``) behind the sum; its second version adds an
+average pooling (``rbr_avg``).
 """
 
 from __future__ import annotations
@@ -22,10 +24,15 @@ def conv_bn(c_in: int, c_out: int, kernel: int, stride: int = 1, *, groups: int 
 
 
 class RepVgg(nn.Module):
-    """``act(rbr_dense(x) + rbr_1x1(x) + rbr_identity(x))``, or ``act(rbr_reparam(x))`` after deployment."""
+    """``nonlinearity(bn(sum of the rbr_ branches))``; branches and BatchNorm exist as the form has them."""
 
-    rbr_identity: nn.Module | None
+    nonlinearity: nn.Module
     rbr_reparam: nn.Module | None
+    rbr_dense: nn.Module | None
+    rbr_1x1: nn.Module | None
+    rbr_identity: nn.Module | None
+    rbr_avg: nn.Module | None
+    bn: nn.Module | None
 
     def __init__(
         self,
@@ -37,23 +44,25 @@ class RepVgg(nn.Module):
         identity: bool = True,
         deploy: bool = False,
     ) -> None:
-        """Build; the identity branch exists where it is wished and the shape allows it."""
+        """Build RepVGG's form; the identity branch exists where it is wished and the shape allows it."""
         super().__init__()
+        fits = identity and not deploy and c_in == c_out and stride == 1
         self.nonlinearity = activation(act)
         self.rbr_reparam = nn.Conv2d(c_in, c_out, 3, stride, 1) if deploy else None
-        if not deploy:
-            fits = identity and c_in == c_out and stride == 1
-            self.rbr_identity = nn.BatchNorm2d(c_in, eps=1e-3) if fits else None
-            self.rbr_dense = conv_bn(c_in, c_out, 3, stride)
-            self.rbr_1x1 = conv_bn(c_in, c_out, 1, stride)
+        self.rbr_dense = None if deploy else conv_bn(c_in, c_out, 3, stride)
+        self.rbr_1x1 = None if deploy else conv_bn(c_in, c_out, 1, stride)
+        self.rbr_identity = nn.BatchNorm2d(c_in, eps=1e-3) if fits else None
+        self.rbr_avg = None
+        self.bn = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, c_in, H, W) to (N, c_out, H / stride, W / stride)."""
-        if self.rbr_reparam is not None:
-            y: Tensor = self.rbr_reparam(x)
-        else:
-            y = self.rbr_dense(x) + self.rbr_1x1(x)
-            if self.rbr_identity is not None:
-                y = y + self.rbr_identity(x)
+        branches = (self.rbr_reparam, self.rbr_dense, self.rbr_1x1, self.rbr_identity, self.rbr_avg)
+        first, *others = [branch(x) for branch in branches if branch is not None]
+        y: Tensor = first
+        for other in others:
+            y = y + other
+        if self.bn is not None:
+            y = self.bn(y)
         out: Tensor = self.nonlinearity(y)
         return out
