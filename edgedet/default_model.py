@@ -9,8 +9,8 @@ from edgedet_runtime.errors import InputError
 
 __all__ = ["BUILTIN", "DEFAULT_OUT", "default_bundle", "is_model", "split_model"]
 
-BUILTIN = "yolov5n"
-"""Until a trained built-in detector ships, the default is an untrained YOLOv5n with a fixed seed."""
+BUILTIN = "edgecode-n"
+"""Name of the built-in model's checkpoint, without importing the package that ships it (which needs torch)."""
 
 DEFAULT_OUT = Path("build")
 MODEL_SUFFIXES = (".onnx", ".xml")

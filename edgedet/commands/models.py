@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from fnmatch import fnmatch
+from typing import Annotated, Any
+
+import typer
 
 from edgedet import output
 from edgedet.commands.options import Json
@@ -13,7 +16,10 @@ SIZE_HW = (640, 640)
 CLASSES = 80
 
 
-def models(json: Json = False) -> None:
+def models(
+    pattern: Annotated[str, typer.Argument(help="Only names that match, such as 'yolov5*'.")] = "*",
+    json: Json = False,
+) -> None:
     """List the architectures that edgedet can build, with their cost at 640 px and 80 classes."""
     from edgedet.extras import require
 
@@ -22,9 +28,12 @@ def models(json: Json = False) -> None:
 
     from edgedet_models import families
     from edgedet_models.complexity import count
+    from edgedet_runtime.errors import InputError
 
     names = tuple(f"class{i}" for i in range(CLASSES))
-    variants = families.variants()
+    variants = {name: family for name, family in families.variants().items() if fnmatch(name, pattern)}
+    if not variants:
+        raise InputError(f"models: expected a pattern that matches {', '.join(families.variants())}, got {pattern!r}")
     rows: list[dict[str, Any]] = []
     with output.progress_bar("building", total=len(variants)) as step:
         for variant, family in variants.items():

@@ -1,0 +1,94 @@
+"""``edgedet inspect`` and ``edgedet models``."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.colours import refused, run, run_json
+
+
+def test_bundle(bundle: Path) -> None:
+    found = run_json("inspect", bundle)
+    assert (found["kind"], found["variant"], found["classes"]) == ("bundle", "colours", ["blue", "green", "red"])
+    assert [file["path"] for file in found["files"]] == ["model.onnx", "golden.npz"]
+    assert found["recommended"] == {"onnxruntime": "fp32"}
+    assert "colours" in run("inspect", bundle).stdout
+
+
+def test_model_file(colour_model: Path) -> None:
+    found = run_json("inspect", colour_model)
+    assert (found["kind"], found["family"], found["licence"]) == ("ONNX model", "custom", "Apache-2.0")
+    assert (found["input"]["height"], found["input"]["width"]) == (64, 96)
+    assert found["thresholds"]["conf"] == 0.3
+
+
+def test_foreign_onnx(colour_model: Path, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(colour_model)
+    del model.metadata_props[:]
+    path = tmp_path / "foreign.onnx"
+    onnx.save(model, path)
+    found = run_json("inspect", path)
+    assert found["spec"].startswith("none")
+    assert "GlobalAveragePool" in found["operators"]
+    assert found["quantised"] is False
+
+
+class Bomb:
+    """Unpickling this makes a folder."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.target),)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("command", ["inspect", "export"])
+def test_a_pickle_that_would_act_is_refused_and_does_not(tmp_path: Path, protocol: int, command: str) -> None:
+    pytest.importorskip("torch")
+    target = tmp_path / "ran"
+    path = tmp_path / "weights.pt"
+    path.write_bytes(pickle.dumps({"model": Bomb(target)}, protocol=protocol))
+    refused(run(command, path), "weights.pt")
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut", b"\x80\x02.", b"text", b"\x00" * 4096])
+def test_what_is_no_checkpoint(tmp_path: Path, content: bytes) -> None:
+    pytest.importorskip("torch")
+    path = tmp_path / "weights.pt"
+    path.write_bytes(content)
+    refused(run("inspect", path), "weights.pt")
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    refused(run("inspect", tmp_path / "no.pt"), "no.pt", "nothing there")
+    refused(run("inspect", tmp_path), "manifest.json")
+
+
+@pytest.mark.interop
+def test_real_checkpoint(shared: Path) -> None:
+    found = run_json("inspect", shared / "weights/yolov5n-custom/yolov5n_ppe_nc2_Model.pt")
+    assert (found["family"], found["variant"], found["classes"]) == ("yolov5", "yolov5n", ["helmet", "vest"])
+    assert "GPL" in found["licence"]
+    assert found["dtypes"] == ["float16", "int64"]
+
+
+def test_models() -> None:
+    pytest.importorskip("torch")
+    found = {entry["name"]: entry for entry in run_json("models", "yolov5[ns]")}
+    assert list(found) == ["yolov5n", "yolov5s"]
+    assert found["yolov5n"]["family"] == "yolov5"
+    assert found["yolov5n"]["params"] == 1_872_157
+    assert found["yolov5s"]["params"] == 7_235_389
+    assert found["yolov5s"]["gflops"] == pytest.approx(16.5, abs=0.05)
+    assert "1,872,157" in run("models", "yolov5n").stdout
+    refused(run("models", "resnet*"), "resnet*", "yolov5n")
+    assert all(entry["memory_access_bytes"] > 4 * entry["params"] for entry in found.values())

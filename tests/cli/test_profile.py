@@ -1,0 +1,111 @@
+"""``edgedet profile``: its figures, its comparison with older ones, and the plan that it stores."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgedet_runtime.profiling.plans import Plan, read_plan
+from tests.cli.colours import refused, run, run_json
+
+QUICK = ("--runs", 6, "--threads", "1", "--cold-starts", 0)
+
+
+@pytest.fixture
+def profile(bundle: Path) -> Any:
+    return run_json("profile", bundle, *QUICK)
+
+
+def test_figures_of_a_bundle(bundle: Path) -> None:
+    document = run_json("profile", bundle, "--runs", 6, "--threads", "1", "--cold-starts", 1, "--cold-runs", 8)
+    assert document["format"] == "edgedet-profile-1"
+    assert (document["name"], document["input_hw"]) == ("colours", [64, 96])
+    assert document["machine"]["packages"]["numpy"]
+    (plan,) = document["plans"]
+    assert (plan["engine"], plan["precision"], plan["threads"]) == ("onnxruntime", "fp32", 1)
+    assert plan["file"] == "model.onnx"
+    assert plan["size_bytes"] == (bundle / "model.onnx").stat().st_size
+    assert len(plan["samples"]["end_to_end_ms"]) == 6
+    latency = plan["latency"]
+    parts = sum(latency[name]["lowest"] for name in ("pre_ms", "infer_ms", "post_ms"))
+    assert 0 < parts <= latency["end_to_end_ms"]["highest"]
+    assert latency["end_to_end_ms"]["median"] <= latency["end_to_end_ms"]["p90"] <= latency["end_to_end_ms"]["p99"]
+    cold = plan["cold_start"]
+    assert cold["total_s"] == pytest.approx(cold["import_s"] + cold["load_s"] + cold["first_s"], abs=1e-3)
+    assert cold["total_s"] > 0.05
+    assert 20 < cold["resident_mb"] <= cold["peak_mb"] + 1
+    convolutions = [layer for layer in plan["layers"] if layer["macs"]]
+    assert [layer["macs"] for layer in convolutions] == [64 * 96 * 9]
+    assert plan["int8_share"] == 0.0
+    assert document["recommended"] == {"engine": "onnxruntime", "precision": "fp32", "threads": 1}
+
+
+def test_human_output_and_stored_plan(bundle: Path) -> None:
+    shown = run("profile", bundle, *QUICK, "--no-layers", "--save-plan")
+    assert shown.exit_code == 0, shown.output
+    assert "onnxruntime fp32 1 thread" in shown.stdout
+    assert "recommended: onnxruntime fp32 1 thread" in shown.stdout
+    assert read_plan(bundle) == Plan("onnxruntime", "fp32", 1)
+
+
+def test_single_file_and_several_thread_counts(colour_model: Path, photo: Path) -> None:
+    document = run_json(
+        "profile", colour_model, "--image", photo, "--runs", 3, "--threads", "1,2", "--cold-starts", 0, "--no-layers"
+    )
+    assert [plan["threads"] for plan in document["plans"]] == [1, 2]
+    assert document["picture"] == "given, 192x128"
+
+
+def test_same_speed_passes_and_half_speed_fails(bundle: Path, profile: Any, tmp_path: Path) -> None:
+    """The old profile is made from the new one's samples, so that the test does not depend on the machine."""
+    for factor, code in ((10.0, 0), (0.05, 1)):
+        old = json.loads(json.dumps(profile))
+        samples = old["plans"][0]["samples"]
+        samples["end_to_end_ms"] = [ms * factor for ms in samples["end_to_end_ms"]]
+        path = tmp_path / "old.json"
+        path.write_text(json.dumps(old))
+        result = run("profile", bundle, *QUICK, "--no-layers", "--compare", path, "--json")
+        assert result.exit_code == code, result.output
+        (change,) = json.loads(result.stdout)["changes"]
+        assert change["verdict"] == ("faster" if code == 0 else "slower")
+        if code:
+            refused(result, "expected no slower", code=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda old: "no profile", ["expected a profile"]),
+        (lambda old: {**old, "format": "edgedet-profile-99"}, ["edgedet-profile-99"]),
+        (lambda old: {**old, "machine": {**old["machine"], "cpu": "Z80"}}, ["another CPU", "Z80"]),
+        (lambda old: {**old, "plans": []}, ["a plan in common"]),
+    ],
+    ids=["text", "format", "cpu", "plans"],
+)
+def test_compare_refuses(bundle: Path, profile: Any, tmp_path: Path, change: Any, words: list[str]) -> None:
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps(change(profile)))
+    refused(run("profile", bundle, *QUICK, "--no-layers", "--compare", path), *words)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--threads", "1,x"], ["--threads", "comma-separated"]),
+        (["--threads", "0"], ["--threads", "positive"]),
+        (["--engine", "tensorrt"], ["tensorrt"]),
+        (["--engine", "openvino"], ["no file for engine openvino"]),
+        (["--precision", "int8"], ["no file", "int8"]),
+        (["--image", "missing.png"], ["missing.png"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_refuses(bundle: Path, options: list[str], words: list[str]) -> None:
+    refused(run("profile", bundle, "--runs", 1, "--cold-starts", 0, *options), *words)
+
+
+def test_plan_needs_a_bundle(colour_model: Path) -> None:
+    refused(run("profile", colour_model, "--runs", 1, "--cold-starts", 0, "--save-plan"), "--save-plan", "bundle")
