@@ -68,7 +68,7 @@ class AnchorDetector(nn.Module):
         stride, anchors = STRIDES[level], ANCHORS[level].to(t.dtype).view(1, 3, 1, 1, 2)
         y = t.sigmoid()
         if self.tail == "v7-split":
-            xy, wh, conf = torch.split(y, (2, 2, self.columns - 4), 4)
+            xy, wh, conf = torch.split(y, [2, 2, self.columns - 4], 4)
             xy = xy * (2 * stride) + stride * (grid(h, w, t) - 0.5)
             wh = wh**2 * (4 * anchors)
         else:
