@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from edgedet_models.checkpoint.darknet import read_darknet
-from edgedet_models.darknet.blocks import MaxPool, Reorg
+from edgedet_models.darknet.blocks import MaxPool, Reorg, Shortcut
 from edgedet_models.decode import decode
 from edgedet_models.detector import DetectorModule
 from edgedet_models.families import darknet
@@ -87,7 +87,7 @@ def test_sections_work_together(tmp_path: Path) -> None:
     cfg = (
         TRUNK
         + "[route]\nlayers=-1\ngroups=2\ngroup_id=1\n"
-        + "[convolutional]\nfilters=4\nsize=1\nactivation=mish\n"
+        + "[convolutional]\nfilters=4\nsize=1\ngroups=2\nactivation=mish\n"
         + "[shortcut]\nfrom=-3\nactivation=linear\n"
         + "[avgpool]\n"
         + "[convolutional]\nfilters=4\nsize=1\nactivation=logistic\n"
@@ -97,7 +97,7 @@ def test_sections_work_together(tmp_path: Path) -> None:
         + HEAD
         + YOLO
     )
-    detector = load(tmp_path, cfg, FLOATS - 70 + 4 * 2 + 4 + 4 * 4 + 4 + 14 * 9)
+    detector = load(tmp_path, cfg, FLOATS - 70 + 4 * 1 + 4 + 4 * 4 + 4 + 14 * 9)
     layers: Any = detector.get_submodule("layers")
     x = torch.rand(2, 3, 32, 64)
     with torch.no_grad():
@@ -114,7 +114,15 @@ def test_sections_work_together(tmp_path: Path) -> None:
         torch.testing.assert_close(scores, head.scores(joined))
     assert objectness.shape == (2, 2, 4, 8)
     assert [lv.stride for lv in detector.spec.decode.levels] == [8]
+    assert detector.stride == 16
     assert detector.spec.decode.levels[0].anchors_px == ((7, 8), (9, 10))
+
+
+def test_shortcut_between_unequal_layers_adds_the_first_channels() -> None:
+    x, narrow, wide = torch.randn(1, 4, 2, 2), torch.randn(1, 3, 2, 2), torch.randn(1, 5, 2, 2)
+    expected = x + wide[:, :4]
+    expected[:, :3] += narrow
+    torch.testing.assert_close(Shortcut("relu")(x, narrow, wide), expected.relu())
 
 
 def test_new_coords_leaves_the_sigmoid_to_the_decoder(tmp_path: Path) -> None:
@@ -158,7 +166,7 @@ def test_region_scores_are_a_softmax(tmp_path: Path) -> None:
         (TRUNK + "[maxpool]\nsize=4\nstride=3\n", "line 34, [maxpool]: size=4 stride=3"),
         (TRUNK + "[route]\nlayers=7\n", "line 34, [route]: layers: expected earlier layers, 0..3, got 7"),
         (TRUNK + "[route]\nlayers=-1,0\n", "line 34, [route]: layers: expected layers of one size"),
-        (TRUNK + "[shortcut]\nfrom=0\n", "line 34, [shortcut]: expected layers of one shape"),
+        (TRUNK + "[shortcut]\nfrom=0\n", "line 34, [shortcut]: from: expected layers of one size"),
         (
             TRUNK + "[shortcut]\nfrom=-1\nweights_type=per_channel\n",
             "line 35, [shortcut]: weights_type=per_ch",
@@ -167,6 +175,7 @@ def test_region_scores_are_a_softmax(tmp_path: Path) -> None:
             TRUNK + "[convolutional]\nactivation=plse\n",
             "line 34, [convolutional]: activation: expected one of",
         ),
+        (TRUNK + HEAD + YOLO.replace("1.1", "nan"), "line 42, [yolo]: scale_x_y: expected numbers, got 'nan'"),
         (TRUNK + "[convolutional]\nfilters=x\n", "line 34, [convolutional]: filters: expected whole numbers"),
         (
             TRUNK + HEAD + YOLO.replace("classes=2", "classes=3"),

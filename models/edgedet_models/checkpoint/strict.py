@@ -50,4 +50,6 @@ def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], *, path: Path,
                 f"{path}: {name}: expected shape {_shape(expected[name])} for {what}, got {_shape(tensor)};"
                 " the file is damaged or of another kind"
             )
+        if tensor.is_floating_point() != expected[name].is_floating_point():
+            raise CheckpointError(f"{path}: {name}: expected {expected[name].dtype}, got {tensor.dtype}")
     module.load_state_dict(found, strict=False)

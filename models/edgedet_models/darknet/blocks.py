@@ -165,12 +165,17 @@ class GroupedRoute(nn.Module):
         """Concatenate (N, C_i, H, W) along the channels."""
         parts = layers
         if self.groups > 1:
-            parts = tuple(x.chunk(self.groups, dim=1)[self.group_id] for x in layers)
+            sizes = [x.shape[1] // self.groups for x in layers]
+            parts = tuple(x[:, self.group_id * n : (self.group_id + 1) * n] for x, n in zip(layers, sizes, strict=True))
         return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
 
 
 class Shortcut(nn.Module):
-    """Sum of layers of one shape, then the activation."""
+    """Sum of layers of one size, then the activation.
+
+    The first layer says how many channels there are; of layers with more, the first ones count, and layers with
+    fewer add to the first channels only.
+    """
 
     def __init__(self, act: str) -> None:
         """Build."""
@@ -179,8 +184,12 @@ class Shortcut(nn.Module):
 
     def forward(self, x: Tensor, *others: Tensor) -> Tensor:
         """Add (N, C, H, W) tensors."""
+        channels = x.shape[1]
         for other in others:
-            x = x + other
+            missing = channels - other.shape[1]
+            if missing > 0:
+                other = nn.functional.pad(other, (0, 0, 0, 0, 0, missing))
+            x = x + other[:, :channels]
         out: Tensor = self.act(x)
         return out
 

@@ -43,10 +43,7 @@ class Section:
         """Return a value as a float."""
         if key not in self.options:
             return default
-        try:
-            return float(self.options[key][0])
-        except ValueError:
-            raise self.error(f"{key}: expected a number, got {self.options[key][0]!r}", key) from None
+        return self.numbers(key)[0]
 
     def integer(self, key: str, default: int, *, low: int = 0, high: int = 1 << 20) -> int:
         """Return a value as a whole number within bounds."""

@@ -22,6 +22,9 @@ class DarknetNetwork(DetectorModule):
     def __init__(self, plan: NetworkPlan, spec: ModelSpec) -> None:
         """Build an untrained network."""
         super().__init__(spec)
+        # A layer may be coarser than all heads, and then decides what sizes can be fed.
+        sizes = {layer.shape[1:] for layer in plan.layers} - {(1, 1)}
+        self.stride = max([self.stride, *(plan.height // rows for rows, _ in sizes)])
         self.inputs = tuple(layer.inputs for layer in plan.layers)
         self.layers = nn.ModuleList(layer.build() for layer in plan.layers)
         last_reader = {source: i for i, inputs in enumerate(self.inputs) for source in inputs}

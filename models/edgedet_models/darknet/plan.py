@@ -205,11 +205,9 @@ def _route(section: Section, net: _Planner) -> LayerPlan:
 def _shortcut(section: Section, net: _Planner) -> LayerPlan:
     section.refuse("weights_type")
     indices = (net.previous, *net.sources(section, "from"))
-    shapes = {net.shape(i) for i in indices}
-    if len(shapes) != 1:
-        raise section.error(f"expected layers of one shape, got {sorted(shapes)}", "from")
+    net.same_size(section, indices, "from")
     act = _act(section, "linear")
-    return LayerPlan(section, indices, shapes.pop(), lambda: Shortcut(act))
+    return LayerPlan(section, indices, net.shape(net.previous), lambda: Shortcut(act))
 
 
 def _gate(section: Section, net: _Planner) -> LayerPlan:

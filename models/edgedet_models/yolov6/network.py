@@ -145,7 +145,7 @@ class Head(Composite):
     have an objectness and YOLOX's boxes. ``proj`` and ``proj_conv`` hold the bins' numbers and stay unused.
     """
 
-    dropped = ("cls_preds_ab", "reg_preds_ab", "reg_preds_dist", "cls_preds_lrtb", "reg_preds_lrtb")
+    dropped = ("cls_preds_ab", "reg_preds_ab", "reg_preds_dist")
     stems: nn.Module
     cls_convs: nn.Module
     reg_convs: nn.Module
@@ -181,7 +181,10 @@ class Head(Composite):
     @property
     def bins(self) -> int:
         """Bins per side: 1 where distances are predicted directly."""
-        return _channels(self.reg_preds) // 4
+        channels = _channels(self.reg_preds)
+        if channels % 4:
+            raise PartsError(f"reg_preds: expected 4 sides, got {channels} channels (landmarks are not supported)")
+        return channels // 4
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return per level boxes (N, 4 * bins, h, w), objectness (N, 1, h, w) if any, class logits."""
