@@ -180,7 +180,7 @@ def _spec(variant: str, classes: tuple[str, ...]) -> ModelSpec:
         family="edgecode",
         variant=variant,
         input=InputSpec("images", 640, 640, layout="NCHW", dtype="float32", color="BGR", scale=1 / 255),
-        resize=ResizeSpec(),
+        resize=ResizeSpec(interpolation="area-down"),
         decode=DecodeSpec(kind="ltrb", levels=levels, score="cls", cell_offset=0.5),
         classes=classes,
         licence=LICENCE,

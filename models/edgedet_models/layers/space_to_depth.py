@@ -6,7 +6,6 @@ sees every pixel of a small object. Exported, the two are one strided convolutio
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 __all__ = ["SpaceToDepth"]
@@ -17,5 +16,7 @@ class SpaceToDepth(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, 4 C, H / 2, W / 2); H and W are even."""
-        phases = (x[..., ::2, ::2], x[..., 1::2, ::2], x[..., ::2, 1::2], x[..., 1::2, 1::2])
-        return torch.cat(phases, dim=1)
+        n, c, h, w = x.shape
+        # One copy, and channels-last stays so: in training, four slices and a concatenation cost thrice as much.
+        blocks = x.reshape(n, c, h // 2, 2, w // 2, 2).permute(0, 2, 4, 5, 3, 1)
+        return blocks.reshape(n, h // 2, w // 2, 4 * c).permute(0, 3, 1, 2)

@@ -8,6 +8,11 @@ from pathlib import Path
 from edgedet_models.training import TrainConfig, train
 
 
+def _sizes(text: str) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    pairs = [part.split(":") for part in text.split(",")]
+    return tuple(int(size) for size, _ in pairs), tuple(float(weight) for _, weight in pairs)
+
+
 def main() -> None:
     """Parse the command line and train."""
     parser = argparse.ArgumentParser(prog="python -m edgedet_models.training", description=__doc__)
@@ -20,9 +25,14 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sizes", type=_sizes, help="input sizes and weights, such as 256:0.5,320:0.5")
     parser.add_argument("--init", type=Path, help="weights to start from")
     options = parser.parse_args()
-    train(TrainConfig(**vars(options)))
+    values = vars(options)
+    sizes = values.pop("sizes")
+    if sizes is not None:
+        values["sizes"], values["size_weights"] = sizes
+    train(TrainConfig(**values))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ __all__ = ["Sample", "augment", "letterbox_sample"]
 
 PAD_BGR = (114, 114, 114)
 _SMALLEST_LONG_PX, _SMALLEST_SHORT_PX = 8.0, 4.0
+_LEAST_CONTRAST = 5.0
 _VISIBLE_TO_LEARN, _VISIBLE_TO_IGNORE = 0.5, 0.1
 
 
@@ -24,7 +25,7 @@ class Sample:
         image_bgr: uint8 (S, S, 3).
         boxes_xyxy: float32 (K, 4), in its pixels, clipped to it.
         class_ids: int64 (K,).
-        ignored: bool (K,), too small or too cut to learn or to count as background.
+        ignored: bool (K,), too small, too faint or too cut to learn or to count as background.
     """
 
     image_bgr: NDArray[np.uint8]
@@ -71,12 +72,12 @@ def _random_view(
     height, width = size_hw
     fit = size / max(height, width)
     draw = rng.random()
-    if draw < 0.5:
-        scale = fit * float(rng.uniform(0.6, 1.0) if rng.random() < 0.6 else 1.0)
+    if draw < 0.4:
+        scale = fit * float(rng.uniform(0.6, 1.0) if rng.random() < 0.3 else 1.0)
         center = np.array([width / 2, height / 2])
         room = np.abs(size - scale * np.array([width, height])) / 2
         target = size / 2 + rng.uniform(-1, 1, 2) * room
-    elif draw < 0.85 or not len(outlines):
+    elif draw < 0.75 or not len(outlines):
         scale = float(np.exp(rng.uniform(np.log(max(fit, 0.35)), np.log(max(fit, 0.35) * 3))))
         center = rng.uniform(0, 1, 2) * np.array([width, height])
         if len(outlines) and rng.random() < 0.75:
@@ -135,7 +136,8 @@ def _apply(
     big_enough = (sides.max(axis=1, initial=0) >= _SMALLEST_LONG_PX) & (
         sides.min(axis=1, initial=size) >= _SMALLEST_SHORT_PX
     )
-    learn = (visible >= _VISIBLE_TO_LEARN) & big_enough
+    seen = np.array([_contrast(picture, box) >= _LEAST_CONTRAST for box in clipped], dtype=bool)
+    learn = (visible >= _VISIBLE_TO_LEARN) & big_enough & seen
     keep = visible >= _VISIBLE_TO_IGNORE
     return Sample(
         np.asarray(picture, dtype=np.uint8),
@@ -143,6 +145,13 @@ def _apply(
         class_ids[keep],
         ~learn[keep],
     )
+
+
+def _contrast(image: NDArray[np.generic], box: NDArray[np.float64]) -> float:
+    """Return the standard deviation within a box, mean over channels; 0 if nothing is in it."""
+    x0, y0, x1, y1 = (round(float(v)) for v in box)
+    piece = image[y0:y1, x0:x1]
+    return float(cv2.meanStdDev(piece)[1].mean()) if piece.size else 0.0
 
 
 def _photometry(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -69,6 +69,12 @@ def train(config: TrainConfig, *, show: bool = True) -> Path:
     return config.run / WEIGHTS
 
 
+def _share(config: TrainConfig, progress: Progress) -> float:
+    """Return the share of the schedule done, 0..1; a resumed run may have another length."""
+    done = progress.seconds / (config.hours * 3600) if config.hours else progress.images / config.images
+    return min(1.0, done)
+
+
 def _optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     decayed = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim <= 1]
@@ -142,7 +148,8 @@ def _loop(
     before = progress.seconds
     sums: dict[str, float] = {}
     mark = (progress.images, progress.seconds)
-    while progress.share < 1.0:
+    progress.share = _share(config, progress)
+    while progress.share < 1.0 - 1e-6:
         x, targets = next(data)
         with torch.autocast("cpu", torch.bfloat16, enabled=config.bfloat16):
             raw = model(x)
@@ -150,8 +157,7 @@ def _loop(
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         progress.seconds = before + time.monotonic() - started
-        done = progress.seconds / (config.hours * 3600) if config.hours else progress.images / config.images
-        progress.share = _average(parameters, done)
+        progress.share = _average(parameters, _share(config, progress))
         nn.utils.clip_grad_norm_(parameters, _CLIP_NORM)
         rate = learning_rate_at(progress.share, config.learning_rate, config.warmup)
         for group in optimizer.param_groups:
@@ -170,7 +176,7 @@ def _loop(
             _log(config.run / LOG, progress, sums, rate, speed)
             report.update(progress, sums, speed)
             sums = {}
-        if time.monotonic() - saved > config.save_s or progress.share >= 1.0:
+        if time.monotonic() - saved > config.save_s or progress.share >= 1.0 - 1e-6:
             saved = time.monotonic()
             save_state(config.run / STATE, model, ema, optimizer, progress)
             save_weights(config.run / WEIGHTS, ema.model, model.spec)
@@ -193,7 +199,8 @@ class _Bar(_Report):
     """Rich progress with rate, loss and time to go."""
 
     def __init__(self, first: Progress) -> None:
-        from rich.progress import BarColumn, Progress as Bar, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as Bar
 
         self._bar = Bar(
             TextColumn("train"),
