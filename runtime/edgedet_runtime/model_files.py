@@ -10,6 +10,7 @@ bundle ``manifest.json`` lists the files; each has a precision and the engines t
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,7 @@ from edgedet_runtime.bundle import BundleFile, Manifest, read_manifest
 from edgedet_runtime.engines import ENGINES
 from edgedet_runtime.errors import InputError, ModelFileError
 from edgedet_runtime.onnx_file import onnx_summary
+from edgedet_runtime.signature import require_trusted
 from edgedet_runtime.spec import ModelSpec
 
 __all__ = ["ModelFile", "Precision", "find_model_file", "read_spec"]
@@ -26,6 +28,7 @@ __all__ = ["ModelFile", "Precision", "find_model_file", "read_spec"]
 Precision = Literal["fp32", "int8"]
 
 _PRECISIONS: tuple[Precision, ...] = ("int8", "fp32")  # the order of preference
+ENGINE_VARIABLE = "EDGEDET_ENGINE"
 _READS = {"onnxruntime": (".onnx",), "openvino": (".xml", ".onnx"), "opencv": (".onnx",)}
 
 
@@ -51,24 +54,31 @@ def find_model_file(model: str | Path, *, engine: str | None = None, precision: 
 
     Args:
         model: A bundle folder, or a single .onnx or .xml file.
-        engine: A key of `engines.ENGINES`; by default onnxruntime, and openvino for an .xml file.
+        engine: A key of `engines.ENGINES`; by default openvino for an .xml file, else what ``EDGEDET_ENGINE`` names
+            (images that hold one engine set it), else onnxruntime.
         precision: ``fp32`` or ``int8``; by default what the bundle recommends for the engine, else int8 if it
             has that, else fp32.
 
     Raises:
         InputError: No such model, or it has no file for these wishes.
         ModelFileError: A file or the manifest cannot be read, or has no spec.
+        CheckFailedError: The device has a public key, and the model is not signed with it.
     """
     if engine is not None and engine not in ENGINES:
         raise InputError(f"engine: expected one of {', '.join(ENGINES)}, got {engine!r}")
     if precision is not None and precision not in _PRECISIONS:
         raise InputError(f"precision: expected fp32 or int8, got {precision!r}")
     path = Path(model)
+    default = os.environ.get(ENGINE_VARIABLE, "").strip() or "onnxruntime"
+    if default not in ENGINES:
+        raise InputError(f"{ENGINE_VARIABLE}: expected one of {', '.join(ENGINES)}, got {default!r}")
+    if path.exists():
+        require_trusted(path)
     if path.is_dir():
-        return _from_bundle(path, engine or "onnxruntime", precision)
+        return _from_bundle(path, engine or default, precision)
     if not path.exists():
         raise InputError(f"model: expected a bundle folder, an .onnx or an .xml file, {path} does not exist")
-    return _from_file(path, engine, precision)
+    return _from_file(path, engine or (None if path.suffix.lower() == ".xml" else default), precision)
 
 
 def _from_bundle(folder: Path, engine: str, wish: str | None) -> ModelFile:

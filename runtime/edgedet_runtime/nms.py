@@ -26,10 +26,11 @@ __all__ = ["nms"]
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
-_FIRST_CHUNK = 128
-_CHUNK = 512
+_CHUNKS = (32, 96, 512)  # candidates per step, the last one repeated
+_DENSE = 128  # up to so many boxes are compared with each other as one matrix, more by a sweep
 _CELLS = 65536  # of one comparison matrix: 4 planes of float32 are 1 MB
 _SLACK = 1e-5  # of a box's width: far above float32's error in an IoU
+_SIGNS = np.array([[1], [1], [-1], [-1]], np.float32)
 
 
 def nms(
@@ -65,22 +66,26 @@ def nms(
     if not len(scores) or max_det == 0:
         return np.zeros(0, np.int64)
     order = _by_falling_score(scores)
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        if not math.isfinite(float(boxes.sum()) + float(scores.sum())):
+    with np.errstate(all="ignore"):
+        edges = _edges_and_area(boxes, order)
+        if not (math.isfinite(edges[4].sum()) and math.isfinite(scores.sum())):
             finite = np.isfinite(boxes).all(axis=1) & np.isfinite(scores)
             order = order[finite[order]]
+            edges = _edges_and_area(boxes, order)
         classes = None if class_ids is None else class_ids[order]
         limit = len(order) if max_det is None else min(max_det, len(order))
-        kept = _suppress(_edges_and_area(boxes, order), classes, iou, limit)
+        kept = _suppress(edges, classes, iou, limit)
     return order[kept]
 
 
 def _by_falling_score(scores: Floats) -> Ints:
     """Return indices by falling score, equal scores by rising index.
 
-    Score and index are packed into one integer key, so that numpy's fast unstable sort gives the stable order. A
-    float32 orders like its bit pattern, negative ones in reverse.
+    For many, score and index are packed into one integer key, so that numpy's fast unstable sort gives the stable
+    order. A float32 orders like its bit pattern, negative ones in reverse.
     """
+    if len(scores) < 1000:
+        return np.asarray((-scores).argsort(kind="stable"))
     bits = np.ascontiguousarray(scores).view(np.int32)
     if bits.min() < 0:
         bits = np.where(scores == 0, 0, bits)  # -0.0 equals 0.0
@@ -93,11 +98,14 @@ def _by_falling_score(scores: Floats) -> Ints:
 
 
 def _edges_and_area(boxes: Floats, order: Ints) -> Floats:
-    """Return float32 (5, N): x0, y0, -x1, -y1 and area, so that one maximum gives all four edges of an overlap."""
+    """Return float32 (5, N): x0, y0, -x1, -y1, area; so one maximum gives all four edges of an overlap.
+
+    The area is NaN or infinite if any coordinate is.
+    """
     out = np.empty((5, len(order)), np.float32)
-    out[:4] = boxes[order].T
-    np.multiply(out[2] - out[0], out[3] - out[1], out=out[4])
-    np.negative(out[2:4], out=out[2:4])
+    np.multiply(boxes.take(order, axis=0).T, _SIGNS, out=out[:4])
+    negative_wh = out[:2] + out[2:4]
+    np.multiply(negative_wh[0], negative_wh[1], out=out[4])
     return out
 
 
@@ -105,17 +113,19 @@ def _suppress(edges: Floats, classes: Ints | None, iou: float, limit: int) -> In
     """Return the kept positions of boxes that are given by falling score."""
     n = edges.shape[1]
     kept = np.zeros(0, np.int64)
-    start, stop = 0, min(_FIRST_CHUNK, n)
-    while True:
+    start = step = 0
+    while start < n and len(kept) < limit:
+        stop = min(start + _CHUNKS[min(step, len(_CHUNKS) - 1)], n)
         new = np.arange(start, stop)
-        if len(kept):
+        if step:
             new = _not_covered(edges, classes, kept, new, iou)
-        if len(new) > 1:
-            new = new[_greedy(*_pairs(edges, classes, new, iou), len(new))]
-        kept = np.concatenate((kept, new)) if len(kept) else new
-        if stop == n or len(kept) >= limit:
-            return kept[:limit]
-        start, stop = stop, min(stop + _CHUNK, n)
+        if len(new) > _DENSE:
+            new = new[_settle(*_pairs(edges, classes, new, iou), len(new))]
+        elif len(new) > 1:
+            new = new[_in_turn(edges, classes, new, iou)]
+        kept = np.concatenate((kept, new)) if step else new
+        start, step = stop, step + 1
+    return kept[:limit]
 
 
 def _iou_above(a: Floats, b: Floats, iou: float) -> npt.NDArray[np.bool_]:
@@ -149,6 +159,26 @@ def _not_covered(edges: Floats, classes: Ints | None, kept: Ints, new: Ints, iou
     return new
 
 
+def _in_turn(edges: Floats, classes: Ints | None, new: Ints, iou: float) -> list[int]:
+    """Return which of a few boxes greedy suppression keeps, visiting them one by one.
+
+    Each row of the comparison matrix becomes one integer, so that a visit is one bit test and one "or".
+    """
+    some = edges.take(new, axis=1)
+    hits = _iou_above(some[:, :, None], some[:, None, :], iou)
+    if classes is not None:
+        here = classes[new]
+        hits &= here[:, None] == here
+    rows = np.packbits(hits, axis=1, bitorder="little")
+    packed, width = rows.tobytes(), rows.shape[1]
+    gone, keep = 0, []
+    for i in range(len(new)):
+        if not gone >> i & 1:
+            keep.append(i)
+            gone |= int.from_bytes(packed[i * width : (i + 1) * width], "little")
+    return keep
+
+
 def _pairs(edges: Floats, classes: Ints | None, new: Ints, iou: float) -> tuple[Ints, Ints]:
     """Return the pairs within `new` that overlap, as positions in it: the better box, the worse box.
 
@@ -178,7 +208,7 @@ def _pairs(edges: Floats, classes: Ints | None, new: Ints, iou: float) -> tuple[
     return np.minimum(first, second), np.maximum(first, second)
 
 
-def _greedy(better: Ints, worse: Ints, n: int) -> npt.NDArray[np.bool_]:
+def _settle(better: Ints, worse: Ints, n: int) -> npt.NDArray[np.bool_]:
     """Return which of `n` boxes greedy suppression keeps, given the pairs that overlap."""
     keep = np.ones(n, np.bool_)
     while len(better):
