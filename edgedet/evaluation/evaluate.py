@@ -103,7 +103,9 @@ def evaluate(
     before = detector.thresholds
     results: list[ImageResult] = []
     try:
-        detector.thresholds = dataclasses.replace(before, conf=conf, iou=iou, max_det=max_det, multi_label=multi_label)
+        detector.thresholds = dataclasses.replace(
+            before, conf=conf, iou=iou, max_det=max(_MAX_CANDIDATES, max_det), multi_label=multi_label
+        )
         for done, picture in enumerate(dataset.pictures, 1):
             image = read_image(picture.path)
             results.append(_result(picture, image.shape[1], image.shape[0], detector(image), to_data))

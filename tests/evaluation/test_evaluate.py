@@ -68,6 +68,7 @@ def test_relative_labels_and_class_ids_meet_the_models(tmp_path: Path) -> None:
     assert told == [(1, 1)]
     assert detector.seen[0].conf == 0.001
     assert detector.seen[0].iou == 0.65
+    assert detector.seen[0].max_det == 1000  # COCO's limit of 100 is per class, so the picture's must not bite first
     assert detector.thresholds == Thresholds(conf=0.4)
     assert (result.pictures, result.objects, result.engine) == (1, 1, "table")
 

@@ -178,9 +178,11 @@ Export = Callable[..., Path]
 def export(tmp_path: Path) -> Export:
     """Return a function that exports a module to ONNX with torch's TorchScript exporter."""
 
-    def write(module: nn.Module, *, opset: int = 12, half: bool = False, **options: Any) -> Path:
+    def write(
+        module: nn.Module, *, opset: int = 12, half: bool = False, size_hw: tuple[int, int] = SIZE_HW, **options: Any
+    ) -> Path:
         path = tmp_path / "foreign.onnx"
-        example = torch.zeros(1, 3, *SIZE_HW)
+        example = torch.zeros(1, 3, *size_hw)
         if half:
             module, example = module.half(), example.half()
         torch.onnx.export(
