@@ -66,7 +66,7 @@ def write_golden(folder: Path, image_bgr: npt.NDArray[np.uint8], files: list[tup
     """
     arrays: dict[str, Any] = {"image_bgr": image_bgr}
     for relative, file in files:
-        with Detector(file.path, engine=file.engine, threads=1, conf=0.0, iou=1.0, max_det=1000) as detector:
+        with Detector(file.path, engine=file.engine, threads=1, conf=0.0, max_det=1000) as detector:
             conf = threshold_in_gap(detector(image_bgr).scores)
         with Detector(file.path, engine=file.engine, threads=1, conf=conf) as detector:
             found = detector(image_bgr)
