@@ -24,6 +24,7 @@ class TrainConfig:
         sizes: Input sizes, one drawn per step.
         size_weights: Their probabilities.
         processes: Data-parallel processes of one thread each. On busy machines this is far faster than threads.
+        meet_every: Steps after which the processes average their weights.
         learning_rate: Peak learning rate of AdamW.
         weight_decay: Of weights with more than one dimension.
         warmup: Share of the schedule in which the learning rate rises.
@@ -43,6 +44,7 @@ class TrainConfig:
     sizes: tuple[int, ...] = (256, 320, 384, 448, 640)
     size_weights: tuple[float, ...] = (0.2, 0.4, 0.2, 0.1, 0.1)
     processes: int = 2
+    meet_every: int = 4
     learning_rate: float = 2e-3
     weight_decay: float = 0.02
     warmup: float = 0.03
@@ -60,8 +62,8 @@ class TrainConfig:
             )
         if any(s % 32 or s <= 0 for s in self.sizes):
             raise InputError(f"sizes: expected multiples of 32, got {self.sizes}")
-        if min(self.batch, self.images, self.processes) < 1:
-            raise InputError("batch, images and processes: expected 1 or more")
+        if min(self.batch, self.images, self.processes, self.meet_every) < 1:
+            raise InputError("batch, images, processes and meet_every: expected 1 or more")
         if self.hours is not None and self.hours <= 0:
             raise InputError(f"hours: expected more than 0, got {self.hours}")
 

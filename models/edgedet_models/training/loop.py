@@ -1,7 +1,8 @@
 """The training loop: data-parallel processes of one thread each, AdamW, cosine schedule, average of weights.
 
-Each process computes the gradient of its own batch; the gradients are averaged over gloo at every step, so all take the
-same step. Process 0 keeps the average of weights, writes the state and the log (``log.jsonl``), and shows progress.
+The processes train side by side and average their weights over gloo every few steps (local SGD, Stich, 2019): on a
+machine that others use too, waiting for each other at every step would cost more than it gives. Process 0 keeps the
+moving average of the weights, writes the state and the log (``log.jsonl``), and shows progress.
 """
 
 from __future__ import annotations
@@ -82,17 +83,18 @@ def _optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99))
 
 
-def _average(parameters: list[nn.Parameter], share: float) -> float:
-    """Average gradients, and the share of the schedule, over all processes."""
-    flat = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None] + [torch.tensor([share])])
-    if distributed.is_initialized():
-        distributed.all_reduce(flat)
-        flat /= distributed.get_world_size()
+def _average(model: nn.Module, share: float) -> float:
+    """Average weights and buffers, and the share of the schedule, over all processes, in place."""
+    if not distributed.is_initialized():
+        return share
+    tensors = [t.data for t in model.state_dict().values() if t.is_floating_point()]
+    flat = torch.cat([t.flatten() for t in tensors] + [torch.tensor([share])])
+    distributed.all_reduce(flat)
+    flat /= distributed.get_world_size()
     at = 0
-    for p in parameters:
-        if p.grad is not None:
-            p.grad.copy_(flat[at : at + p.grad.numel()].view_as(p.grad))
-            at += p.grad.numel()
+    for t in tensors:
+        t.copy_(flat[at : at + t.numel()].view_as(t))
+        at += t.numel()
     return float(flat[-1])
 
 
@@ -114,7 +116,7 @@ def _work(rank: int, config: TrainConfig, meeting: Path | None, show: bool) -> N
         model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in weights.items()})
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = _optimizer(model, config)
-    ema = Ema(model, config.ema)
+    ema = Ema(model, config.ema**config.meet_every)
     progress = Progress()
     if (config.run / STATE).exists():
         progress = load_state(config.run / STATE, model, ema, optimizer)
@@ -156,8 +158,6 @@ def _loop(
         loss, parts = detection_loss(model.spec, tuple(t.float() for t in raw), targets)  # type: ignore[arg-type]
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        progress.seconds = before + time.monotonic() - started
-        progress.share = _average(parameters, _share(config, progress))
         nn.utils.clip_grad_norm_(parameters, _CLIP_NORM)
         rate = learning_rate_at(progress.share, config.learning_rate, config.warmup)
         for group in optimizer.param_groups:
@@ -165,9 +165,14 @@ def _loop(
         optimizer.step()
         progress.step += 1
         progress.images += len(x) * config.processes
+        progress.seconds = before + time.monotonic() - started
+        meets = progress.step % config.meet_every == 0
+        if meets:
+            progress.share = _average(model, _share(config, progress))
         if rank != 0:
             continue
-        ema.update(model, progress.step)
+        if meets:
+            ema.update(model, progress.step)
         for name, value in {"loss": float(loss.detach()), **parts}.items():
             sums[name] = sums.get(name, 0.0) + value / _LOG_EVERY
         if progress.step % _LOG_EVERY == 0:
@@ -176,7 +181,7 @@ def _loop(
             _log(config.run / LOG, progress, sums, rate, speed)
             report.update(progress, sums, speed)
             sums = {}
-        if time.monotonic() - saved > config.save_s or progress.share >= 1.0 - 1e-6:
+        if meets and (time.monotonic() - saved > config.save_s or progress.share >= 1.0 - 1e-6):
             saved = time.monotonic()
             save_state(config.run / STATE, model, ema, optimizer, progress)
             save_weights(config.run / WEIGHTS, ema.model, model.spec)
