@@ -1,0 +1,9 @@
+"""INT8 that holds: one quantised model per engine, placed for its kernels, judged on detections, within a budget."""
+
+from __future__ import annotations
+
+from edgedet_export.quantize.config import QuantConfig, QuantEngine
+from edgedet_export.quantize.quantizer import inspect_sensitivity, quantize
+from edgedet_export.quantize.report import QuantReport, QuantResult
+
+__all__ = ["QuantConfig", "QuantEngine", "QuantReport", "QuantResult", "inspect_sensitivity", "quantize"]

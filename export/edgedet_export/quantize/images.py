@@ -1,0 +1,173 @@
+"""Calibration pictures: where they are listed, which of them are usable, and the tensors they become.
+
+The tensors come from the runtime's own preprocessing, so a quantiser sees exactly what the device will feed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edgedet_runtime.errors import InputError
+from edgedet_runtime.preprocess import Preprocessor
+from edgedet_runtime.sources import IMAGE_SUFFIXES
+from edgedet_runtime.spec import ModelSpec
+
+__all__ = ["CalibrationSet", "Picture", "open_pictures", "picture_paths"]
+
+Picture = Path | npt.NDArray[np.uint8]
+
+
+def picture_paths(source: Path) -> list[Path]:
+    """List the pictures of a folder, a picture file, a COCO json or a YOLO data.yaml (its ``train`` entry).
+
+    Returns:
+        Paths in a fixed order: by name in a folder, else as the file lists them.
+
+    Raises:
+        InputError: Nothing usable is there.
+    """
+    if source.is_dir():
+        found = sorted(p for p in source.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+    elif not source.is_file():
+        raise InputError(f"--calib: expected a folder, COCO json or data.yaml, got {source}, which does not exist")
+    elif source.suffix.lower() == ".json":
+        found = _from_coco(source)
+    elif source.suffix.lower() in (".yaml", ".yml"):
+        found = _from_yolo(source)
+    elif source.suffix.lower() in IMAGE_SUFFIXES:
+        found = [source]
+    else:
+        raise InputError(f"--calib: expected a folder, a COCO json or a data.yaml, got {source}")
+    if not found:
+        raise InputError(f"--calib: expected pictures ({', '.join(sorted(IMAGE_SUFFIXES))}) in {source}, found none")
+    return found
+
+
+def _from_coco(source: Path) -> list[Path]:
+    try:
+        entries = json.loads(source.read_text(encoding="utf-8"))["images"]
+        names = [str(entry["file_name"]) for entry in entries]
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise InputError(f"--calib: expected a COCO json with images[].file_name, got {source} ({e})") from None
+    split = source.stem.removeprefix("instances_")
+    roots = [source.parent, source.parent.parent]
+    folders = [f for root in roots for f in (root, root / split, root / "images", root / "images" / split)]
+    for folder in folders:
+        if names and (folder / names[0]).is_file():
+            return [folder / name for name in names]
+    raise InputError(
+        f"--calib: {source} lists {names[0] if names else 'nothing'}, which is not beside it or in images/"
+    )
+
+
+def _from_yolo(source: Path) -> list[Path]:
+    try:
+        import yaml
+
+        data = yaml.safe_load(source.read_text(encoding="utf-8"))
+        root = Path(data.get("path") or ".")
+        entry = data.get("train") or data["val"]
+    except ImportError:
+        raise InputError(f"--calib: reading {source} needs pyyaml: pip install 'edgedet[eval]'") from None
+    except (OSError, ValueError, KeyError, AttributeError, yaml.YAMLError) as e:
+        first = str(e).splitlines()[0] if str(e) else type(e).__name__
+        raise InputError(f"--calib: expected a YOLO data.yaml with train or val, got {source} ({first})") from None
+    found: list[Path] = []
+    for item in entry if isinstance(entry, list) else [entry]:
+        for base in (source.parent / root, root, source.parent):
+            place = base / str(item)
+            if place.is_dir():
+                found += picture_paths(place)
+                break
+            if place.suffix == ".txt" and place.is_file():
+                lines = place.read_text(encoding="utf-8").split("\n")
+                found += [place.parent / line.strip() for line in lines if line.strip()]
+                break
+        else:
+            raise InputError(f"--calib: {source} names {item!r}, which does not exist beside it")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationSet:
+    """The pictures that calibrate, once each.
+
+    Attributes:
+        images: Usable pictures: paths, or uint8 BGR arrays.
+        duplicates: Pictures left out because an earlier one has the same pixels.
+        unreadable: Files left out because OpenCV cannot decode them.
+        sha256: Over the decoded pixels of all usable pictures, in order.
+    """
+
+    images: tuple[Picture, ...]
+    duplicates: tuple[str, ...]
+    unreadable: tuple[str, ...]
+    sha256: str
+
+    def __len__(self) -> int:
+        """Return the number of usable pictures."""
+        return len(self.images)
+
+    def tensors(self, spec: ModelSpec, *, limit: int | None = None) -> Iterator[npt.NDArray[Any]]:
+        """Yield one input tensor after another, as `spec` describes it; each is an array of its own."""
+        preprocess = Preprocessor(spec.input, spec.resize)
+        for picture in self.images[:limit]:
+            image = _read(picture)
+            assert image is not None, "read before"
+            yield preprocess(image)[0].copy()
+
+    def spread(self, count: int) -> CalibrationSet:
+        """Return `count` of the pictures, evenly spread over the set."""
+        n = len(self.images)
+        picked = tuple(self.images[i * n // count] for i in range(count)) if count < n else self.images
+        return CalibrationSet(picked, self.duplicates, self.unreadable, self.sha256)
+
+
+def open_pictures(images: Sequence[Picture], *, limit: int) -> CalibrationSet:
+    """Check pictures one by one, without keeping more than one in memory.
+
+    Args:
+        images: Paths or uint8 BGR arrays.
+        limit: Use at most this many; of a longer list, every n-th is taken.
+
+    Raises:
+        InputError: None is usable.
+    """
+    step = max(1, -(-len(images) // limit))
+    seen: set[bytes] = set()
+    total = hashlib.sha256()
+    usable: list[Picture] = []
+    duplicates: list[str] = []
+    unreadable: list[str] = []
+    for number, picture in enumerate(images[::step]):
+        name = str(picture) if isinstance(picture, Path) else f"picture {number}"
+        image = _read(picture)
+        if image is None:
+            unreadable.append(name)
+            continue
+        digest = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).digest()
+        if digest in seen:
+            duplicates.append(name)
+            continue
+        seen.add(digest)
+        total.update(digest)
+        usable.append(picture)
+    if not usable:
+        raise InputError(f"calibration: expected pictures, got {len(images)} of which none can be read")
+    return CalibrationSet(tuple(usable), tuple(duplicates), tuple(unreadable), total.hexdigest())
+
+
+def _read(picture: Picture) -> npt.NDArray[np.uint8] | None:
+    if not isinstance(picture, Path):
+        return picture
+    image = cv2.imread(str(picture), cv2.IMREAD_COLOR) if picture.is_file() else None
+    return None if image is None else np.asarray(image, np.uint8)

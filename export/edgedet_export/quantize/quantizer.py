@@ -1,0 +1,172 @@
+"""quantize(): from an FP32 ONNX with raw heads to the INT8 model for one engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import onnx
+
+from edgedet_export.onnx_graph import OnnxGraph
+from edgedet_export.quantize.audit import audit
+from edgedet_export.quantize.calibration import Calibration, calibrate
+from edgedet_export.quantize.config import QuantConfig
+from edgedet_export.quantize.images import CalibrationSet, Picture, open_pictures
+from edgedet_export.quantize.report import CalibrationReport, ParetoRow, QuantReport, QuantResult
+from edgedet_export.quantize.search import SearchResult, measure_sensitivity, search
+from edgedet_export.quantize.sensitivity import LayerSensitivity
+from edgedet_export.quantize.trials import Evaluate, Trial, Workbench
+from edgedet_runtime.cpu import available_threads
+from edgedet_runtime.errors import CheckFailedError
+from edgedet_runtime.spec import ModelSpec
+
+__all__ = ["inspect_sensitivity", "quantize"]
+
+Progress = Callable[[str], object]
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    bench: Workbench
+    pictures: CalibrationSet
+    calibration: Calibration
+    threads: int
+
+
+def quantize(
+    model: onnx.ModelProto,
+    spec: ModelSpec,
+    images: Sequence[Picture],
+    config: QuantConfig,
+    *,
+    progress: Progress | None = None,
+    evaluate: Evaluate | None = None,
+) -> QuantResult:
+    """Quantise a detector for one engine.
+
+    Args:
+        model: FP32 ONNX of fixed input size whose outputs are the raw heads.
+        spec: Its contract.
+        images: Calibration pictures: paths or uint8 BGR arrays.
+        config: Engine, budget and effort.
+        progress: Told in words what happens.
+        evaluate: Gives the AP (0..1) of an ONNX model on an engine; None: detections are compared instead.
+
+    Returns:
+        QDQ ONNX for the engine (OpenVINO's is converted to IR by the caller), and the report.
+
+    Raises:
+        CheckFailedError: No candidate keeps the budget.
+        InputError: No usable picture.
+        EngineError: The engine refuses the model.
+    """
+    tell = progress or _silent
+    prepared = _prepare(model, spec, images, config, tell, evaluate)
+    result = search(prepared.bench, tell)
+    if result.best is None:
+        raise CheckFailedError(_failure(result, config, prepared.bench))
+    tell("auditing what the engine runs in INT8")
+    return QuantResult(result.best.model, _report(prepared, result, result.best, config))
+
+
+def inspect_sensitivity(
+    model: onnx.ModelProto,
+    spec: ModelSpec,
+    images: Sequence[Picture],
+    config: QuantConfig,
+    *,
+    progress: Progress | None = None,
+) -> tuple[LayerSensitivity, ...]:
+    """Return how each layer alone reacts to INT8 on an engine, most sensitive first; see `quantize`."""
+    tell = progress or _silent
+    bench = _prepare(model, spec, images, config, tell, None).bench
+    rule = config.rules[0]
+    return measure_sensitivity(bench, bench.attempt(f"all layers, {rule}", rule, {}), tell)
+
+
+def _silent(_: str) -> None:
+    return None
+
+
+def _prepare(
+    model: onnx.ModelProto,
+    spec: ModelSpec,
+    images: Sequence[Picture],
+    config: QuantConfig,
+    tell: Progress,
+    evaluate: Evaluate | None,
+) -> _Prepared:
+    """Check the pictures, collect statistics and run FP32."""
+    threads = config.threads or available_threads()
+    graph = OnnxGraph(model)
+    graph.infer_shapes()
+    shaped = graph.to_model()
+    tell("reading calibration pictures")
+    pictures = open_pictures(images, limit=config.max_images)
+    calibration = calibrate(
+        shaped,
+        pictures.tensors(spec),
+        threads=threads,
+        progress=lambda done: tell(f"calibrating, picture {done} of {len(pictures)}"),
+    )
+    judge = list(pictures.spread(config.judge_images).tensors(spec))
+    bench = Workbench(shaped, spec, config, calibration, judge, threads, evaluate)
+    return _Prepared(bench, pictures, calibration, threads)
+
+
+def _failure(result: SearchResult, config: QuantConfig, bench: Workbench) -> str:
+    best = min(result.trials, key=lambda t: t.drop)
+    what = "AP" if best.ap is not None else "estimated AP, from the agreement of detections,"
+    return (
+        f"INT8 for {config.engine}: expected to lose at most {config.max_drop:g} points of {what} with at most "
+        f"{config.max_float:.0%} of the MACs in float, the best of {len(result.trials)} candidates ({best.name}) loses "
+        f"{best.drop:.2f} with {1 - best.int8_share:.0%}; raise --max-drop or --max-float, or stay with FP32"
+    )
+
+
+def _report(prepared: _Prepared, result: SearchResult, best: Trial, config: QuantConfig) -> QuantReport:
+    bench, latency = prepared.bench, result.latency_ms
+    fp32 = latency["fp32"]
+    rows = tuple(
+        ParetoRow(
+            name=t.name,
+            drop=t.drop,
+            ap=t.ap,
+            agreement=t.agreement.agreement,
+            int8_share=t.int8_share,
+            speedup=fp32 / latency[t.name] if t.name in latency else None,
+            bytes=t.bytes,
+            within_budget=t.within(config),
+            chosen=t is best,
+        )
+        for t in result.trials
+    )
+    return QuantReport(
+        engine=config.engine,
+        cpu=config.cpu_kind,
+        activations=config.number_format.activations,
+        weight_limit=config.number_format.weight_limit,
+        rule=best.rule,
+        measure="agreement" if best.ap is None else "ap",
+        max_drop=config.max_drop,
+        max_float=config.max_float,
+        reference_ap=bench.reference_ap,
+        pareto=rows,
+        kept_float=best.plan.kept,
+        int8_share=best.int8_share,
+        executed=audit(best.model, config.engine, bench.tensors[0], threads=prepared.threads),
+        agreement=best.agreement,
+        speedup=fp32 / latency[best.name],
+        latency_ms=latency[best.name],
+        fp32_latency_ms=fp32,
+        recommended=latency[best.name] < fp32,
+        calibration=CalibrationReport(
+            images=prepared.calibration.images,
+            enough=prepared.calibration.enough,
+            growth=prepared.calibration.growth,
+            duplicates=prepared.pictures.duplicates,
+            unreadable=prepared.pictures.unreadable,
+            sha256=prepared.pictures.sha256,
+        ),
+        sensitivity=result.sensitivity,
+    )

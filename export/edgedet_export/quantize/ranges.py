@@ -1,0 +1,153 @@
+"""Statistics of one tensor over many pictures in fixed memory, and the quantisation range chosen from them.
+
+The histogram's bins are multiples of a power of two, aligned at zero. When a value falls outside, neighbouring bins
+merge and the width doubles, which loses nothing: the result is the same as if the final width had been known from the
+start, and therefore does not depend on the order of the pictures.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from edgedet_export.quantize.config import RangeRule
+
+__all__ = ["Range", "TensorStatistics", "choose_range"]
+
+Floats = npt.NDArray[np.float64]
+Range = tuple[float, float]
+
+_BINS = 4096
+_PERCENTILE = 99.999
+_SHRINKS = np.geomspace(1.0, 0.02, 60)
+
+
+class TensorStatistics:
+    """Minimum, maximum, histogram and per-channel moments of a tensor.
+
+    Attributes:
+        count: Elements seen.
+        low: Smallest element.
+        high: Largest element.
+        channel_low: float64 (C,), smallest element per channel (axis 1).
+        channel_high: float64 (C,), largest per channel.
+        channel_power: float64 (C,), mean square per channel.
+    """
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.count = 0
+        self.low = math.inf
+        self.high = -math.inf
+        self.channel_low: Floats = np.zeros(0)
+        self.channel_high: Floats = np.zeros(0)
+        self._channel_sum: Floats = np.zeros(0)
+        self._channel_count = 0
+        self._exponent: int | None = None
+        self._first = 0
+        self._counts: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+
+    def update(self, array: npt.NDArray[np.float32]) -> None:
+        """Take in one more array of any shape; infinite and NaN elements are an error of the caller."""
+        if not array.size:
+            return
+        planes = array.reshape(1, 1, -1) if array.ndim < 3 else array.reshape(*array.shape[:2], -1)
+        self._update_channels(planes)
+        self.count += array.size
+        self.low, self.high = float(self.channel_low.min()), float(self.channel_high.max())
+        self._widen()
+        assert self._exponent is not None
+        bins = np.multiply(planes, np.float32(math.ldexp(1.0, -self._exponent)))  # exact: a power of two
+        np.floor(bins, out=bins)
+        bins -= np.float32(self._first)
+        self._counts += np.bincount(bins.ravel().astype(np.intp), minlength=len(self._counts))
+
+    @property
+    def channel_power(self) -> Floats:
+        """Mean square per channel, float64 (C,)."""
+        return np.asarray(self._channel_sum / max(self._channel_count, 1), np.float64)
+
+    def histogram(self) -> tuple[Floats, Floats]:
+        """Return bin centres and counts of the bins that are not empty."""
+        filled = np.flatnonzero(self._counts)
+        width = math.ldexp(1.0, self._exponent or 0)
+        centres = np.clip((filled + self._first + 0.5) * width, self.low, self.high)
+        return centres, self._counts[filled].astype(np.float64)
+
+    def _update_channels(self, planes: npt.NDArray[np.float32]) -> None:
+        low = planes.min(axis=2).min(axis=0).astype(np.float64)
+        high = planes.max(axis=2).max(axis=0).astype(np.float64)
+        power = np.square(planes).sum(axis=2).sum(axis=0).astype(np.float64)
+        if not len(self._channel_sum):
+            self.channel_low, self.channel_high, self._channel_sum = low, high, power
+        else:
+            self.channel_low = np.minimum(self.channel_low, low)
+            self.channel_high = np.maximum(self.channel_high, high)
+            self._channel_sum = self._channel_sum + power
+        self._channel_count += planes.shape[0] * planes.shape[2]
+
+    def _widen(self) -> None:
+        """Make the bins cover low..high, doubling their width where needed."""
+        exponent = self._exponent
+        if exponent is None:
+            span = max(self.high - self.low, abs(self.low) * 1e-6, 1e-30)
+            exponent = math.floor(math.log2(span / _BINS))
+        while math.floor(math.ldexp(self.high, -exponent)) - math.floor(math.ldexp(self.low, -exponent)) >= _BINS:
+            exponent += 1
+        first = math.floor(math.ldexp(self.low, -exponent))
+        last = math.floor(math.ldexp(self.high, -exponent))
+        counts = np.zeros(last - first + 1, np.int64)
+        if self._exponent is not None:
+            filled = np.flatnonzero(self._counts)
+            moved = (filled + self._first >> (exponent - self._exponent)) - first
+            np.add.at(counts, moved, self._counts[filled])
+        self._exponent, self._first, self._counts = exponent, first, counts
+
+
+def choose_range(rule: RangeRule, centres: Floats, counts: Floats, *, levels: int = 255) -> Range:
+    """Choose the range that 8 bits will span; it always contains zero.
+
+    Args:
+        rule: ``minmax``; ``percentile``: what 99.999 % of the elements span; ``mse``: the range with the least mean
+            squared error, found by shrinking both ends.
+        centres: Bin centres of a histogram.
+        counts: Elements per bin.
+        levels: Steps of the grid.
+
+    Returns:
+        Low ≤ 0 and high ≥ 0, in the tensor's unit.
+    """
+    low, high = min(float(centres.min()), 0.0), max(float(centres.max()), 0.0)
+    if rule == "minmax" or low == high:
+        return low, high
+    if rule == "percentile":
+        share = np.cumsum(counts) / counts.sum()
+        tail = (1 - _PERCENTILE / 100) / 2
+        first = float(centres[min(int(np.searchsorted(share, tail)), len(centres) - 1)])
+        last = float(centres[min(int(np.searchsorted(share, 1 - tail)), len(centres) - 1)])
+        return min(first, 0.0), max(last, 0.0)
+    return _least_squares(low, high, centres, counts, levels)
+
+
+def _least_squares(low: float, high: float, centres: Floats, counts: Floats, levels: int) -> Range:
+    """Shrink one end, then the other, twice; ties keep the wider range."""
+
+    def error(a: float, b: float) -> float:
+        step = (b - a) / levels
+        if step <= 0:
+            return math.inf
+        zero = round(-a / step)
+        grid = (np.clip(np.round(centres / step) + zero, 0, levels) - zero) * step
+        return float((counts * (grid - centres) ** 2).sum())
+
+    a, b = low, high
+    for _ in range(2):
+        b = _best([high * s for s in _SHRINKS], [error(a, high * s) for s in _SHRINKS])
+        a = _best([low * s for s in _SHRINKS], [error(low * s, b) for s in _SHRINKS])
+    return a, b
+
+
+def _best(values: list[float], errors: list[float]) -> float:
+    return float(values[int(np.argmin(errors))])

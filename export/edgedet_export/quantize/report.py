@@ -1,0 +1,134 @@
+"""The report of one quantisation, as frozen values that serialise to JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import onnx
+
+from edgedet_export.quantize.agreement import Agreement
+from edgedet_export.quantize.audit import ExecutedPrecision
+from edgedet_export.quantize.plan import KeptFloat
+from edgedet_export.quantize.sensitivity import LayerSensitivity
+
+__all__ = ["CalibrationReport", "ParetoRow", "QuantReport", "QuantResult"]
+
+
+@dataclass(frozen=True, slots=True)
+class ParetoRow:
+    """One candidate of the search.
+
+    Attributes:
+        name: What it is, in words.
+        drop: Loss in points of 100, of AP or estimated from the agreement.
+        ap: AP 0..1, if labels were given.
+        agreement: Of detections with FP32, 0..1.
+        int8_share: Share of the MACs in INT8.
+        speedup: FP32 latency divided by this one's, on this machine; None if not measured.
+        bytes: Size of the ONNX model.
+        within_budget: Whether it keeps the budget.
+        chosen: Whether it was written.
+    """
+
+    name: str
+    drop: float
+    ap: float | None
+    agreement: float
+    int8_share: float
+    speedup: float | None
+    bytes: int
+    within_budget: bool
+    chosen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationReport:
+    """What calibrated.
+
+    Attributes:
+        images: Pictures used.
+        enough: Pictures after which the ranges no longer grew by 5 %; None if they still did at the end.
+        growth: (pictures, growth of the ranges since the row before).
+        duplicates: Pictures left out as copies.
+        unreadable: Files left out as unreadable.
+        sha256: Over the pixels of the pictures used.
+    """
+
+    images: int
+    enough: int | None
+    growth: tuple[tuple[int, float], ...]
+    duplicates: tuple[str, ...]
+    unreadable: tuple[str, ...]
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class QuantReport:
+    """All that is worth knowing about a quantised file.
+
+    Attributes:
+        engine: The engine it is for.
+        cpu: The kind of CPU it is for.
+        activations: ``uint8`` or ``int8``.
+        weight_limit: Largest weight code.
+        rule: How ranges were chosen.
+        measure: ``ap`` or ``agreement``.
+        max_drop: The budget.
+        max_float: The budget.
+        reference_ap: AP of FP32 0..1, if labels were given.
+        pareto: All candidates.
+        kept_float: Layers that stay in float.
+        int8_share: Share of the MACs that the file has in INT8.
+        executed: What the engine really ran in INT8.
+        agreement: Detections against FP32, with the shift of scores and the threshold that keeps the operating point.
+        speedup: FP32 latency divided by INT8 latency on this machine.
+        latency_ms: Median of INT8 on this machine.
+        fp32_latency_ms: Median of FP32 on this machine.
+        recommended: Whether INT8 was faster than FP32 here.
+        calibration: What calibrated.
+        sensitivity: Of the layers, most sensitive first; empty if the search did not need it.
+    """
+
+    engine: str
+    cpu: str
+    activations: str
+    weight_limit: int
+    rule: str
+    measure: str
+    max_drop: float
+    max_float: float
+    reference_ap: float | None
+    pareto: tuple[ParetoRow, ...]
+    kept_float: tuple[KeptFloat, ...]
+    int8_share: float
+    executed: ExecutedPrecision
+    agreement: Agreement
+    speedup: float
+    latency_ms: float
+    fp32_latency_ms: float
+    recommended: bool
+    calibration: CalibrationReport
+    sensitivity: tuple[LayerSensitivity, ...]
+
+    @property
+    def threshold(self) -> float:
+        """Score above which INT8 gives as many detections as FP32 at its default threshold."""
+        return self.agreement.threshold
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        return {**asdict(self), "threshold": self.threshold}
+
+
+@dataclass(frozen=True, slots=True)
+class QuantResult:
+    """A quantised model and its report.
+
+    Attributes:
+        model: QDQ ONNX for the engine that was asked for.
+        report: What was done and measured.
+    """
+
+    model: onnx.ModelProto
+    report: QuantReport

@@ -1,0 +1,102 @@
+"""Run a model that exists in memory only on either engine, set up as the runtime's engines set it up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from statistics import median
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from edgedet_export.quantize.config import QuantEngine
+from edgedet_runtime.errors import EngineError
+
+__all__ = ["Runner", "interleaved_latency_ms", "make_runner"]
+
+Tensor = npt.NDArray[Any]
+Runner = Callable[[Tensor], dict[str, npt.NDArray[np.float32]]]
+
+
+def make_runner(model: onnx.ModelProto, engine: QuantEngine, *, threads: int, optimise: bool = True) -> Runner:
+    """Load a model and return a function from its input tensor to its outputs by name.
+
+    Args:
+        model: One input.
+        engine: Where to run it.
+        threads: Threads within an operator.
+        optimise: False: onnxruntime runs the nodes as they are, which shows every tensor as in the file.
+
+    Raises:
+        EngineError: The engine refuses the model.
+    """
+    return _openvino(model, threads) if engine == "openvino" else _onnxruntime(model, threads, optimise)
+
+
+def _onnxruntime(model: onnx.ModelProto, threads: int, optimise: bool) -> Runner:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if not optimise:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception as e:  # onnxruntime raises its own classes without a common root
+        raise EngineError(f"onnxruntime refuses the quantised model: {str(e).splitlines()[0]}") from None
+    name = session.get_inputs()[0].name
+    outputs = [o.name for o in session.get_outputs()]
+
+    def run(tensor: Tensor) -> dict[str, npt.NDArray[np.float32]]:
+        return dict(zip(outputs, session.run(outputs, {name: tensor}), strict=True))
+
+    return run
+
+
+def _openvino(model: onnx.ModelProto, threads: int) -> Runner:
+    import openvino as ov
+
+    settings = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+    }
+    try:
+        core = ov.Core()
+        compiled = core.compile_model(core.read_model(model.SerializeToString()), "CPU", settings)
+        request = compiled.create_infer_request()
+    except RuntimeError as e:
+        raise EngineError(f"OpenVINO refuses the quantised model: {str(e).strip().splitlines()[-1]}") from None
+    outputs = [o.name for o in model.graph.output]
+
+    def run(tensor: Tensor) -> dict[str, npt.NDArray[np.float32]]:
+        request.infer([tensor])
+        return {name: np.array(request.get_tensor(name).data) for name in outputs}
+
+    return run
+
+
+def interleaved_latency_ms(runners: Mapping[str, Runner], tensors: Sequence[Tensor], runs: int) -> dict[str, float]:
+    """Return the median milliseconds of each runner; they take turns in blocks, so that a disturbance hits all.
+
+    The first run of each block warms caches and threads and is not counted.
+    """
+    block = 4
+    times: dict[str, list[float]] = {name: [] for name in runners}
+    for run in runners.values():
+        run(tensors[0])
+    for turn in range(-(-runs // block)):
+        tensor = tensors[turn % len(tensors)]
+        for name, run in runners.items():
+            run(tensor)
+            for _ in range(block):
+                start = time.perf_counter()
+                run(tensor)
+                times[name].append((time.perf_counter() - start) * 1e3)
+    return {name: median(values) for name, values in times.items()}

@@ -1,0 +1,50 @@
+"""Ranges of tensors under one rule, computed on demand from the calibration's statistics."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from edgedet_export.quantize.config import RangeRule
+from edgedet_export.quantize.ranges import Range, TensorStatistics, choose_range
+from edgedet_runtime.errors import ModelFileError
+
+__all__ = ["TensorRanges"]
+
+
+class TensorRanges:
+    """Chooses and remembers ranges."""
+
+    def __init__(self, statistics: Mapping[str, TensorStatistics], rule: RangeRule) -> None:
+        """Take the statistics of a calibration and the rule to apply to them."""
+        self._statistics = statistics
+        self._rule = rule
+        self._known: dict[tuple[tuple[str, ...], float], Range] = {}
+
+    def of(self, tensor: str, *, floor: float = -math.inf) -> Range:
+        """Return the range of one tensor; elements below `floor` count as `floor`."""
+        key = ((tensor,), floor)
+        if key not in self._known:
+            centres, counts = self._histogram(tensor)
+            self._known[key] = choose_range(self._rule, np.maximum(centres, floor), counts)
+        return self._known[key]
+
+    def of_all(self, tensors: Sequence[str]) -> Range:
+        """Return one range for several tensors together, each element counted once."""
+        key = (tuple(tensors), -math.inf)
+        if key not in self._known:
+            parts = [self._histogram(t) for t in tensors]
+            centres = np.concatenate([c for c, _ in parts])
+            counts = np.concatenate([n for _, n in parts])
+            order = np.argsort(centres, kind="stable")
+            self._known[key] = choose_range(self._rule, centres[order], counts[order])
+        return self._known[key]
+
+    def _histogram(self, tensor: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        found = self._statistics.get(tensor)
+        if found is None or not found.count:
+            raise ModelFileError(f"INT8: expected statistics of the tensor {tensor}, got none")
+        return found.histogram()
