@@ -110,4 +110,5 @@ def save_weights(path: Path, model: DetectorModule, spec: ModelSpec, *, half: bo
         tensors[name] = value.contiguous().clone()
     part = path.with_suffix(f".part{os.getpid()}")
     save_file(tensors, part, metadata={"edgedet": spec.to_json(), "format": "pt"})
+    part.chmod(0o644)  # safetensors makes it readable for the owner only
     part.replace(path)
