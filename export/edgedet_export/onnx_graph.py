@@ -21,49 +21,13 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
+from edgedet_export.onnx_nodes import attribute, constant_node_value, has_subgraph, node_reads, set_metadata
 from edgedet_runtime.errors import ModelFileError
 
 __all__ = ["OnnxGraph", "attribute", "node_reads", "set_metadata"]
 
 Array = npt.NDArray[Any]
 Dims = tuple[int | None, ...]
-
-
-def attribute(node: onnx.NodeProto, name: str, default: Any = None) -> Any:
-    """Return an attribute's value as a Python number, text, list, array or graph; `default` if absent."""
-    for item in node.attribute:
-        if item.name == name:
-            value = onnx.helper.get_attribute_value(item)
-            if isinstance(value, onnx.TensorProto):
-                return numpy_helper.to_array(value)
-            if isinstance(value, bytes):
-                return value.decode()
-            return list(value) if item.type in _LIST_TYPES else value
-    return default
-
-
-_LIST_TYPES = (onnx.AttributeProto.INTS, onnx.AttributeProto.FLOATS, onnx.AttributeProto.STRINGS)
-
-
-def node_reads(node: onnx.NodeProto) -> set[str]:
-    """Return the tensors that a node reads, with those that its subgraphs (If, Loop) take from outside."""
-    names = {name for name in node.input if name}
-    for item in node.attribute:
-        for graph in [item.g] if item.type == onnx.AttributeProto.GRAPH else item.graphs:
-            made = {i.name for i in graph.input} | {t.name for t in graph.initializer}
-            made |= {name for inner in graph.node for name in inner.output}
-            read = {name for inner in graph.node for name in node_reads(inner)} | {o.name for o in graph.output}
-            names |= read - made
-    return names
-
-
-def set_metadata(model: onnx.ModelProto, key: str, value: str) -> None:
-    """Set one entry of a model's ``metadata_props``, replacing an entry of the same key."""
-    for entry in model.metadata_props:
-        if entry.key == key:
-            entry.value = value
-            return
-    model.metadata_props.add(key=key, value=value)
 
 
 class OnnxGraph:
@@ -179,7 +143,7 @@ class OnnxGraph:
             node = self.producer(tensor)
             if node is None or node.op_type != "Constant":
                 return None
-            got = _constant_node_value(node)
+            got = constant_node_value(node)
             if got is None:
                 return None
             value = got
@@ -232,7 +196,7 @@ class OnnxGraph:
             seen.add(id(node))
             yield node
             if stop is None or not stop(node):
-                queue.extend(sorted(node_reads(node)) if _has_subgraph(node) else [n for n in node.input if n])
+                queue.extend(sorted(node_reads(node)) if has_subgraph(node) else [n for n in node.input if n])
 
     def walk_down(
         self, tensors: Iterable[str], *, stop: Callable[[onnx.NodeProto], bool] | None = None
@@ -480,22 +444,6 @@ def _without_graph(model: onnx.ModelProto) -> onnx.ModelProto:
         else:
             setattr(shell, field.name, value)
     return shell
-
-
-def _has_subgraph(node: onnx.NodeProto) -> bool:
-    return any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for a in node.attribute)
-
-
-def _constant_node_value(node: onnx.NodeProto) -> Array | None:
-    for item in node.attribute:
-        value = onnx.helper.get_attribute_value(item)
-        if item.name == "value":
-            return numpy_helper.to_array(value)
-        if item.name in ("value_float", "value_floats"):
-            return np.array(value, np.float32)
-        if item.name in ("value_int", "value_ints"):
-            return np.array(value, np.int64)
-    return None
 
 
 def _line(error: Exception) -> str:

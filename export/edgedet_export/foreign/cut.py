@@ -15,7 +15,7 @@ import onnx
 from onnx import helper
 
 from edgedet_export.foreign.heads import HeadLevel
-from edgedet_export.foreign.interpret import Interpretation
+from edgedet_export.foreign.interpretation import Interpretation
 from edgedet_export.onnx_graph import OnnxGraph, attribute
 from edgedet_runtime.errors import ModelFileError
 

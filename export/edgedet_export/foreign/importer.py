@@ -19,7 +19,8 @@ from edgedet_export.foreign.fold_affine import fold_affine
 from edgedet_export.foreign.fold_constants import fold_constants
 from edgedet_export.foreign.half import to_float32
 from edgedet_export.foreign.heads import HeadLevel, describe_outputs, find_heads
-from edgedet_export.foreign.interpret import Interpretation, interpret
+from edgedet_export.foreign.interpret import interpret
+from edgedet_export.foreign.interpretation import Interpretation
 from edgedet_export.foreign.session import open_session, run
 from edgedet_export.foreign.tail import Tail
 from edgedet_export.foreign.verify import Difference, verify_cut

@@ -13,7 +13,7 @@ import onnx
 
 from edgedet_export.foreign.file_input import INPUT_NAME, FileInput
 from edgedet_export.foreign.heads import HeadLevel
-from edgedet_export.foreign.interpret import Interpretation
+from edgedet_export.foreign.interpretation import Interpretation
 from edgedet_export.foreign.session import open_session, run
 from edgedet_runtime.errors import CheckFailedError
 from edgedet_runtime.preprocess import Preprocessor
