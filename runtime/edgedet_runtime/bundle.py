@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,6 +117,8 @@ def verify_bundle(folder: str | Path) -> list[str]:
 
 
 def _sha256(path: Path) -> str:
+    import hashlib  # loads OpenSSL, which detecting does not need
+
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

@@ -17,18 +17,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from edgedet_runtime.errors import EngineError
 from edgedet_runtime.spec import DecodeSpec, LevelSpec
 
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float32]
+    Ints = npt.NDArray[np.int64]
+
 __all__ = ["BoxDecoder", "Candidates", "Cells", "Outputs", "coarse_logit", "from_cells", "logit", "sigmoid"]
 
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
-Outputs = Mapping[str, npt.NDArray[np.float32]]
+
+Outputs = Mapping[str, "npt.NDArray[np.float32]"]
+"""Raw outputs by name."""
 
 # sigmoid's float32 error, 1 ulp of a value near 1, is at most 5e-4 in logits where the logit is at most 9
 _MARGIN = 1e-3
@@ -89,7 +95,7 @@ class Cells:
         return np.stack((self.col, self.row), axis=1).astype(np.float32)
 
 
-BoxDecoder = Callable[[Floats, Cells, LevelSpec, DecodeSpec], Floats]
+BoxDecoder = Callable[["Floats", Cells, LevelSpec, DecodeSpec], "Floats"]
 """Raw box vectors (N, box_channels) of some cells → float32 (N, 4) xyxy in input pixels."""
 
 

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from edgedet_runtime.cpu import available_threads
 from edgedet_runtime.decode import decode_outputs
@@ -22,6 +21,9 @@ from edgedet_runtime.model_files import ModelFile, find_model_file
 from edgedet_runtime.nms import nms
 from edgedet_runtime.preprocess import Preprocessor
 from edgedet_runtime.spec import ModelSpec, Thresholds
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 __all__ = ["Detector", "StageTimes"]
 

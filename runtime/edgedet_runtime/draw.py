@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import colorsys
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from edgedet_runtime.detections import Detections
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 __all__ = ["draw"]
 
@@ -63,5 +65,7 @@ def _label(
 
 def _colour(class_id: int) -> tuple[int, int, int]:
     """Return a class's BGR colour: hues a golden section apart, so that neighbours differ most."""
+    import colorsys
+
     r, g, b = colorsys.hsv_to_rgb((class_id * _GOLDEN + 0.02) % 1.0, 0.85, 0.95)
     return round(b * 255), round(g * 255), round(r * 255)

@@ -18,13 +18,16 @@ Where each number comes from:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from edgedet_runtime.errors import InputError
 from edgedet_runtime.spec import ResizeSpec
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 __all__ = ["Letterbox"]
 

@@ -13,15 +13,16 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-from xml.etree import ElementTree
+from typing import TYPE_CHECKING, Literal
 
 from edgedet_runtime.bundle import BundleFile, Manifest, read_manifest
 from edgedet_runtime.engines import ENGINES
 from edgedet_runtime.errors import InputError, ModelFileError
 from edgedet_runtime.onnx_file import onnx_summary
-from edgedet_runtime.signature import require_trusted
 from edgedet_runtime.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 __all__ = ["ModelFile", "Precision", "find_model_file", "read_spec"]
 
@@ -73,6 +74,8 @@ def find_model_file(model: str | Path, *, engine: str | None = None, precision: 
     if default not in ENGINES:
         raise InputError(f"{ENGINE_VARIABLE}: expected one of {', '.join(ENGINES)}, got {default!r}")
     if path.exists():
+        from edgedet_runtime.signature import require_trusted
+
         require_trusted(path)
     if path.is_dir():
         return _from_bundle(path, engine or default, precision)
@@ -175,7 +178,9 @@ def read_spec(path: Path) -> ModelSpec:
         raise ModelFileError(f"{path}: {e}") from None
 
 
-def _xml(path: Path) -> ElementTree.Element:
+def _xml(path: Path) -> Element:
+    from xml.etree import ElementTree
+
     try:
         root = ElementTree.parse(path).getroot()
     except OSError as e:

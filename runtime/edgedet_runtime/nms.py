@@ -17,14 +17,18 @@ loop stops as soon as `max_det` boxes are kept.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float32]
+    Ints = npt.NDArray[np.int64]
 
 __all__ = ["nms"]
 
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
 
 _CHUNKS = (32, 96, 512)  # candidates per step, the last one repeated
 _DENSE = 128  # up to so many boxes are compared with each other as one matrix, more by a sweep

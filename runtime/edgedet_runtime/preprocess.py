@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from edgedet_runtime.errors import InputError
 from edgedet_runtime.letterbox import Letterbox
 from edgedet_runtime.spec import InputSpec, ResizeSpec
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 __all__ = ["Preprocessor", "to_bgr"]
 

@@ -18,6 +18,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
@@ -67,7 +68,8 @@ def opencv(boxes: Floats, scores: Floats, ids: npt.NDArray[np.int64]) -> Result:
     """Suppress with OpenCV."""
     xywh = boxes.astype(np.float64)
     xywh[:, 2:] -= xywh[:, :2]
-    kept = cv2.dnn.NMSBoxesBatched(xywh, scores, ids, 0.0, IOU)  # type: ignore[call-overload]
+    suppress: Any = cv2.dnn.NMSBoxesBatched  # its stubs know lists only
+    kept = suppress(xywh, scores, ids, 0.0, IOU)
     return np.asarray(kept, np.int64).reshape(-1)
 
 
@@ -104,7 +106,8 @@ def dense_then_opencv(spec: DecodeSpec, raw: tuple[Floats, ...]) -> Result:
     best = every[:, 4:].max(axis=1)
     some = every[best > 0.25]
     ids = some[:, 4:].argmax(axis=1)
-    return ids[opencv(some[:, :4].astype(np.float32), best[best > 0.25].astype(np.float32), ids)]
+    kept = opencv(some[:, :4].astype(np.float32), best[best > 0.25].astype(np.float32), ids)
+    return np.asarray(ids[kept])
 
 
 def sparse(spec: DecodeSpec, raw: tuple[Floats, ...]) -> Result:

@@ -7,14 +7,17 @@ name in ``spec.BoxKind``.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from edgedet_runtime.candidates import Candidates, Outputs
 from edgedet_runtime.decode import anchors, decoded, dfl, ltrb, nms, points_exp
 from edgedet_runtime.errors import EngineError
 from edgedet_runtime.spec import BoxKind, DecodeSpec
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 __all__ = ["KINDS", "decode_outputs"]
 

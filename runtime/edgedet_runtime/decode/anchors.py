@@ -7,11 +7,15 @@ et al. 2020, section 3.3); ``wh = exp(t) * anchor`` (Redmon & Farhadi 2017) or `
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import numpy.typing as npt
 
 from edgedet_runtime.candidates import Candidates, Cells, Outputs, from_cells, sigmoid
 from edgedet_runtime.spec import DecodeSpec, LevelSpec
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 __all__ = ["decode"]
 

@@ -6,12 +6,16 @@ DAMO-YOLO; they differ in ``cell_offset``.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import numpy.typing as npt
 
 from edgedet_runtime.candidates import Candidates, Cells, Outputs, from_cells
 from edgedet_runtime.decode.ltrb import around_points
 from edgedet_runtime.spec import DecodeSpec, LevelSpec
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 __all__ = ["decode"]
 

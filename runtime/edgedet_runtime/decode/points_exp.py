@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import numpy.typing as npt
 
 from edgedet_runtime.candidates import Candidates, Cells, Outputs, from_cells
 from edgedet_runtime.spec import DecodeSpec, LevelSpec
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 __all__ = ["decode"]
 

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from edgedet_runtime.errors import InputError
 from edgedet_runtime.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 __all__ = ["ENGINES", "Engine", "EngineName", "load_engine"]
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from edgedet_runtime.engines.tensor_check import check_tensor
 from edgedet_runtime.errors import EngineError, MissingDependencyError
 from edgedet_runtime.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 __all__ = ["OnnxRuntimeEngine"]
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from edgedet_runtime.errors import EngineError
 from edgedet_runtime.spec import InputSpec
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 __all__ = ["check_tensor"]
 
