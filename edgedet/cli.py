@@ -19,7 +19,9 @@ from typer.core import TyperGroup
 
 from edgedet import output
 from edgedet.commands import (
+    bundle,
     detect,
+    docker,
     doctor,
     evaluate,
     export,
@@ -88,6 +90,8 @@ app.command("profile")(profile.profile)
 app.command("inspect")(inspect.inspect)
 app.command("doctor")(doctor.doctor)
 app.command("models")(models.models)
+app.command("docker")(docker.docker)
+app.add_typer(bundle.app, name="bundle")
 app.command("train")(train.train)
 app.command("scenes")(scenes.scenes)
 

@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from edgedet_runtime.bundle import MANIFEST, read_manifest, verify_bundle
 from edgedet_runtime.errors import CheckFailedError, InputError, MissingDependencyError, ModelFileError
@@ -197,7 +197,7 @@ def _read_private_key(path: Path) -> Ed25519PrivateKey:
         raise InputError(f"{path}: expected an unencrypted Ed25519 private key in PEM, got {_reason(e)}") from None
     if not isinstance(key, ed25519.Ed25519PrivateKey):
         raise InputError(f"{path}: expected an Ed25519 private key, got {type(key).__name__}")
-    return key
+    return cast("Ed25519PrivateKey", key)
 
 
 def _read_public_key(path: Path) -> Ed25519PublicKey:
@@ -208,7 +208,7 @@ def _read_public_key(path: Path) -> Ed25519PublicKey:
         raise InputError(f"{path}: expected an Ed25519 public key in PEM, got {_reason(e)}") from None
     if not isinstance(key, ed25519.Ed25519PublicKey):
         raise InputError(f"{path}: expected an Ed25519 public key, got {type(key).__name__}")
-    return key
+    return cast("Ed25519PublicKey", key)
 
 
 def _reason(error: Exception) -> str:

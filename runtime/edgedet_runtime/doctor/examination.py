@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from edgedet_runtime.errors import EdgedetError, InputError, ModelFileError
 from edgedet_runtime.model_files import read_spec
 from edgedet_runtime.profiling.layers import LAYER_ENGINES, int8_share, profile_layers
 from edgedet_runtime.profiling.machine import describe_machine, package_version
+from edgedet_runtime.signature import KEY_VARIABLE, require_trusted
 from edgedet_runtime.spec import SPEC_VERSION, ModelSpec
 
 __all__ = ["examine"]
@@ -43,7 +45,7 @@ def examine(bundle: Path, *, engine: str | None = None, threads: int | None = No
     models = [file for file in read_manifest(bundle).files if file.precision]
     if not models:
         raise ModelFileError(f"{bundle}: expected model files in its manifest, got none")
-    findings = list(_integrity(bundle))
+    findings = [*_integrity(bundle), *_signature(bundle)]
     findings += _machine(threads)
     if any(f.status == "failure" for f in findings):
         return Report(str(bundle), tuple(findings))
@@ -66,6 +68,17 @@ def _integrity(bundle: Path) -> Iterator[Finding]:
     if not problems:
         count = len(read_manifest(bundle).files)
         yield Finding("files", "ok", f"{count} files, every size and SHA-256 as exported")
+
+
+def _signature(bundle: Path) -> Iterator[Finding]:
+    """Tell whether the bundle is signed with the device's key, where the device has one."""
+    if not os.environ.get(KEY_VARIABLE, "").strip():
+        return
+    try:
+        require_trusted(bundle)
+        yield Finding("signature", "ok", "signed with this device's key, nothing added")
+    except EdgedetError as e:
+        yield Finding("signature", "failure", str(e))
 
 
 def _contract(specs: dict[str, ModelSpec]) -> Finding:
