@@ -136,6 +136,14 @@ def test_names_that_do_not_fit_the_head() -> None:
             "stride: expected sizes",
         ),
         (
+            lambda layers: layers["1"].state["_modules"]["bn"].state.update(momentum=torch.zeros(9, 9)),
+            "momentum: expected a number",
+        ),
+        (
+            lambda layers: _parts(layers["24"], "m", "1")["_parameters"].update(weight=torch.ones(2, 64, 1, 1)),
+            "m.1.weight: expected 255 channels",
+        ),
+        (
             lambda layers: layers["1"].state["_modules"]["bn"].state["_parameters"].update(weight=None),
             "model.1.bn.weight: expected floats",
         ),
@@ -145,6 +153,14 @@ def test_pickled_trees_that_contradict_themselves(change: Any, words: str) -> No
     checkpoint = read_checkpoint(fixture_folder("yolov5-yolov5n") / "checkpoint.pt")
     change(_model(checkpoint).state["_modules"]["model"].state["_modules"])
     assert_refused(yolov5, checkpoint, words)
+
+
+def _parts(node: PickledObject, *names: str) -> dict[str, Any]:
+    """Return the state of a submodule."""
+    for name in names:
+        node = node.state["_modules"][name]
+    state: dict[str, Any] = node.state
+    return state
 
 
 def _model(checkpoint: Checkpoint) -> PickledObject:

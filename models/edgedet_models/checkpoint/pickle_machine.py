@@ -117,16 +117,9 @@ def run_pickle(stream: Stream, calls: Calls) -> Any:
                 step(arg)
             else:
                 machine.stack.append(_literal(opcode.name, arg))
-    except (
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        MemoryError,
-        RecursionError,
-        TypeError,
-        ValueError,
-    ) as e:
-        raise MalformedPickle(f"at byte {position}: {e or type(e).__name__}") from None
+    except _DAMAGE as e:
+        reason = " ".join(str(e).split())[:200] or type(e).__name__
+        raise MalformedPickle(f"at byte {position}: {reason}") from None
     raise MalformedPickle("ends without STOP")
 
 

@@ -30,13 +30,13 @@ HEADS = ("Detect", "IDetect", "IAuxDetect")
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Put the file's name in front of errors that do not have it yet."""
+    """Put the file's name in front of errors that do not have it yet, and make them one line."""
     try:
         yield
     except CheckpointError as e:
         if str(e).startswith(f"{path}: "):
             raise
-        raise CheckpointError(f"{path}: {e}") from None
+        raise CheckpointError(f"{path}: {' '.join(str(e).split())}") from None
 
 
 @dataclass(frozen=True, slots=True)

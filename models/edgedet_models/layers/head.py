@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from edgedet_models.layers.implicit import ImplicitAdd, ImplicitMultiply
+from edgedet_runtime.errors import CheckpointError
 
 __all__ = ["AnchorHead", "SplitConv", "split_channels", "split_tensors"]
 
@@ -54,6 +55,9 @@ def split_tensors(
         anchors: Anchors per cell.
         classes: Classes.
         scores: False drops the rows of the scores.
+
+    Raises:
+        CheckpointError: A tensor has other than A * (5 + C) channels.
     """
     rows = split_channels(anchors, classes, scores=scores)
     result: dict[str, Tensor] = {}
@@ -62,7 +66,10 @@ def split_tensors(
         level, _, field = rest.partition(".")
         if not name.startswith(prefix) or not level.isdigit():
             result[name] = tensor
-        elif kind == "m" and field in ("weight", "bias"):
+            continue
+        if kind == "im" or (kind == "m" and field in ("weight", "bias")):
+            _check_rows(name, tensor, 1 if kind == "im" else 0, anchors * (5 + classes))
+        if kind == "m" and field in ("weight", "bias"):
             result |= {f"{prefix}m.{level}.{part}.{field}": tensor[index] for part, index in rows.items()}
         elif kind == "ia":
             result[f"{prefix}m.{level}.ia.{field}"] = tensor
@@ -72,6 +79,11 @@ def split_tensors(
         else:
             result[name] = tensor
     return result
+
+
+def _check_rows(name: str, tensor: Tensor, dim: int, rows: int) -> None:
+    if tensor.dim() <= dim or tensor.shape[dim] != rows:
+        raise CheckpointError(f"{name}: expected {rows} channels, got shape {tuple(tensor.shape)}")
 
 
 class SplitConv(nn.Module):
