@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["nms"]
 
 
-_CHUNKS = (32, 96, 512)  # candidates per step, the last one repeated
+_CHUNKS = (128, 512)  # candidates per step, the last one repeated
 _DENSE = 128  # up to so many boxes are compared with each other as one matrix, more by a sweep
 _CELLS = 65536  # of one comparison matrix: 4 planes of float32 are 1 MB
 _SLACK = 1e-5  # of a box's width: far above float32's error in an IoU
