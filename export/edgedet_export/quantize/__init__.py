@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from edgedet_export.quantize.config import QuantConfig, QuantEngine
-from edgedet_export.quantize.quantizer import inspect_sensitivity, quantize
+from edgedet_export.quantize.quantizer import Measured, inspect_sensitivity, measure, quantize
 from edgedet_export.quantize.report import QuantReport, QuantResult
 
-__all__ = ["QuantConfig", "QuantEngine", "QuantReport", "QuantResult", "inspect_sensitivity", "quantize"]
+__all__ = [
+    "Measured",
+    "QuantConfig",
+    "QuantEngine",
+    "QuantReport",
+    "QuantResult",
+    "inspect_sensitivity",
+    "measure",
+    "quantize",
+]

@@ -16,12 +16,12 @@ from onnx import helper
 
 from edgedet_export.onnx_graph import OnnxGraph
 from edgedet_export.quantize.config import QuantEngine
+from edgedet_export.quantize.integer_islands import MICROSOFT, repeat_factors, repeated_codes
 from edgedet_export.quantize.layers import ConvLayer
 from edgedet_export.quantize.plan import Grid, QuantPlan
 
 __all__ = ["apply_plan", "quantise_weight"]
 
-_MICROSOFT = "com.microsoft"
 _OPSET = 13  # first with scales per channel
 _BIAS_LIMIT = 2.0**30
 
@@ -74,13 +74,11 @@ class _Writer:
         self._weights = weights
         self._biases = biases
         self._new: list[onnx.NodeProto] = []
-        self._codes: dict[str, str] = {}
         self._values: dict[str, str] = {}
 
     def write(self) -> onnx.ModelProto:
         graph = self._graph
         nodes = {name: node for node in graph.nodes for name in node.output}
-        original = list(graph.nodes)
         for tensor in self._plan.grids:
             self._quantise(tensor)
         for tensor in sorted(self._plan.everywhere):
@@ -88,7 +86,6 @@ class _Writer:
         for layer_id in self._plan.layers:
             node = nodes[layer_id]
             if layer_id in self._plan.integer_heads:
-                original.remove(node)
                 graph.remove_nodes([node])
                 self._head(self._layers[layer_id])
             else:
@@ -112,14 +109,34 @@ class _Writer:
         """Make the tensor's codes, and its values on the grid."""
         grid = self._plan.grids[tensor]
         parameters = self._grid(f"{tensor}/q", grid)
-        maker = self._graph.producer(tensor)
-        if grid.is_byte and maker is not None and maker.op_type == "Cast":
-            self._codes[tensor] = str(maker.input[0])
-        else:
-            self._codes[tensor] = f"{tensor}/codes"
-            self._add("QuantizeLinear", [tensor, *parameters], self._codes[tensor])
+        codes = self._codes(tensor)
+        repeated = self._repeated(tensor, codes)
+        if repeated:
+            self._new += repeated
+        elif codes == f"{tensor}/codes":
+            self._add("QuantizeLinear", [tensor, *parameters], codes)
         self._values[tensor] = f"{tensor}/values"
-        self._add("DequantizeLinear", [self._codes[tensor], *parameters], self._values[tensor])
+        self._add("DequantizeLinear", [codes, *parameters], self._values[tensor])
+
+    def _codes(self, tensor: str) -> str:
+        """Return the name of the tensor's codes; a tensor cast from bytes has them already."""
+        maker = self._graph.producer(tensor)
+        if self._plan.grids[tensor].is_byte and maker is not None and maker.op_type == "Cast":
+            return str(maker.input[0])
+        return f"{tensor}/codes"
+
+    def _repeated(self, tensor: str, codes: str) -> list[onnx.NodeProto]:
+        """Upsample codes where onnxruntime would resize them, if both sides are on one grid."""
+        maker = self._graph.producer(tensor)
+        factors = repeat_factors(self._graph, maker)
+        if self._engine != "onnxruntime" or maker is None or factors is None:
+            return []
+        source = str(maker.input[0])
+        if not {source, tensor} <= self._plan.everywhere or self._plan.grids[source] != self._plan.grids[tensor]:
+            return []
+        shape = self._graph.shape(source)
+        assert shape is not None, "checked by repeat_factors"
+        return repeated_codes(self._graph, self._codes(source), tuple(d or 1 for d in shape), factors, codes)
 
     def _add(self, op_type: str, inputs: list[str], output: str, **attributes: Any) -> None:
         self._new.append(helper.make_node(op_type, inputs, [output], name=output, **attributes))
@@ -168,10 +185,9 @@ class _Writer:
         weight, bias = self._numbers(layer)
         codes, scales = quantise_weight(weight, self._plan.number_format.weight_limit)
         name = f"{layer.id}/w"
-        grid = self._plan.grids[layer.data]
         last = f"{layer.data}/codes_channels_last"
         if not any(last in n.output for n in self._new):
-            self._add("Transpose", [self._codes[layer.data]], last, perm=[0, 2, 3, 1])
+            self._add("Transpose", [self._codes(layer.data)], last, perm=[0, 2, 3, 1])
         inputs = [
             last,
             self._constant(f"{name}/codes", np.ascontiguousarray(codes.reshape(len(codes), -1).T)),
@@ -180,11 +196,10 @@ class _Writer:
             f"{layer.data}/q/zero",
             self._constant(f"{name}/zero", np.zeros(len(scales), np.int8)),
         ]
-        assert grid.scale > 0
         if bias is not None:
             inputs.append(self._constant(f"{layer.id}/b", bias.astype(np.float32)))
         product = f"{layer.id}/channels_last"
-        self._add("MatMulIntegerToFloat", inputs, product, domain=_MICROSOFT)
+        self._add("MatMulIntegerToFloat", inputs, product, domain=MICROSOFT)
         self._add("Transpose", [product], layer.id, perm=[0, 3, 1, 2])
 
 
@@ -193,7 +208,7 @@ def _finish(model: onnx.ModelProto, microsoft: bool) -> onnx.ModelProto:
     for entry in model.opset_import:
         if entry.domain in ("", "ai.onnx"):
             entry.version = max(entry.version, _OPSET)
-    if microsoft and all(entry.domain != _MICROSOFT for entry in model.opset_import):
-        model.opset_import.append(helper.make_opsetid(_MICROSOFT, 1))
+    if microsoft and all(entry.domain != MICROSOFT for entry in model.opset_import):
+        model.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
     model.ir_version = max(model.ir_version, 7)
     return model

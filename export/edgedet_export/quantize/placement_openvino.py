@@ -13,6 +13,9 @@ loses the channels with small values.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
 
 from edgedet_export.onnx_graph import OnnxGraph
 from edgedet_export.quantize.config import NumberFormat
@@ -51,7 +54,7 @@ def place_openvino(
         if layer.data not in grids:
             exact = byte_source(graph, layer.data)
             grids[layer.data] = (
-                Grid.of_bytes(number_format) if exact else Grid.spanning(ranges.of(layer.data), number_format)
+                _byte_grid(number_format) if exact else Grid.spanning(ranges.of(layer.data), number_format)
             )
     return QuantPlan(grids, frozenset(), tuple(quantised), (), tuple(kept), number_format)
 
@@ -62,3 +65,13 @@ def _unsuited(layer: ConvLayer) -> str:
     if layer.is_depthwise:
         return "depthwise: as fast in float, and one grid for all channels loses the small ones"
     return ""
+
+
+def _byte_grid(number_format: NumberFormat) -> Grid:
+    """Return the grid of whole numbers 0..255, its step one float32 above 1.
+
+    With a step of exactly 1 OpenVINO (2026.4) drops the dequantisation as a multiplication by one, no longer
+    recognises the layer as quantised, and runs it in float.
+    """
+    exact = Grid.of_bytes(number_format)
+    return replace(exact, scale=float(np.nextafter(np.float32(1), np.float32(2))))

@@ -20,17 +20,24 @@ from edgedet_runtime.cpu import available_threads
 from edgedet_runtime.errors import CheckFailedError
 from edgedet_runtime.spec import ModelSpec
 
-__all__ = ["inspect_sensitivity", "quantize"]
+__all__ = ["Measured", "inspect_sensitivity", "measure", "quantize"]
 
 Progress = Callable[[str], object]
 
 
 @dataclass(frozen=True, slots=True)
-class _Prepared:
-    bench: Workbench
+class Measured:
+    """What calibration found; it serves every engine.
+
+    Attributes:
+        model: The FP32 model, with shapes.
+        pictures: The usable pictures.
+        calibration: Statistics of its tensors.
+    """
+
+    model: onnx.ModelProto
     pictures: CalibrationSet
     calibration: Calibration
-    threads: int
 
 
 def quantize(
@@ -41,6 +48,7 @@ def quantize(
     *,
     progress: Progress | None = None,
     evaluate: Evaluate | None = None,
+    measured: Measured | None = None,
 ) -> QuantResult:
     """Quantise a detector for one engine.
 
@@ -51,6 +59,7 @@ def quantize(
         config: Engine, budget and effort.
         progress: Told in words what happens.
         evaluate: Gives the AP (0..1) of an ONNX model on an engine; None: detections are compared instead.
+        measured: From `measure` with the same model and pictures, to calibrate once for several engines.
 
     Returns:
         QDQ ONNX for the engine (OpenVINO's is converted to IR by the caller), and the report.
@@ -61,12 +70,37 @@ def quantize(
         EngineError: The engine refuses the model.
     """
     tell = progress or _silent
-    prepared = _prepare(model, spec, images, config, tell, evaluate)
-    result = search(prepared.bench, tell)
+    measured = measured or measure(model, spec, images, config, progress=progress)
+    bench = _workbench(measured, spec, config, evaluate)
+    result = search(bench, tell)
     if result.best is None:
-        raise CheckFailedError(_failure(result, config, prepared.bench))
+        raise CheckFailedError(_failure(result, config))
     tell("auditing what the engine runs in INT8")
-    return QuantResult(result.best.model, _report(prepared, result, result.best, config))
+    return QuantResult(result.best.model, _report(measured, bench, result, result.best))
+
+
+def measure(
+    model: onnx.ModelProto,
+    spec: ModelSpec,
+    images: Sequence[Picture],
+    config: QuantConfig,
+    *,
+    progress: Progress | None = None,
+) -> Measured:
+    """Check the pictures and collect statistics of the FP32 model; see `quantize`."""
+    tell = progress or _silent
+    graph = OnnxGraph(model)
+    graph.infer_shapes()
+    shaped = graph.to_model()
+    tell("reading calibration pictures")
+    pictures = open_pictures(images, limit=config.max_images)
+    calibration = calibrate(
+        shaped,
+        pictures.tensors(spec),
+        threads=config.threads or available_threads(),
+        progress=lambda done: tell(f"calibrating, picture {done} of {len(pictures)}"),
+    )
+    return Measured(shaped, pictures, calibration)
 
 
 def inspect_sensitivity(
@@ -79,7 +113,7 @@ def inspect_sensitivity(
 ) -> tuple[LayerSensitivity, ...]:
     """Return how each layer alone reacts to INT8 on an engine, most sensitive first; see `quantize`."""
     tell = progress or _silent
-    bench = _prepare(model, spec, images, config, tell, None).bench
+    bench = _workbench(measure(model, spec, images, config, progress=progress), spec, config, None)
     rule = config.rules[0]
     return measure_sensitivity(bench, bench.attempt(f"all layers, {rule}", rule, {}), tell)
 
@@ -88,33 +122,13 @@ def _silent(_: str) -> None:
     return None
 
 
-def _prepare(
-    model: onnx.ModelProto,
-    spec: ModelSpec,
-    images: Sequence[Picture],
-    config: QuantConfig,
-    tell: Progress,
-    evaluate: Evaluate | None,
-) -> _Prepared:
-    """Check the pictures, collect statistics and run FP32."""
+def _workbench(measured: Measured, spec: ModelSpec, config: QuantConfig, evaluate: Evaluate | None) -> Workbench:
+    judge = list(measured.pictures.spread(config.judge_images).tensors(spec))
     threads = config.threads or available_threads()
-    graph = OnnxGraph(model)
-    graph.infer_shapes()
-    shaped = graph.to_model()
-    tell("reading calibration pictures")
-    pictures = open_pictures(images, limit=config.max_images)
-    calibration = calibrate(
-        shaped,
-        pictures.tensors(spec),
-        threads=threads,
-        progress=lambda done: tell(f"calibrating, picture {done} of {len(pictures)}"),
-    )
-    judge = list(pictures.spread(config.judge_images).tensors(spec))
-    bench = Workbench(shaped, spec, config, calibration, judge, threads, evaluate)
-    return _Prepared(bench, pictures, calibration, threads)
+    return Workbench(measured.model, spec, config, measured.calibration, judge, threads, evaluate)
 
 
-def _failure(result: SearchResult, config: QuantConfig, bench: Workbench) -> str:
+def _failure(result: SearchResult, config: QuantConfig) -> str:
     best = min(result.trials, key=lambda t: t.drop)
     what = "AP" if best.ap is not None else "estimated AP, from the agreement of detections,"
     return (
@@ -124,9 +138,8 @@ def _failure(result: SearchResult, config: QuantConfig, bench: Workbench) -> str
     )
 
 
-def _report(prepared: _Prepared, result: SearchResult, best: Trial, config: QuantConfig) -> QuantReport:
-    bench, latency = prepared.bench, result.latency_ms
-    fp32 = latency["fp32"]
+def _report(measured: Measured, bench: Workbench, result: SearchResult, best: Trial) -> QuantReport:
+    config, latencies, calibration = bench.config, result.latencies, measured.calibration
     rows = tuple(
         ParetoRow(
             name=t.name,
@@ -134,7 +147,7 @@ def _report(prepared: _Prepared, result: SearchResult, best: Trial, config: Quan
             ap=t.ap,
             agreement=t.agreement.agreement,
             int8_share=t.int8_share,
-            speedup=fp32 / latency[t.name] if t.name in latency else None,
+            speedup=latencies.speedup.get(t.name),
             bytes=t.bytes,
             within_budget=t.within(config),
             chosen=t is best,
@@ -154,19 +167,19 @@ def _report(prepared: _Prepared, result: SearchResult, best: Trial, config: Quan
         pareto=rows,
         kept_float=best.plan.kept,
         int8_share=best.int8_share,
-        executed=audit(best.model, config.engine, bench.tensors[0], threads=prepared.threads),
+        executed=audit(best.model, config.engine, bench.tensors[0], threads=bench.threads),
         agreement=best.agreement,
-        speedup=fp32 / latency[best.name],
-        latency_ms=latency[best.name],
-        fp32_latency_ms=fp32,
-        recommended=latency[best.name] < fp32,
+        speedup=latencies.speedup[best.name],
+        latency_ms=latencies.ms[best.name],
+        fp32_latency_ms=latencies.ms["fp32"],
+        recommended=latencies.speedup[best.name] > 1.0,
         calibration=CalibrationReport(
-            images=prepared.calibration.images,
-            enough=prepared.calibration.enough,
-            growth=prepared.calibration.growth,
-            duplicates=prepared.pictures.duplicates,
-            unreadable=prepared.pictures.unreadable,
-            sha256=prepared.pictures.sha256,
+            images=calibration.images,
+            enough=calibration.enough,
+            growth=calibration.growth,
+            duplicates=measured.pictures.duplicates,
+            unreadable=measured.pictures.unreadable,
+            sha256=measured.pictures.sha256,
         ),
         sensitivity=result.sensitivity,
     )

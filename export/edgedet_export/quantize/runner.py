@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -14,7 +15,9 @@ import onnx
 from edgedet_export.quantize.config import QuantEngine
 from edgedet_runtime.errors import EngineError
 
-__all__ = ["Runner", "interleaved_latency_ms", "make_runner"]
+__all__ = ["Latencies", "Runner", "make_runner", "measure_latencies"]
+
+_BLOCK = 3
 
 Tensor = npt.NDArray[Any]
 Runner = Callable[[Tensor], dict[str, npt.NDArray[np.float32]]]
@@ -82,21 +85,45 @@ def _openvino(model: onnx.ModelProto, threads: int) -> Runner:
     return run
 
 
-def interleaved_latency_ms(runners: Mapping[str, Runner], tensors: Sequence[Tensor], runs: int) -> dict[str, float]:
-    """Return the median milliseconds of each runner; they take turns in blocks, so that a disturbance hits all.
+@dataclass(frozen=True, slots=True)
+class Latencies:
+    """Latencies measured side by side.
 
-    The first run of each block warms caches and threads and is not counted.
+    Attributes:
+        ms: Runner → median latency in milliseconds.
+        speedup: Runner → how many times faster than the first one: the median over rounds of the ratio within a
+            round, so that a disturbance that lasts for a round does not count.
     """
-    block = 4
-    times: dict[str, list[float]] = {name: [] for name in runners}
+
+    ms: Mapping[str, float]
+    speedup: Mapping[str, float]
+
+
+def measure_latencies(runners: Mapping[str, Runner], tensors: Sequence[Tensor], runs: int) -> Latencies:
+    """Time runners that take turns in blocks; the first run of a block warms caches and threads and is not counted.
+
+    Args:
+        runners: Name → runner; the first is the reference.
+        tensors: Inputs, used in turn.
+        runs: Counted runs of each.
+    """
+    rounds: dict[str, list[float]] = {name: [] for name in runners}
+    every: dict[str, list[float]] = {name: [] for name in runners}
     for run in runners.values():
         run(tensors[0])
-    for turn in range(-(-runs // block)):
+    for turn in range(-(-runs // _BLOCK)):
         tensor = tensors[turn % len(tensors)]
         for name, run in runners.items():
             run(tensor)
-            for _ in range(block):
+            times = []
+            for _ in range(_BLOCK):
                 start = time.perf_counter()
                 run(tensor)
-                times[name].append((time.perf_counter() - start) * 1e3)
-    return {name: median(values) for name, values in times.items()}
+                times.append((time.perf_counter() - start) * 1e3)
+            rounds[name].append(median(times))
+            every[name] += times
+    first = next(iter(rounds.values()))
+    return Latencies(
+        ms={name: median(times) for name, times in every.items()},
+        speedup={name: median(a / b for a, b in zip(first, times, strict=True)) for name, times in rounds.items()},
+    )

@@ -6,7 +6,8 @@
 3. For onnxruntime, the stem in float as well: with three or four input channels its INT8 kernel is slower than the
    float one (measured on YOLOv5n, 640 px: 7.4 ms against 3.0 ms).
 
-Of what keeps the budget, the fastest wins; latencies are measured interleaved, with FP32 among them.
+Of what keeps the budget the fastest wins, or the most accurate of those within 5 % of it; latencies are measured
+interleaved, with FP32 among them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 import onnx
 
 from edgedet_export.quantize.layers import total_macs
-from edgedet_export.quantize.runner import interleaved_latency_ms, make_runner
+from edgedet_export.quantize.runner import Latencies, make_runner, measure_latencies
 from edgedet_export.quantize.sensitivity import LayerSensitivity, Outputs, rank_layers
 from edgedet_export.quantize.trials import Trial, Workbench
 
@@ -28,6 +29,7 @@ Progress = Callable[[str], object]
 _FP32 = "fp32"
 _STEM_CHANNELS = 4
 _FINALISTS = 4
+_SAME_SPEED = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +38,13 @@ class SearchResult:
 
     Attributes:
         trials: All candidates, in the order of trying.
-        latency_ms: Trial name (and ``fp32``) → median latency; of the finalists.
+        latencies: Of the finalists by name, and ``fp32``.
         best: The fastest trial within the budget; None if there is none.
         sensitivity: Of the layers, most sensitive first; empty if it was not needed.
     """
 
     trials: tuple[Trial, ...]
-    latency_ms: Mapping[str, float]
+    latencies: Latencies
     best: Trial | None
     sensitivity: tuple[LayerSensitivity, ...]
 
@@ -83,9 +85,18 @@ def search(bench: Workbench, progress: Progress) -> SearchResult:
     progress("measuring latency")
     runners = {_FP32: bench.runner}
     runners.update({t.name: make_runner(t.model, config.engine, threads=bench.threads) for t in shown})
-    latency = interleaved_latency_ms(runners, bench.tensors[:4], config.latency_runs)
-    best = min(finalists, key=lambda t: latency[t.name], default=None)
-    return SearchResult(tuple(trials), latency, best, sensitivity)
+    latencies = measure_latencies(runners, bench.tensors[:4], config.latency_runs)
+    best = _choose(finalists, latencies)
+    return SearchResult(tuple(trials), latencies, best, sensitivity)
+
+
+def _choose(finalists: Sequence[Trial], latencies: Latencies) -> Trial | None:
+    """Return the fastest; among those that time cannot tell apart, the most accurate."""
+    if not finalists:
+        return None
+    fastest = max(latencies.speedup[t.name] for t in finalists)
+    near = [t for t in finalists if latencies.speedup[t.name] >= (1 - _SAME_SPEED) * fastest]
+    return min(near, key=lambda t: t.drop)
 
 
 def measure_sensitivity(bench: Workbench, base: Trial, progress: Progress) -> tuple[LayerSensitivity, ...]:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from edgedet_export.quantize.config import RangeRule
 from edgedet_export.quantize.ranges import Range, TensorStatistics, choose_range
@@ -28,23 +27,28 @@ class TensorRanges:
         """Return the range of one tensor; elements below `floor` count as `floor`."""
         key = ((tensor,), floor)
         if key not in self._known:
-            centres, counts = self._histogram(tensor)
-            self._known[key] = choose_range(self._rule, np.maximum(centres, floor), counts)
+            found = self._of(tensor)
+            centres, counts = found.histogram()
+            extremes = (max(found.low, floor), max(found.high, floor))
+            self._known[key] = choose_range(self._rule, extremes, np.maximum(centres, floor), counts)
         return self._known[key]
 
     def of_all(self, tensors: Sequence[str]) -> Range:
         """Return one range for several tensors together, each element counted once."""
         key = (tuple(tensors), -math.inf)
         if key not in self._known:
-            parts = [self._histogram(t) for t in tensors]
+            found = [self._of(t) for t in tensors]
+            parts = [f.histogram() for f in found]
             centres = np.concatenate([c for c, _ in parts])
-            counts = np.concatenate([n for _, n in parts])
+            # Large tensors are sampled, so their counts stand for more elements.
+            counts = np.concatenate([n * (f.count / n.sum()) for f, (_, n) in zip(found, parts, strict=True)])
             order = np.argsort(centres, kind="stable")
-            self._known[key] = choose_range(self._rule, centres[order], counts[order])
+            extremes = (min(f.low for f in found), max(f.high for f in found))
+            self._known[key] = choose_range(self._rule, extremes, centres[order], counts[order])
         return self._known[key]
 
-    def _histogram(self, tensor: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def _of(self, tensor: str) -> TensorStatistics:
         found = self._statistics.get(tensor)
         if found is None or not found.count:
             raise ModelFileError(f"INT8: expected statistics of the tensor {tensor}, got none")
-        return found.histogram()
+        return found
