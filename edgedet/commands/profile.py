@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgedet import output
+from edgedet.commands.board import profile_on
 from edgedet.commands.options import Json, split_list
 
 if TYPE_CHECKING:
@@ -47,6 +48,12 @@ def profile(
         Path | None, typer.Option(metavar="OLD.json", help="Exit 1 if slower than this earlier profile.")
     ] = None,
     save_plan: Annotated[bool, typer.Option("--save-plan", help="Store the recommended plan in the bundle.")] = False,
+    host: Annotated[
+        str | None, typer.Option(metavar="USER@BOARD", help="Doctor and profile on this machine instead, over ssh.")
+    ] = None,
+    host_python: Annotated[
+        str, typer.Option(metavar="PATH", help="The board's Python, with numpy, OpenCV and an engine.")
+    ] = "python3",
     json: Json = False,
 ) -> None:
     """Measure latency, cold start, memory and layers, alternatives interleaved."""
@@ -67,6 +74,10 @@ def profile(
         cold_runs=cold_runs,
         layers=layers,
     )
+    if host is not None:
+        if image is not None or compare is not None or save_plan:
+            raise InputError("--host: does not go with --image, --compare or --save-plan; save its --json instead")
+        profile_on(host, host_python, model, config, json=json)
     if save_plan and not model.is_dir():
         raise InputError(f"--save-plan: expected a bundle folder to store it in, got {model}")
     picture = read_image(image) if image is not None else None
