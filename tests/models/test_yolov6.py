@@ -165,6 +165,58 @@ def test_qarepvgg_blocks(version: int) -> None:
         torch.testing.assert_close(block(x), norm(y).relu())
 
 
+@pytest.mark.parametrize(("join", "steps"), [("upsample", 2), ("Bifusion", 2), ("Bifusion", 3)])
+def test_neck_of_any_depth(join: str, steps: int) -> None:
+    """RepPAN, RepBiFPAN and the P6 form, with a 1×1 convolution for every block, against the written-out order."""
+    c = 2
+    names = {2: ("p4 p3", "n3 n4", "2 1"), 3: ("p5 p4 p3", "n4 n5 n6", "2 1 0")}[steps]
+    down, up, halve = (text.split() for text in names)
+    parts: dict[str, nn.Module] = {}
+    for k in range(steps):
+        parts[f"reduce_layer{k}"] = nn.Conv2d(c, c, 1)
+        parts[f"Rep_{down[k]}"] = nn.Conv2d(c if join == "Bifusion" else 2 * c, c, 1)
+        parts[f"Rep_{up[k]}"] = nn.Conv2d(2 * c, c, 1)
+        parts[f"downsample{halve[k]}"] = nn.Conv2d(c, c, 2, 2)
+        enlarge = blocks.Transpose(upsample_transpose=nn.ConvTranspose2d(c, c, 2, 2))
+        cv1, cv2, cv3 = nn.Conv2d(c, c, 1), nn.Conv2d(c, c, 1), nn.Conv2d(3 * c, c, 1)
+        shrink = nn.Conv2d(c, c, 2, 2)
+        fusion = blocks.BiFusion(cv1=cv1, cv2=cv2, cv3=cv3, upsample=enlarge, downsample=shrink)
+        parts[f"{join}{k}"] = fusion if join == "Bifusion" else enlarge
+    features = [torch.randn(1, c, 32 >> i, 32 >> i) for i in range(steps + 2)]
+    with torch.no_grad():
+        y, laterals, expected = features[-1], [], []
+        for k in range(steps):
+            lateral = parts[f"reduce_layer{k}"](y)
+            laterals.append(lateral)
+            equal, fine = features[-2 - k], features[-3 - k]
+            if join == "Bifusion":
+                joined = parts[f"Bifusion{k}"](lateral, equal, fine)
+            else:
+                joined = torch.cat((parts[f"upsample{k}"](lateral), equal), dim=1)
+            y = parts[f"Rep_{down[k]}"](joined)
+        expected.append(y)
+        for k in range(steps):
+            y = parts[f"Rep_{up[k]}"](torch.cat((parts[f"downsample{halve[k]}"](y), laterals[-1 - k]), dim=1))
+            expected.append(y)
+        got = network.PanNeck(**parts)(features)
+    assert [tuple(g.shape[2:]) for g in got] == [(16 >> i, 16 >> i) for i in range(steps + 1)]
+    for a, b in zip(got, expected, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_multi_branch_block() -> None:
+    """MBLA: three branches, the second worked once, the third twice; everything on the way is kept."""
+    blocks_of = {1: [nn.Conv2d(2, 2, 1)], 2: [nn.Conv2d(2, 2, 1), nn.Conv2d(2, 2, 1)]}
+    first, last = nn.Conv2d(3, 6, 1), nn.Conv2d(12, 4, 1)
+    m = nn.ModuleList(nn.Sequential(*convs) for convs in blocks_of.values())
+    x = torch.randn(1, 3, 4, 4)
+    with torch.no_grad():
+        a, b, c = first(x).split(2, dim=1)
+        b1, c1 = blocks_of[1][0](b), blocks_of[2][0](c)
+        expected = last(torch.cat((a, b, b1, c, c1, blocks_of[2][1](c1)), dim=1))
+        assert torch.equal(blocks.MblaBlock(cv1=first, cv2=last, m=m)(x), expected)
+
+
 def _drop(model: PickledObject, name: str) -> None:
     parent, _, child = name.rpartition(".")
     del module_at(model, parent).state["_modules"][child]
@@ -188,6 +240,11 @@ def _without_bias(model: PickledObject, name: str) -> None:
     [
         (_drop, "neck.Rep_p4", "neck (RepBiFPANNeck): submodule 'Rep_p4' is missing"),
         (_drop, "backbone.ERBlock_5.2.cspsppf.cv3", "submodule 'cv3' is missing"),
+        (_drop, "backbone.ERBlock_5.2.cspsppf", "ERBlock_5.2 (SimCSPSPPF): expected one submodule, got none"),
+        (_drop, "backbone.ERBlock_3.1.conv1.rbr_identity", "submodule 'rbr_identity' is missing"),
+        (_drop, "backbone.ERBlock_3.1.block", "ERBlock_3.1 (RepBlock): submodule 'block' is missing"),
+        (_drop, "neck.reduce_layer0.block.act", "submodule 'act' is missing"),
+        (_drop, "neck.reduce_layer0.block.bn", "expected a BatchNorm, or a bias"),
         (_drop, "detect.stems.1", "detect.stems (ModuleList): expected entries 0, 1"),
         (_narrow, "neck.reduce_layer0.block.conv", "whose parts fit together"),
         (_unknown, "backbone.stem", "backbone.stem: layers of class os.system are not supported"),

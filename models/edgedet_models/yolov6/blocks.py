@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from edgedet_models.yolov6.composite import Composite
+from edgedet_models.yolov6.composite import Composite, PartsError
 
 __all__ = [
     "BepC3",
@@ -36,6 +36,16 @@ class Wrapped(Composite):
     block: nn.Module | None
     sppf: nn.Module | None
     cspsppf: nn.Module | None
+
+    def __init__(self, **parts: nn.Module) -> None:
+        """Keep the part.
+
+        Raises:
+            PartsError: There is not exactly one.
+        """
+        if len(parts) != 1:
+            raise PartsError(f"expected one submodule, got {', '.join(parts) or 'none'}")
+        super().__init__(**parts)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the part that there is."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from edgedet_models.yolov6.composite import Composite
+from edgedet_models.yolov6.composite import Composite, PartsError
 
 __all__ = ["CspBlock", "DarknetBlock", "DepthwisePointwise", "LiteDown", "LiteSame", "SqueezeExcite", "shuffle"]
 
@@ -40,6 +40,16 @@ class DepthwisePointwise(Composite):
     conv_pw_1: nn.Module
     bn_2: nn.Module | None
     act_2: nn.Module
+
+    def __init__(self, **parts: nn.Module) -> None:
+        """Keep the parts.
+
+        Raises:
+            PartsError: One BatchNorm is there without the other, or a required part is missing.
+        """
+        if ("bn_1" in parts) != ("bn_2" in parts):
+            raise PartsError("expected bn_1 and bn_2, or neither where they were fused")
+        super().__init__(**parts)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, c_in, H, W) to (N, c_out, H / stride, W / stride)."""

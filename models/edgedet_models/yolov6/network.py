@@ -228,15 +228,30 @@ class YoloV6(DetectorModule):
 
     @classmethod
     def assemble(
-        cls, variant: str, classes: tuple[str, ...], backbone: nn.Module, neck: nn.Module, detect: Head
+        cls,
+        variant: str,
+        classes: tuple[str, ...],
+        backbone: nn.Module,
+        neck: nn.Module,
+        detect: Head,
+        *,
+        strides: Sequence[int] | None = None,
     ) -> YoloV6:
         """Put three parts together, with the spec that follows from them.
+
+        Args:
+            variant: Such as ``yolov6n``.
+            classes: Class names.
+            backbone: From picture to features.
+            neck: From features to features.
+            detect: From features to raw outputs.
+            strides: Of the head's levels; without them the network is run once, which proves that it fits.
 
         Raises:
             PartsError: The head contradicts itself.
             RuntimeError: The parts do not fit together.
         """
-        strides = _measure_strides(backbone, neck, detect)
+        strides = strides or _measure_strides(backbone, neck, detect)
         spec = _spec(variant, classes, detect, strides, lite=isinstance(neck, LiteNeck))
         return cls(spec, backbone, neck, detect)
 

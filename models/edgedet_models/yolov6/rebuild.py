@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from edgedet_models.checkpoint.content import ModuleNode
-from edgedet_models.layer_list.leaves import LEAVES, attribute, own_tensor
+from edgedet_models.layer_list.leaves import LEAVES, attribute, number, own_tensor
 from edgedet_models.layers.adopt import adopt
 from edgedet_models.layers.conv_bn_act import ConvBnAct
 from edgedet_models.layers.rep_vgg import RepVgg
@@ -44,11 +44,14 @@ def _adaptive_pool(name: str, node: ModuleNode, parts: Parts) -> nn.Module:
 
 
 def _cell(name: str, node: ModuleNode, parts: Parts) -> nn.Module:
-    """ConvModule and its kin; fused ones have no BatchNorm, some no activation."""
+    """ConvModule and its kin; fused ones have no BatchNorm, and those of ``activation_type`` None no activation."""
     known = {"conv", "bn", "act"}
-    if "conv" not in parts or set(parts) - known:
-        wrong = sorted({"conv"} - set(parts) | set(parts) - known)[0]
+    required = {"conv"} if node.attributes.get("activation_type", "") is None else {"conv", "act"}
+    if required - set(parts) or set(parts) - known:
+        wrong = sorted(required - set(parts) | set(parts) - known)[0]
         raise _fail(name, node, f"submodule {wrong!r} is missing or not expected")
+    if "bn" not in parts and getattr(parts["conv"], "bias", None) is None:
+        raise _fail(name, node, "expected a BatchNorm, or a bias where it was fused")
     bn, act = (parts.get(key, nn.Identity()) for key in ("bn", "act"))
     return adopt(ConvBnAct, conv=parts["conv"], bn=bn, act=act)
 
@@ -61,23 +64,42 @@ def _rep_vgg(name: str, node: ModuleNode, parts: Parts) -> nn.Module:
     wrong = sorted(set(parts) - {*branches, "bn", "nonlinearity"})
     if wrong or "nonlinearity" not in parts or not set(parts) & {"rbr_reparam", "rbr_dense"}:
         raise _fail(name, node, f"submodule {(wrong or ['nonlinearity or rbr_dense'])[0]!r} is missing or not expected")
+    if "rbr_dense" in parts:
+        for branch in ("rbr_1x1", "rbr_identity"):
+            _present_or_none(name, node, parts, branch)
     absent = dict.fromkeys([*branches, "bn"])
     return adopt(RepVgg, **{**absent, **parts})
 
 
+def _present_or_none(name: str, node: ModuleNode, parts: Parts, key: str) -> None:
+    """Raise if a submodule is absent, although the file does not say that it is None."""
+    if key not in parts and node.attributes.get(key, "") is not None:
+        raise _fail(name, node, f"submodule {key!r} is missing")
+
+
+def _rep_block(name: str, node: ModuleNode, parts: Parts) -> nn.Module:
+    _present_or_none(name, node, parts, "block")
+    return blocks.RepBlock(**parts)
+
+
 def _bottle_rep(name: str, node: ModuleNode, parts: Parts) -> nn.Module:
     learned = node.parameters.get("alpha")
-    alpha: nn.Parameter | float = 1.0
+    alpha: nn.Parameter | float
     if learned is not None:
         alpha = nn.Parameter(own_tensor(name, node, "alpha", 1))
-    elif isinstance(value := node.attributes.get("alpha", 1.0), (int, float)):
-        alpha = float(value)
-    return blocks.BottleRep(alpha=alpha, shortcut=node.attributes.get("shortcut") is True, **parts)
+    else:
+        alpha = float(number(name, node, "alpha"))
+    shortcut = attribute(name, node, "shortcut")
+    if not isinstance(shortcut, bool):
+        raise _fail(name, node, f"shortcut: expected True or False, got {shortcut!r:.20}")
+    return blocks.BottleRep(alpha=alpha, shortcut=shortcut, **parts)
 
 
 def _bep_c3(name: str, node: ModuleNode, parts: Parts) -> nn.Module:
     if node.attributes.get("concat", True) is False:
         parts.pop("cv2", None)
+    elif "cv2" not in parts:
+        raise _fail(name, node, "submodule 'cv2' is missing")
     return blocks.BepC3(**parts)
 
 
@@ -118,7 +140,7 @@ BUILDERS: Mapping[str, Callable[[str, ModuleNode, Parts], nn.Module]] = {
     ),
     **dict.fromkeys(("RepVGGBlock", "QARepVGGBlock", "QARepVGGBlockV2"), _rep_vgg),
     "RealVGGBlock": _real_vgg,
-    "RepBlock": _of(blocks.RepBlock),
+    "RepBlock": _rep_block,
     "BottleRep": _bottle_rep,
     "BottleRep3": _bottle_rep,
     "BepC3": _bep_c3,

@@ -154,7 +154,8 @@ def build(name: str, size: Size, classes: tuple[str, ...]) -> YoloV6:
         downsample1=_cell(c[8], c[9], 3, 2),
         Rep_n4=stage(c[5] + c[9], c[10], n[8]),
     )
-    return YoloV6.assemble(name, classes, backbone, neck, _head((c[6], c[8], c[10]), len(classes), size.bins))
+    head = _head((c[6], c[8], c[10]), len(classes), size.bins)
+    return YoloV6.assemble(name, classes, backbone, neck, head, strides=(8, 16, 32))
 
 
 def _hs(c_in: int, c_out: int) -> nn.Module:
@@ -251,7 +252,7 @@ def build_lite(name: str, width: float, classes: tuple[str, ...]) -> YoloV6:
         cls_preds=nn.ModuleList(nn.Conv2d(c, len(classes), 1) for _ in range(4)),
         reg_preds=nn.ModuleList(nn.Conv2d(c, 4, 1) for _ in range(4)),
     )
-    return YoloV6.assemble(name, classes, backbone, neck, head)
+    return YoloV6.assemble(name, classes, backbone, neck, head, strides=(8, 16, 32, 64))
 
 
 BUILDERS: Mapping[str, Callable[[tuple[str, ...]], YoloV6]] = {
