@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
@@ -67,8 +67,8 @@ def export(
     from edgedet.extras import require
 
     require(*TOOLS, *(INT8_TOOLS if int8 else ()), extra="export", purpose="edgedet export")
+    from edgedet.api import export as run
     from edgedet_export.config import ExportConfig
-    from edgedet_export.pipeline import export as run
 
     config = ExportConfig(
         out=out,
@@ -132,19 +132,31 @@ def _show(report: ExportReport, latency: dict[str, float]) -> None:
         for engine in entry.get("engines", ()):
             size = sizes[entry["path"]] + sizes.get(entry["path"].removesuffix(".xml") + ".bin", 0)
             ms = latency.get(f"{entry['path']} on {engine}")
-            chosen = manifest["recommended"].get(engine, "fp32") == entry["precision"]
-            share = entry.get("int8_share")
+            chosen = manifest["recommended"].get(engine) == entry["precision"]
+            report_of_engine = manifest["quantisation"].get(engine) if entry["precision"] == "int8" else None
             rows.append(
                 [
                     entry["path"],
                     engine,
-                    entry["precision"] + (f", {share:.0%} of MACs" if share is not None else ""),
+                    entry["precision"],
+                    "" if report_of_engine is None else f"{report_of_engine['executed']['macs']:.0%}",
+                    "" if report_of_engine is None else _loss(report_of_engine),
                     f"{size / 1e6:.2f}",
                     "" if ms is None else f"{ms:.2f}",
                     "recommended" if chosen else "",
                 ]
             )
-    output.table(["file", "engine", "precision", "MB", "ms", ""], rows, numeric=["MB", "ms"])
+    output.table(
+        ["file", "engine", "precision", "MACs run in INT8", "loss", "MB", "ms", ""],
+        rows,
+        numeric=["MACs run in INT8", "MB", "ms"],
+    )
     for text in manifest["notes"]:
         output.note(text)
     output.line(f"bundle: {report.bundle}")
+
+
+def _loss(report: dict[str, Any]) -> str:
+    """Say what INT8 costs, in points of 100, and by which measure."""
+    chosen = next((trial for trial in report["pareto"] if trial["chosen"]), None)
+    return "" if chosen is None else f"{chosen['drop']:.2f} points of {report['measure']}"

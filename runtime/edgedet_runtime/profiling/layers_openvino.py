@@ -80,7 +80,7 @@ def _layer(node: Any, times: dict[str, list[float]]) -> Layer | None:
 
 def _precision(primitive: str, claimed: str) -> str:
     """Read the precision at the end of a primitive's name; the claimed one only where the name holds none."""
-    last = primitive.rpartition("_")[2]
+    last = primitive.rpartition("_")[2].lower()
     known = last if last in _PRECISIONS else claimed
     return _PRECISIONS.get(known, known)
 
