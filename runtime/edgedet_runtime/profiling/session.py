@@ -1,0 +1,199 @@
+"""A whole profile: choose the plans, measure them interleaved, then start them cold, then look into their layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edgedet_runtime import cpu
+from edgedet_runtime.bundle import read_manifest
+from edgedet_runtime.detector import Detector
+from edgedet_runtime.doctor.golden import GOLDEN
+from edgedet_runtime.errors import InputError, ModelFileError
+from edgedet_runtime.profiling.cold_start import ColdStart, measure_cold_start
+from edgedet_runtime.profiling.latency import Samples, measure
+from edgedet_runtime.profiling.layers import LAYER_ENGINES, Layer, profile_layers
+from edgedet_runtime.profiling.machine import LoadMeter, describe_machine, package_version
+from edgedet_runtime.profiling.plans import Plan, recommend
+from edgedet_runtime.profiling.report import PlanProfile, ProfileReport
+from edgedet_runtime.version import __version__
+
+__all__ = ["ProfileConfig", "profile_model"]
+
+Image = npt.NDArray[np.uint8]
+Step = Callable[[int, int, str], object]
+
+_DEFAULT_ENGINES = ("onnxruntime", "openvino")
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileConfig:
+    """What to measure.
+
+    Attributes:
+        engines: Names; None takes every installed engine that the model has files for (OpenCV only if named).
+        precisions: ``fp32``, ``int8``; None takes those that the model has.
+        threads: Thread counts; None takes what the machine offers.
+        runs: Counted runs per plan.
+        cold_starts: Fresh processes per plan; 0 leaves cold start and memory out.
+        cold_runs: Further runs in each fresh process, for the growth of memory.
+        layers: Whether to look into the layers.
+    """
+
+    engines: tuple[str, ...] | None = None
+    precisions: tuple[str, ...] | None = None
+    threads: tuple[int, ...] | None = None
+    runs: int = 50
+    cold_starts: int = 3
+    cold_runs: int = 100
+    layers: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be measured."""
+        if self.runs < 1 or self.cold_starts < 0 or self.cold_runs < 0:
+            raise InputError(f"runs: expected 1 or more, got {self.runs} and {self.cold_starts} cold starts")
+        if self.threads is not None and min(self.threads, default=0) < 1:
+            raise InputError(f"--threads: expected positive numbers, got {self.threads}")
+
+
+def profile_model(
+    model: Path, config: ProfileConfig, *, image_bgr: Image | None = None, progress: Step | None = None
+) -> ProfileReport:
+    """Profile a bundle or model file on this machine.
+
+    Args:
+        model: Bundle folder, ``.onnx`` or ``.xml``.
+        config: What to measure.
+        image_bgr: uint8 (H, W, 3) picture to detect in; None takes the bundle's golden picture, or a made-up one
+            for a single file.
+        progress: Called with steps done, steps in all, and what comes next.
+
+    Raises:
+        InputError: The model has nothing for the engines and precisions asked for.
+        EngineError: An engine failed.
+    """
+    tell = progress or (lambda done, of, what: None)
+    plans = _plans(model, config)
+    image, picture = _picture(model, image_bgr)
+    before = describe_machine()
+    steps = 1 + (2 if config.layers else 1) * len(plans)
+    with ExitStack() as stack, LoadMeter() as load:
+        tell(0, steps, "loading")
+        detectors = {
+            plan: stack.enter_context(
+                Detector(model, engine=plan.engine, precision=plan.precision, threads=plan.threads)
+            )
+            for plan in plans
+        }
+        samples = measure(
+            detectors,
+            image,
+            runs=config.runs,
+            on_round=lambda done, of: tell(0, steps, f"latency, round {done} of {of}"),
+        )
+        first = detectors[plans[0]]
+        name, input_hw = first.spec.variant, first.spec.input.size_hw
+        files = {plan: detector.model_file.path for plan, detector in detectors.items()}
+        tensors = {plan: detector.preprocess(image)[0].copy() for plan, detector in detectors.items()}
+    after = describe_machine()
+    profiles = []
+    for number, plan in enumerate(plans):
+        tell(1 + number, steps, f"cold start, {plan}")
+        cold = _cold(model, plan, image, config)
+        layers: tuple[Layer, ...] = ()
+        if config.layers and plan.engine in LAYER_ENGINES:
+            tell(1 + len(plans) + number, steps, f"layers, {plan}")
+            layers = profile_layers(plan.engine, files[plan], tensors[plan], threads=plan.threads)
+        profiles.append(_entry(model, plan, files[plan], samples[plan], cold, layers))
+    throttled = (
+        None
+        if before.throttle_count is None or after.throttle_count is None
+        else after.throttle_count > before.throttle_count
+    )
+    medians = {p.plan: p.summaries()["end_to_end_ms"].median for p in profiles}
+    return ProfileReport(
+        model=str(model),
+        name=name,
+        input_hw=input_hw,
+        picture=picture,
+        machine=before,
+        other_load_cpus=load.busy_cpus,
+        throttled=throttled,
+        plans=tuple(profiles),
+        recommended=recommend(medians, allowed=_allowed(model, plans)),
+        tool_version=__version__,
+    )
+
+
+def _plans(model: Path, config: ProfileConfig) -> list[Plan]:
+    """List the plans to measure, engines outermost."""
+    threads = config.threads or (cpu.available_threads(),)
+    have = dict(_files(model, config))
+    found = [
+        Plan(engine, precision, count)
+        for engine in have
+        for precision in (config.precisions or have[engine])
+        for count in dict.fromkeys(threads)
+    ]
+    if not found:
+        raise InputError(f"{model}: expected a file for an installed engine, got none; name one with --engine")
+    return found
+
+
+def _files(model: Path, config: ProfileConfig) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield each engine to measure with the precisions that the model has for it."""
+    if not model.is_dir():
+        with Detector(model, engine=config.engines[0] if config.engines else None) as detector:
+            own = (detector.engine_name, (detector.precision,))
+        yield own
+        yield from ((engine, own[1]) for engine in (config.engines or ())[1:])
+        return
+    manifest = read_manifest(model)
+    for engine in config.engines or _DEFAULT_ENGINES:
+        precisions = tuple(sorted({f.precision for f in manifest.files if engine in f.engines}))
+        if config.engines is not None:
+            yield engine, precisions or ("fp32",)
+        elif precisions and package_version(engine) is not None:
+            yield engine, precisions
+
+
+def _allowed(model: Path, plans: Sequence[Plan]) -> list[Plan] | None:
+    """Return the plans whose precision the export recommends for the engine; None where it says nothing."""
+    recommended: Mapping[str, str] = read_manifest(model).recommended if model.is_dir() else {}
+    kept = [plan for plan in plans if plan.precision != "int8" or recommended.get(plan.engine, "int8") == "int8"]
+    return kept or None
+
+
+def _picture(model: Path, image_bgr: Image | None) -> tuple[Image, str]:
+    if image_bgr is not None:
+        return image_bgr, f"given, {image_bgr.shape[1]}x{image_bgr.shape[0]}"
+    golden = model / GOLDEN
+    if golden.is_file():
+        try:
+            with np.load(golden, allow_pickle=False) as arrays:
+                image = np.asarray(arrays["image_bgr"], np.uint8)
+        except (OSError, ValueError, KeyError) as e:
+            raise ModelFileError(f"{golden}: expected golden vectors, got {e}") from None
+        return image, f"golden picture of the bundle, {image.shape[1]}x{image.shape[0]}"
+    image = np.random.default_rng(0).integers(0, 256, (720, 1280, 3), np.uint8)
+    return image, "noise, 1280x720"
+
+
+def _cold(model: Path, plan: Plan, image: Image, config: ProfileConfig) -> ColdStart | None:
+    if config.cold_starts == 0:
+        return None
+    return measure_cold_start(model, plan, image, repeats=config.cold_starts, runs=config.cold_runs)
+
+
+def _entry(
+    model: Path, plan: Plan, file: Path, samples: Samples, cold: ColdStart | None, layers: tuple[Layer, ...]
+) -> PlanProfile:
+    weights = file.with_suffix(".bin")
+    size = file.stat().st_size + (weights.stat().st_size if file.suffix == ".xml" and weights.is_file() else 0)
+    relative = file.relative_to(model).as_posix() if model.is_dir() else file.name
+    return PlanProfile(plan, relative, size, samples, cold, layers)
