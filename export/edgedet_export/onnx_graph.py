@@ -21,7 +21,14 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
-from edgedet_export.onnx_nodes import attribute, constant_node_value, has_subgraph, node_reads, set_metadata
+from edgedet_export.onnx_nodes import (
+    attribute,
+    constant_node_value,
+    has_subgraph,
+    node_reads,
+    set_metadata,
+    tensor_value,
+)
 from edgedet_runtime.errors import ModelFileError
 
 __all__ = ["OnnxGraph", "attribute", "node_reads", "set_metadata"]
@@ -43,8 +50,9 @@ class OnnxGraph:
         """Copy a model; the model itself is never changed.
 
         Raises:
-            ModelFileError: The graph has a cycle, or two nodes make the same tensor.
+            ModelFileError: The graph has a cycle, two nodes make the same tensor, or a name is no text.
         """
+        _check_names(model.graph)
         self._shell = onnx.ModelProto()
         self._shell.CopyFrom(_without_graph(model))
         self._graph_name = model.graph.name or "graph"
@@ -138,7 +146,7 @@ class OnnxGraph:
         if tensor in self._arrays:
             return self._arrays[tensor]
         if tensor in self._initializers:
-            value = numpy_helper.to_array(self._initializers[tensor])
+            value = tensor_value(self._initializers[tensor])
         else:
             node = self.producer(tensor)
             if node is None or node.op_type != "Constant":
@@ -425,6 +433,15 @@ class OnnxGraph:
             producers.pop("", None)
             self._producers, self._consumers = producers, consumers
         return self._producers, self._consumers
+
+
+def _check_names(graph: onnx.GraphProto) -> None:
+    """Refuse names that are no UTF-8; protobuf hands them out as bytes."""
+    names = [name for node in graph.node for name in (node.op_type, node.domain, *node.input, *node.output)]
+    names += [item.name for items in (graph.input, graph.output, graph.initializer) for item in items]
+    bad = next((name for name in names if not isinstance(name, str)), None)
+    if bad is not None:
+        raise ModelFileError(f"ONNX graph: expected names in UTF-8, got {bad[:40]!r}; the file is damaged")
 
 
 def _copy(message: Any) -> Any:

@@ -9,10 +9,27 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
-__all__ = ["attribute", "constant_node_value", "has_subgraph", "node_reads", "set_metadata"]
+from edgedet_runtime.errors import ModelFileError
+
+__all__ = ["attribute", "constant_node_value", "has_subgraph", "node_reads", "set_metadata", "tensor_value"]
 
 Array = npt.NDArray[Any]
 _LIST_TYPES = (onnx.AttributeProto.INTS, onnx.AttributeProto.FLOATS, onnx.AttributeProto.STRINGS)
+
+
+def tensor_value(tensor: onnx.TensorProto) -> Array:
+    """Return a tensor's value.
+
+    Raises:
+        ModelFileError: Its data do not fit its type and shape.
+    """
+    try:
+        return np.asarray(numpy_helper.to_array(tensor))
+    except (AttributeError, KeyError, TypeError, ValueError) as e:
+        raise ModelFileError(
+            f"tensor {tensor.name}: expected data for type {tensor.data_type}, shape {list(tensor.dims)}, got others"
+            f" ({' '.join(str(e).split())[:100]})"
+        ) from None
 
 
 def attribute(node: onnx.NodeProto, name: str, default: Any = None) -> Any:
@@ -21,7 +38,7 @@ def attribute(node: onnx.NodeProto, name: str, default: Any = None) -> Any:
         if item.name == name:
             value = onnx.helper.get_attribute_value(item)
             if isinstance(value, onnx.TensorProto):
-                return numpy_helper.to_array(value)
+                return tensor_value(value)
             if isinstance(value, bytes):
                 return value.decode()
             return list(value) if item.type in _LIST_TYPES else value
@@ -59,7 +76,9 @@ def constant_node_value(node: onnx.NodeProto) -> Array | None:
     for item in node.attribute:
         value = onnx.helper.get_attribute_value(item)
         if item.name == "value":
-            return numpy_helper.to_array(value)
+            if not isinstance(value, onnx.TensorProto):
+                raise ModelFileError(f"Constant node {node.output[0]}: expected a tensor, got {type(value).__name__}")
+            return tensor_value(value)
         if item.name in ("value_float", "value_floats"):
             return np.array(value, np.float32)
         if item.name in ("value_int", "value_ints"):

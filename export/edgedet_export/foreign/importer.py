@@ -258,7 +258,7 @@ def _upgrade(model: onnx.ModelProto, notes: list[str]) -> onnx.ModelProto:
         return model
     try:
         upgraded: onnx.ModelProto = onnx.version_converter.convert_version(model, TARGET_OPSET)
-    except RuntimeError as e:  # the converter lacks an adapter; the old version runs as well
+    except (RuntimeError, onnx.version_converter.ConvertError) as e:  # it lacks an adapter; the old one runs too
         notes.append(f"opset: kept at {version} (ONNX's converter: {' '.join(str(e).split())[:80]})")
         return model
     upgraded.ir_version = max(upgraded.ir_version, 8)

@@ -22,7 +22,7 @@ def open_session(model: onnx.ModelProto | str, *, what: str = "ONNX model") -> o
     options.log_severity_level = 4
     source = model if isinstance(model, str) else model.SerializeToString()
     try:
-        return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as e:  # onnxruntime raises pybind classes that share no public base
         raise ModelFileError(f"{what}: expected what onnxruntime can run, got: {_line(e)}") from None
 

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from edgedet_export.foreign import read_foreign
-from edgedet_runtime.errors import ModelFileError
+from edgedet_runtime.errors import EdgedetError, ModelFileError
 
 Export = Callable[..., Path]
 Build = Callable[..., nn.Module]
@@ -139,3 +139,38 @@ def test_missing_shape_inside_is_no_crash(export: Export, anchor_detector: Build
     del model.graph.value_info[:]
     del model.graph.output[0].type.tensor_type.shape.dim[:]
     assert read_foreign(model).spec.family == "yolov5"
+
+
+def test_names_that_are_no_text(export: Export, anchor_detector: Build, tmp_path: Path) -> None:
+    data = export(anchor_detector("decoded")).read_bytes()
+    path = tmp_path / "names.onnx"
+    path.write_bytes(data.replace(b"trunk.stem", b"trunk\xffstem"))
+    assert "UTF-8" in refusal(path)
+
+
+def test_tensor_that_contradicts_itself() -> None:
+    model = model_of([CONV, helper.make_node("Mul", ["c", "k"], ["y"])], "y", WEIGHT | {"k": np.ones(8, np.float32)})
+    model.graph.initializer[1].dims[0] = 9
+    assert "tensor k" in refusal(model)
+
+
+@pytest.mark.slow
+def test_damaged_bytes_never_escape_as_other_errors(
+    export: Export, anchor_detector: Build, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    whole = export(anchor_detector("decoded")).read_bytes()
+    rng = np.random.default_rng(0)
+    messages: list[str] = []
+    for number in range(60):
+        data = np.frombuffer(whole, np.uint8).copy()
+        where = rng.integers(0, len(data), 3)
+        data[where] = rng.integers(0, 256, 3)
+        path = tmp_path / f"{number}.onnx"
+        path.write_bytes(data.tobytes())
+        try:
+            read_foreign(path)
+        except EdgedetError as e:
+            messages.append(str(e))
+    assert len(messages) > 20
+    assert not [m for m in messages if "\n" in m]
+    assert "EP Error" not in capfd.readouterr().out
