@@ -1,0 +1,20 @@
+"""A bundle of the colour detector, and docker/assemble as importable modules."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.colours import write_bundle
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+sys.path.append(str(REPOSITORY / "docker" / "assemble"))
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """Return a bundle of the test's own."""
+    return write_bundle(tmp_path / "bundle")
