@@ -127,7 +127,7 @@ class Worker:
         for line in self._process.stdout:
             if line.startswith("ANSWER "):
                 return json.loads(line.removeprefix("ANSWER "))
-        raise SystemExit(f"a worker ended early: {self._process.args}")
+        raise SystemExit(f"a worker ended early: {self._process.args!r}")
 
 
 def cold_starts(commands: dict[str, list[str]], repeats: int) -> dict[str, dict[str, float]]:

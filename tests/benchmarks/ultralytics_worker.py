@@ -42,7 +42,8 @@ def build(data: Path, out: Path) -> None:
     torch.manual_seed(0)
     yolo = ultralytics.YOLO("yolov5n.yaml")
     photos = sorted((data.parent / "images" / "calib").glob("*.jpg"))[:16]
-    pictures = [cv2.resize(cv2.imread(str(p)), (SIZE, SIZE))[..., ::-1].transpose(2, 0, 1) for p in photos]
+    read = [np.asarray(cv2.imread(str(p)), np.uint8) for p in photos]
+    pictures = [cv2.resize(p, (SIZE, SIZE))[..., ::-1].transpose(2, 0, 1) for p in read]
     batch = torch.from_numpy(np.stack(pictures)).float() / 255
     network = yolo.model
     with torch.no_grad():

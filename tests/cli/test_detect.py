@@ -121,7 +121,7 @@ def test_save_draws_and_never_overwrites(colour_model: Path, tmp_path: Path, pho
     assert drawn.shape == original.shape
     assert (drawn != original).any()
     refused(run("detect", colour_model, photo, "--save", tmp_path), "would be overwritten")
-    assert (cv2.imread(str(photo)) == original).all()
+    assert np.array_equal(np.asarray(cv2.imread(str(photo))), original)
 
 
 @pytest.fixture

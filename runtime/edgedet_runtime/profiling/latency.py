@@ -47,8 +47,8 @@ class TimedDetector(Protocol):
     """What is measured: a detector that says what its last call spent."""
 
     @property
-    def last_times(self) -> StepTimes:
-        """Times of the last call."""
+    def last_times(self) -> StepTimes | None:
+        """Times of the last call; None before the first."""
         ...
 
     def __call__(self, image_bgr: npt.NDArray[np.uint8], /) -> object:
@@ -81,7 +81,7 @@ def measure(
     image_bgr: npt.NDArray[np.uint8],
     *,
     runs: int,
-    on_round: Callable[[int, int], None] | None = None,
+    on_round: Callable[[int, int], object] | None = None,
 ) -> dict[K, Samples]:
     """Time each detector on one picture, interleaved.
 
@@ -119,4 +119,5 @@ def _timed(detector: TimedDetector, image_bgr: npt.NDArray[np.uint8]) -> tuple[f
     detector(image_bgr)
     total_ms = (time.perf_counter() - start) * 1e3
     times = detector.last_times
+    assert times is not None, "the detector has just been called"
     return times.pre_ms, times.infer_ms, times.post_ms, total_ms
