@@ -47,6 +47,7 @@ class Image:
         public_key: Key that the image shall trust; None: it takes unsigned bundles.
         build_args: More ``KEY=VALUE`` for the Dockerfile.
         secrets: As Docker's ``--secret``, such as ``id=pipconf,src=pip.conf``.
+        network: As Docker's ``--network``, for the build.
     """
 
     bundle: Path
@@ -56,6 +57,7 @@ class Image:
     public_key: Path | None = None
     build_args: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
+    network: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built."""
@@ -196,6 +198,8 @@ def build_command(image: Image, context: Path, *, buildx: bool = True) -> list[s
         command += ["--build-arg", argument]
     for secret in image.secrets:
         command += ["--secret", secret]
+    if image.network is not None:
+        command += ["--network", image.network]
     command += ["--tag", image.tag]
     if several:
         archive = image.tag.replace("/", "_").replace(":", "_")

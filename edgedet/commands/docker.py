@@ -39,6 +39,7 @@ def docker(
     secret: Annotated[
         list[str] | None, typer.Option(metavar="SPEC", help="As docker's, such as id=pipconf,src=pip.conf.")
     ] = None,
+    network: Annotated[str | None, typer.Option(metavar="NAME", help="Of the build, as docker's.")] = None,
     run: Annotated[
         bool | None, typer.Option("--run/--no-run", help="Build now; default: if a docker engine answers.")
     ] = None,
@@ -61,6 +62,7 @@ def docker(
         public_key=public_key,
         build_args=tuple(build_arg or ()),
         secrets=tuple(secret or ()),
+        network=network,
     )
     context = out or bundle.with_name(f"{bundle.name}-image")
     write_context(image, context)

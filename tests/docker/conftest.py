@@ -1,4 +1,4 @@
-"""A bundle of the colour detector, and docker/assemble as importable modules."""
+"""A bundle of the colour detector; the scripts in docker/ as importable modules."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.cli.colours import write_bundle
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
-sys.path.append(str(REPOSITORY / "docker" / "assemble"))
+sys.path += [str(REPOSITORY / "docker"), str(REPOSITORY / "docker" / "assemble")]
 
 
 @pytest.fixture

@@ -9,15 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from tests.cli.colours import seal
-
-sys.path.append(str(Path(__file__).resolve().parents[2] / "docker" / "assemble"))
-
 from application import check_bundle  # type: ignore[import-not-found]
 from platforms import ENGINES, PLATFORMS, SITE, RefusedError, find_platform, lock_names  # type: ignore[import-not-found]
 from sbom import make_sbom  # type: ignore[import-not-found]
 from wheels import pip_target_options  # type: ignore[import-not-found]
+
+from tests.cli.colours import seal
 
 DOCKER = Path(__file__).resolve().parents[2] / "docker"
 LOCK_LINE = re.compile(r"[a-z0-9-]+==\S+ --hash=sha256:[0-9a-f]{64}")
