@@ -83,7 +83,7 @@ def _conv(name: str, node: ModuleNode) -> nn.Module:
     c_out, c_group, *kernel = weight.shape
     if not groups or c_out % groups:
         raise CheckpointError(f"{name}: {c_out} channels do not divide into {groups} groups")
-    conv = nn.utils.skip_init(  # type: ignore[no-untyped-call]
+    conv = nn.utils.skip_init(
         nn.Conv2d,
         c_group * groups,
         c_out,
@@ -103,7 +103,7 @@ def _conv_transpose(name: str, node: ModuleNode) -> nn.Module:
     c_in, c_group, *kernel = weight.shape
     if not groups or c_in % groups:
         raise CheckpointError(f"{name}: {c_in} channels do not divide into {groups} groups")
-    conv = nn.utils.skip_init(  # type: ignore[no-untyped-call]
+    conv = nn.utils.skip_init(
         nn.ConvTranspose2d,
         c_in,
         c_group * groups,
