@@ -20,6 +20,7 @@ from typer.core import TyperGroup
 from edgedet import output
 from edgedet.commands import (
     bundle,
+    compare,
     detect,
     docker,
     doctor,
@@ -87,6 +88,7 @@ app.command("export")(export.export)
 app.command("detect")(detect.detect)
 app.command("eval")(evaluate.evaluate)
 app.command("profile")(profile.profile)
+app.command("compare")(compare.compare)
 app.command("inspect")(inspect.inspect)
 app.command("doctor")(doctor.doctor)
 app.command("models")(models.models)

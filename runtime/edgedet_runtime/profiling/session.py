@@ -23,7 +23,7 @@ from edgedet_runtime.profiling.plans import Plan, recommend
 from edgedet_runtime.profiling.report import PlanProfile, ProfileReport
 from edgedet_runtime.version import __version__
 
-__all__ = ["ProfileConfig", "profile_model"]
+__all__ = ["ProfileConfig", "choose_picture", "list_plans", "profile_model"]
 
 Image = npt.NDArray[np.uint8]
 Step = Callable[[int, int, str], object]
@@ -77,9 +77,9 @@ def profile_model(
         InputError: The model has nothing for the engines and precisions asked for.
         EngineError: An engine failed.
     """
-    tell = progress or (lambda done, of, what: None)
-    plans = _plans(model, config)
-    image, picture = _picture(model, image_bgr)
+    tell = progress or (lambda _done, _of, _what: None)
+    plans = list_plans(model, config)
+    image, picture = choose_picture(model, image_bgr)
     before = describe_machine()
     steps = 1 + (2 if config.layers else 1) * len(plans)
     with ExitStack() as stack, LoadMeter() as load:
@@ -130,8 +130,12 @@ def profile_model(
     )
 
 
-def _plans(model: Path, config: ProfileConfig) -> list[Plan]:
-    """List the plans to measure, engines outermost."""
+def list_plans(model: Path, config: ProfileConfig) -> list[Plan]:
+    """List the plans to measure, engines outermost.
+
+    Raises:
+        InputError: The model has nothing for the engines asked for, or none that is installed.
+    """
     threads = config.threads or (cpu.available_threads(),)
     have = dict(_files(model, config))
     found = [
@@ -169,7 +173,8 @@ def _allowed(model: Path, plans: Sequence[Plan]) -> list[Plan] | None:
     return kept or None
 
 
-def _picture(model: Path, image_bgr: Image | None) -> tuple[Image, str]:
+def choose_picture(model: Path, image_bgr: Image | None) -> tuple[Image, str]:
+    """Return the picture to measure with, and what it is: the given one, the bundle's, or noise."""
     if image_bgr is not None:
         return image_bgr, f"given, {image_bgr.shape[1]}x{image_bgr.shape[0]}"
     golden = model / GOLDEN
