@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,7 +18,10 @@ from torch import Tensor
 from edgedet_models.checkpoint.content import Checkpoint
 from edgedet_models.decode import decode
 from edgedet_models.detector import DetectorModule
+from edgedet_runtime.decode import decode_outputs
 from edgedet_runtime.errors import CheckpointError
+from edgedet_runtime.nms import nms
+from edgedet_runtime.preprocess import Preprocessor
 
 FIXTURES = Path(__file__).parents[3] / "shared" / "fixtures"
 
@@ -62,21 +66,57 @@ def run(detector: DetectorModule, pictures: NDArray[Any]) -> dict[str, Tensor]:
     return dict(zip(detector.spec.decode.output_names, raw, strict=True))
 
 
-def assert_raw(
-    outputs: Mapping[str, Tensor], expected: Mapping[str, NDArray[Any]], limit: float = 1e-4
-) -> None:
+def assert_raw(outputs: Mapping[str, Tensor], expected: Mapping[str, NDArray[Any]], limit: float = 1e-4) -> None:
     """Compare the named outputs that `expected` holds."""
     for name, array in expected.items():
         assert worst_relative(outputs[name].numpy(), array) <= limit, name
 
 
-def decoded_rows(
-    detector: DetectorModule, outputs: Mapping[str, Tensor]
-) -> tuple[NDArray[Any], NDArray[Any]]:
+def decoded_rows(detector: DetectorModule, outputs: Mapping[str, Tensor]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Decode to centre, width, height (N, M, 4) in pixels and scores (N, M, classes)."""
     boxes, scores = decode(detector.spec, [outputs[n] for n in detector.spec.decode.output_names])
     centre, size = (boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]
     return torch.cat((centre, size), dim=-1).numpy(), scores.numpy()
+
+
+def assert_detections(folder: Path, detector: DetectorModule, outputs: Mapping[str, Tensor]) -> None:
+    """Compare with the official pictures and boxes of a fixture, from the picture on.
+
+    The preprocessing must give the reference input exactly; the boxes must be the official ones to 0.05 px and 1e-3
+    in score, none missing, none extra, but for candidates within 1e-3 of the threshold.
+
+    Args:
+        folder: The fixture.
+        detector: Loaded from it.
+        outputs: Its raw outputs for the reference input.
+    """
+    pictures, official = np.load(folder / "preproc.npz"), np.load(folder / "nms.npz")
+    inputs = np.load(folder / "reference.npz")["input"]
+    told = json.loads((folder / "meta.json").read_text())["thresholds"]
+    conf, iou = told.get("conf", told.get("score")), told.get("iou", told.get("nms"))
+    height, width = inputs.shape[2:]
+    spec = detector.spec.replace(input=replace(detector.spec.input, height=height, width=width))
+    preprocess = Preprocessor(spec.input, spec.resize)
+    for i in range(len(inputs)):
+        tensor, _ = preprocess(_picture_bgr(pictures, i))
+        assert np.array_equal(tensor[0], inputs[i])
+        raw = [outputs[name][i : i + 1].numpy() for name in spec.decode.output_names]
+        found = decode_outputs(raw, spec.decode, conf=conf - 1e-3, multi_label=spec.thresholds.multi_label)
+        found = found.take(nms(found.boxes_xyxy, found.scores, found.class_ids, iou=iou, max_det=500))
+        ours = np.column_stack((found.boxes_xyxy / 0.05, found.scores / 1e-3, found.class_ids * 1e6))
+        parts = (official[f"boxes_{i}"] / 0.05, official[f"scores_{i}"] / 1e-3, official[f"classes_{i}"] * 1e6)
+        theirs = np.column_stack(parts)
+        apart = np.abs(ours[:, None] - theirs[None]).max(axis=2)
+        clear_ours, clear_theirs = (np.abs(rows[:, 4] * 1e-3 - conf) > 1e-3 for rows in (ours, theirs))
+        assert (apart.min(axis=0)[clear_theirs] <= 1).all(), "an official box is missing"
+        assert (apart.min(axis=1)[clear_ours] <= 1).all(), "a box is not among the official ones"
+
+
+def _picture_bgr(pictures: Mapping[str, NDArray[Any]], i: int) -> NDArray[np.uint8]:
+    if f"image{i}_bgr" in pictures:
+        return np.ascontiguousarray(pictures[f"image{i}_bgr"])
+    rgb = pictures[f"image{i}_rgb"] if f"image{i}_rgb" in pictures else pictures["images_rgb"][i]
+    return np.ascontiguousarray(rgb[..., ::-1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,13 +11,14 @@ import torch
 from torch import nn
 
 from edgedet_models.checkpoint import read_checkpoint
-from edgedet_models.damoyolo.structure import DamoConfig, Merge, Mobile, Residual, Spp, Stage, Stem, Wrapper
+from edgedet_models.damoyolo.structure import SIZES, DamoConfig, Merge, Mobile, Residual, Spp, Stage, Stem, Wrapper
 from edgedet_models.decode import decode
 from edgedet_models.families import damoyolo
 from edgedet_models.families.damoyolo import DamoYolo
 from edgedet_models.layers.rep_vgg import RepVgg
 from tests.models.family_template import (
     Damage,
+    assert_detections,
     assert_raw,
     assert_refused,
     assert_round_trip,
@@ -67,20 +69,33 @@ CSP = replace(
 
 
 @pytest.mark.parametrize(
-    ("variant", "parameters"),
+    ("variant", "parameters", "deployed"),
     [
-        ("damoyolo-n", 2_347_347),
-        ("damoyolo-ns", 1_405_691),
-        ("damoyolo-nm", 2_707_219),
-        ("damoyolo-nl", 5_688_579),
-        ("damoyolo-t", 8_875_727),
-        ("damoyolo-m", 29_241_727),
+        ("damoyolo-n", 2_347_347, 2_347_347),
+        ("damoyolo-ns", 1_405_691, 1_405_691),
+        ("damoyolo-nm", 2_707_219, 2_707_219),
+        ("damoyolo-nl", 5_688_579, 5_688_579),
+        ("damoyolo-t", 8_875_727, 8_479_631),
+        ("damoyolo-s", 16_935_647, 16_251_631),
+        ("damoyolo-m", 29_241_727, 28_178_175),
+        ("damoyolo-l", 43_861_759, 42_058_111),
     ],
 )
-def test_parameter_count(variant: str, parameters: int) -> None:
-    """n, t and m counted with the official code; ns, nm, nl published as 1.41, 2.71 and 5.69 million."""
+def test_parameter_count(variant: str, parameters: int, deployed: int) -> None:
+    """n, t and m counted with the official code; ns, nm, nl, s, l published as 1.41, 2.71, 5.69, 16.3, 42.1 M."""
     with torch.device("meta"):
         assert damoyolo.VARIANTS[variant](NAMES).num_parameters == parameters
+        config = _deployed(SIZES[variant])
+        assert DamoYolo(config, damoyolo._spec(variant, config, NAMES)).num_parameters == deployed
+
+
+def _deployed(config: DamoConfig) -> DamoConfig:
+    def form(part: Any) -> Any:
+        return replace(part, form="deploy") if getattr(part, "form", "") == "rep" else part
+
+    stages = tuple(replace(stage, blocks=tuple(map(form, stage.blocks))) for stage in config.stages)
+    a, b, c, d, e = map(form, config.merges)
+    return replace(config, stages=stages, merges=(a, b, c, d, e))
 
 
 @pytest.mark.parametrize("config", [RES, _config("plain"), MOB, CSP], ids=["res", "plain", "mob", "csp"])
@@ -109,6 +124,7 @@ def test_deployed_repconv_computes_what_its_branches_do() -> None:
         if isinstance(block, RepVgg):
             kernel, bias = torch.zeros(1), torch.zeros(1)
             for branch, pad in ((block.rbr_dense, 0), (block.rbr_1x1, 1)):
+                assert branch is not None
                 bn = branch.get_submodule("bn")
                 assert isinstance(bn, nn.BatchNorm2d)
                 assert bn.running_mean is not None
@@ -171,3 +187,4 @@ def test_official_outputs() -> None:
     boxes, scores = decode(detector.spec, list(outputs.values()))
     assert worst_relative(boxes.numpy(), reference["decoded"][..., :4]) <= 1e-4
     assert worst_relative(scores.numpy(), reference["decoded"][..., 4:]) <= 1e-4
+    assert_detections(folder, detector, outputs)

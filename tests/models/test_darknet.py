@@ -17,7 +17,14 @@ from edgedet_models.decode import decode
 from edgedet_models.detector import DetectorModule
 from edgedet_models.families import darknet
 from edgedet_runtime.errors import CheckpointError
-from tests.models.family_template import assert_raw, decoded_rows, fixture_folder, run, worst_relative
+from tests.models.family_template import (
+    assert_detections,
+    assert_raw,
+    decoded_rows,
+    fixture_folder,
+    run,
+    worst_relative,
+)
 
 COCO = tuple(f"class{i}" for i in range(80))
 
@@ -297,3 +304,4 @@ def test_darknets_own_outputs(name: str, parameters: int) -> None:
     height, width = detector.spec.input.size_hw
     assert worst_relative(boxes, expected[..., :4] * np.array([width, height, width, height])) <= 1e-4
     assert worst_relative(scores, expected[..., 5:]) <= 1e-4
+    assert_detections(folder, detector, outputs)

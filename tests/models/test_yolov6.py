@@ -18,6 +18,7 @@ from edgedet_models.layers.rep_vgg import RepVgg
 from edgedet_models.yolov6 import blocks, lite_blocks, network
 from edgedet_models.yolov6.sizes import Size, build, build_lite
 from tests.models.family_template import (
+    assert_detections,
     assert_raw,
     assert_refused,
     decoded_rows,
@@ -286,3 +287,4 @@ def test_official_outputs(name: str, parameters: int) -> None:
     boxes, scores = decoded_rows(detector, outputs)
     assert worst_relative(boxes, reference["decoded"][..., :4]) <= 1e-4
     assert worst_relative(scores, reference["decoded"][..., 5:]) <= 1e-4
+    assert_detections(folder, detector, outputs)

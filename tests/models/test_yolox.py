@@ -11,6 +11,7 @@ from edgedet_models.families import yolox
 from edgedet_models.families.yolox import Yolox, YoloxConfig
 from tests.models.family_template import (
     Damage,
+    assert_detections,
     assert_raw,
     assert_refused,
     assert_round_trip,
@@ -27,7 +28,14 @@ COCO = tuple(f"class{i}" for i in range(80))
 
 @pytest.mark.parametrize(
     ("variant", "parameters"),
-    [("yolox-nano", 912_159), ("yolox-tiny", 5_055_855), ("yolox-s", 8_968_255), ("yolox-m", 25_326_495)],
+    [
+        ("yolox-nano", 912_159),
+        ("yolox-tiny", 5_055_855),
+        ("yolox-s", 8_968_255),
+        ("yolox-m", 25_326_495),
+        ("yolox-l", 54_208_895),
+        ("yolox-x", 99_071_455),
+    ],
 )
 def test_parameter_count(variant: str, parameters: int) -> None:
     with torch.device("meta"):
@@ -82,3 +90,4 @@ def test_official_outputs() -> None:
     assert detector.num_parameters == 912_159
     assert worst_relative(boxes, reference["decoded"][..., :4]) <= 1e-4
     assert worst_relative(scores, reference["decoded"][..., 4:5] * reference["decoded"][..., 5:]) <= 1e-4
+    assert_detections(folder, detector, outputs)
