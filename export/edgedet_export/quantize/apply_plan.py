@@ -81,8 +81,10 @@ class _Writer:
         nodes = {name: node for node in graph.nodes for name in node.output}
         for tensor in self._plan.grids:
             self._quantise(tensor)
-        for tensor in sorted(self._plan.everywhere):
-            graph.replace_uses(tensor, self._values[tensor])
+        for node in list(graph.nodes):
+            for index, name in enumerate(node.input):
+                if name in self._plan.everywhere:
+                    graph.set_input(node, index, self._values[name])
         for layer_id in self._plan.layers:
             node = nodes[layer_id]
             if layer_id in self._plan.integer_heads:

@@ -73,7 +73,7 @@ class QuantConfig:
     rules: tuple[RangeRule, ...] = ("mse", "percentile")
     max_images: int = 128
     judge_images: int = 48
-    probe_images: int = 4
+    probe_images: int = 3
     threads: int | None = None
     latency_runs: int = 30
     max_trials: int = 10

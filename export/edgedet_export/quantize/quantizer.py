@@ -15,7 +15,7 @@ from edgedet_export.quantize.images import CalibrationSet, Picture, open_picture
 from edgedet_export.quantize.report import CalibrationReport, ParetoRow, QuantReport, QuantResult
 from edgedet_export.quantize.search import SearchResult, measure_sensitivity, search
 from edgedet_export.quantize.sensitivity import LayerSensitivity
-from edgedet_export.quantize.trials import Evaluate, Trial, Workbench
+from edgedet_export.quantize.trials import Evaluate, Recipe, Trial, Workbench
 from edgedet_runtime.cpu import available_threads
 from edgedet_runtime.errors import CheckFailedError
 from edgedet_runtime.spec import ModelSpec
@@ -114,8 +114,7 @@ def inspect_sensitivity(
     """Return how each layer alone reacts to INT8 on an engine, most sensitive first; see `quantize`."""
     tell = progress or _silent
     bench = _workbench(measure(model, spec, images, config, progress=progress), spec, config, None)
-    rule = config.rules[0]
-    return measure_sensitivity(bench, bench.attempt(f"all layers, {rule}", rule, {}), tell)
+    return measure_sensitivity(bench, Recipe(config.rules[0]), tell)
 
 
 def _silent(_: str) -> None:
@@ -159,7 +158,7 @@ def _report(measured: Measured, bench: Workbench, result: SearchResult, best: Tr
         cpu=config.cpu_kind,
         activations=config.number_format.activations,
         weight_limit=config.number_format.weight_limit,
-        rule=best.rule,
+        rule=best.recipe.rule,
         measure="agreement" if best.ap is None else "ap",
         max_drop=config.max_drop,
         max_float=config.max_float,

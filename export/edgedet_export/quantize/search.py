@@ -1,10 +1,11 @@
 """The search for the fastest INT8 file within the budget, from cheap to expensive.
 
-1. Everything that the engine can run in INT8, with each range rule.
+1. Everything that the engine can run in INT8, with each range rule; for OpenVINO also with float residuals.
 2. If that loses too much: the layers are ranked by what INT8 does to them alone, and the worst stay in float, one, two,
    four … of them, as long as the share of float MACs allows.
-3. For onnxruntime, the stem in float as well: with three or four input channels its INT8 kernel is slower than the
-   float one (measured on YOLOv5n, 640 px: 7.4 ms against 3.0 ms).
+3. For onnxruntime, the first layers in float as well, the stem alone and with the layer behind it: with three or four
+   input channels its INT8 kernel is slower than the float one (measured on YOLOv5n, 640 px: 7.4 ms against 3.0 ms), and
+   on large maps SiLU on bytes costs what the convolution gains.
 
 Of what keeps the budget the fastest wins, or the most accurate of those within 5 % of it; latencies are measured
 interleaved, with FP32 among them.
@@ -12,15 +13,15 @@ interleaved, with FP32 among them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import onnx
 
 from edgedet_export.quantize.layers import total_macs
 from edgedet_export.quantize.runner import Latencies, make_runner, measure_latencies
 from edgedet_export.quantize.sensitivity import LayerSensitivity, Outputs, rank_layers
-from edgedet_export.quantize.trials import Trial, Workbench
+from edgedet_export.quantize.trials import Recipe, Trial, Workbench
 
 __all__ = ["SearchResult", "measure_sensitivity", "search"]
 
@@ -30,6 +31,7 @@ _FP32 = "fp32"
 _STEM_CHANNELS = 4
 _FINALISTS = 4
 _SAME_SPEED = 0.05
+_COUNTS = (1, 2, 4, 8, 16, 32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,40 +56,39 @@ def search(bench: Workbench, progress: Progress) -> SearchResult:
     config = bench.config
     trials: list[Trial] = []
 
-    def attempt(name: str, rule_of: Trial | None, keep: Mapping[str, str]) -> Trial:
-        rule = rule_of.rule if rule_of else config.rules[0]
+    def attempt(name: str, recipe: Recipe) -> Trial:
         progress(f"trying {name}")
-        trials.append(bench.attempt(name, rule, keep))
+        trials.append(bench.attempt(name, recipe))
         return trials[-1]
 
     for rule in config.rules:
-        progress(f"trying all layers, ranges by {rule}")
-        trials.append(bench.attempt(f"all layers, {rule}", rule, {}))
+        attempt(f"all layers, {rule}", Recipe(rule))
+    if config.engine == "openvino":
+        attempt(f"all layers, {config.rules[0]}, float residuals", Recipe(config.rules[0], tight=True))
     base = min(trials, key=lambda t: t.drop)
-    stem = _stem(bench)
     sensitivity: tuple[LayerSensitivity, ...] = ()
-    if base.within(config):
-        if stem:
-            attempt("stem in float", base, stem)
-    else:
-        sensitivity = measure_sensitivity(bench, base, progress)
-        for count in (1, 2, 4, 8, 16, 32):
+    if not base.within(config):
+        sensitivity = measure_sensitivity(bench, base.recipe, progress)
+        for count in _COUNTS:
             keep = _most_sensitive(bench, sensitivity, base, count)
             if len(trials) >= config.max_trials or len(keep) < count:
                 break
-            trial = attempt(f"{count} most sensitive in float", base, keep)
+            trial = attempt(f"{count} most sensitive in float", replace(base.recipe, keep=keep))
             if trial.within(config):
-                if stem and not stem.keys() <= keep.keys():
-                    attempt(f"{count} most sensitive and stem in float", base, {**keep, **stem})
+                base = trial
                 break
+    if base.within(config):
+        for number, keep in enumerate(_fronts(bench, base), 1):
+            if len(trials) < config.max_trials:
+                suffix = "" if base.recipe.keep.keys() <= keep.keys() else f", {base.name}"
+                attempt(f"first {number} in float{suffix}", replace(base.recipe, keep={**base.recipe.keep, **keep}))
     finalists = sorted((t for t in trials if t.within(config)), key=lambda t: t.drop)[:_FINALISTS]
     shown = finalists or [min(trials, key=lambda t: t.drop)]
     progress("measuring latency")
     runners = {_FP32: bench.runner}
     runners.update({t.name: make_runner(t.model, config.engine, threads=bench.threads) for t in shown})
     latencies = measure_latencies(runners, bench.tensors[:4], config.latency_runs)
-    best = _choose(finalists, latencies)
-    return SearchResult(tuple(trials), latencies, best, sensitivity)
+    return SearchResult(tuple(trials), latencies, _choose(finalists, latencies), sensitivity)
 
 
 def _choose(finalists: Sequence[Trial], latencies: Latencies) -> Trial | None:
@@ -99,19 +100,19 @@ def _choose(finalists: Sequence[Trial], latencies: Latencies) -> Trial | None:
     return min(near, key=lambda t: t.drop)
 
 
-def measure_sensitivity(bench: Workbench, base: Trial, progress: Progress) -> tuple[LayerSensitivity, ...]:
-    """Quantise each layer of a trial alone and rank them by the harm."""
-    rule = base.rule
+def measure_sensitivity(bench: Workbench, recipe: Recipe, progress: Progress) -> tuple[LayerSensitivity, ...]:
+    """Quantise each layer of a recipe alone and rank them by the harm."""
+    plan = bench.plan(recipe)
     tensors = bench.tensors[: bench.config.probe_images]
     fp32 = make_runner(bench.model, "onnxruntime", threads=bench.threads)
     reference = [fp32(t) for t in tensors]
-    wanted = set(base.plan.layers)
+    wanted = set(plan.layers)
     layers = [layer for layer in bench.layers if layer.id in wanted]
     everything = {layer.id: "not the layer under test" for layer in bench.layers}
 
     def build(layer: str) -> onnx.ModelProto:
         others = {name: reason for name, reason in everything.items() if name != layer}
-        return bench.build(bench.plan(rule, others))
+        return bench.build(bench.plan(replace(recipe, keep=others)))
 
     def run(model: onnx.ModelProto) -> Sequence[Outputs]:
         runner = make_runner(model, "onnxruntime", threads=bench.threads)
@@ -123,19 +124,29 @@ def measure_sensitivity(bench: Workbench, base: Trial, progress: Progress) -> tu
         reference,
         bench.spec,
         [(layer.id, layer.macs, layer.data) for layer in layers],
-        base.plan.grids,
+        plan.grids,
         bench.calibration.statistics,
         lambda done, total: progress(f"measuring single layers, {done} of {total}"),
     )
 
 
-def _stem(bench: Workbench) -> dict[str, str]:
-    """Return the layers that read the picture, where onnxruntime's INT8 kernel is slow on them."""
-    if bench.config.engine != "onnxruntime":
-        return {}
-    reason = "few input channels: onnxruntime's float kernel is faster"
-    slow = [layer for layer in bench.layers if layer.groups == 1 and layer.weight_shape[1] <= _STEM_CHANNELS]
-    return {layer.id: reason for layer in slow if layer.op_type == "Conv"}
+def _fronts(bench: Workbench, base: Trial) -> list[dict[str, str]]:
+    """Return the first one and two layers, where onnxruntime may be faster with them in float, as the budget allows."""
+    stem = bench.layers[0]
+    if bench.config.engine != "onnxruntime" or stem.groups > 1 or stem.weight_shape[1] > _STEM_CHANNELS:
+        return []
+    budget = bench.config.max_float * total_macs(bench.layers) - sum(k.macs for k in base.plan.kept)
+    fronts: list[dict[str, str]] = []
+    front: dict[str, str] = {}
+    for layer in bench.layers[:2]:
+        if layer.id not in base.recipe.keep:
+            budget -= layer.macs
+        if budget < 0:
+            break
+        front = {**front, layer.id: "large map with few channels: onnxruntime's float kernels are faster"}
+        if not front.keys() <= base.recipe.keep.keys():
+            fronts.append(front)
+    return fronts
 
 
 def _most_sensitive(bench: Workbench, ranking: tuple[LayerSensitivity, ...], base: Trial, count: int) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy.typing as npt
@@ -23,7 +23,7 @@ from edgedet_export.quantize.tensor_ranges import TensorRanges
 from edgedet_runtime.candidates import Candidates
 from edgedet_runtime.spec import ModelSpec
 
-__all__ = ["DROP_PER_DISAGREEMENT", "Evaluate", "Trial", "Workbench"]
+__all__ = ["DROP_PER_DISAGREEMENT", "Evaluate", "Recipe", "Trial", "Workbench"]
 
 Evaluate = Callable[[onnx.ModelProto, QuantEngine], float]
 """AP in 0..1 of a model on the caller's labelled pictures, run on an engine."""
@@ -32,7 +32,22 @@ DROP_PER_DISAGREEMENT = 0.025
 """Points of AP that one point (0.01) of disagreement stands for where there are no labels: on YOLOX-nano, files that
 lose 0.2 to 0.4 points of AP agree by 0.80 to 0.90, files that lose 9 to 11 points by 0.42 to 0.45."""
 
-_PLACEMENTS = {"onnxruntime": place_onnxruntime, "openvino": place_openvino}
+_HOPELESS = 0.5  # agreement below which labels are not consulted
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to quantise.
+
+    Attributes:
+        rule: How ranges are chosen.
+        tight: Only INT8 layers see a tensor quantised (OpenVINO); other readers see it in float.
+        keep: Layer id → reason, for layers that stay in float.
+    """
+
+    rule: RangeRule
+    tight: bool = False
+    keep: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +56,7 @@ class Trial:
 
     Attributes:
         name: What it is, in words.
-        rule: How ranges were chosen.
+        recipe: How it was made.
         model: The quantised model.
         plan: What was quantised.
         int8_share: Share of the MACs in INT8, 0..1.
@@ -52,7 +67,7 @@ class Trial:
     """
 
     name: str
-    rule: RangeRule
+    recipe: Recipe
     model: onnx.ModelProto
     plan: QuantPlan
     int8_share: float
@@ -102,11 +117,13 @@ class Workbench:
         self.reference_ap = evaluate(model, config.engine) if evaluate else None
         self._ranges: dict[RangeRule, TensorRanges] = {}
 
-    def plan(self, rule: RangeRule, keep_float: Mapping[str, str]) -> QuantPlan:
+    def plan(self, recipe: Recipe) -> QuantPlan:
         """Place the grids for this engine."""
-        ranges = self._ranges.setdefault(rule, TensorRanges(self.calibration.statistics, rule))
-        place = _PLACEMENTS[self.config.engine]
-        return place(self.graph, self.layers, ranges, self.config.number_format, keep_float)
+        ranges = self._ranges.setdefault(recipe.rule, TensorRanges(self.calibration.statistics, recipe.rule))
+        if self.config.engine == "openvino":
+            number_format = self.config.number_format
+            return place_openvino(self.graph, self.layers, ranges, number_format, recipe.keep, tight=recipe.tight)
+        return place_onnxruntime(self.graph, self.layers, ranges, self.config.number_format, recipe.keep)
 
     def build(self, plan: QuantPlan) -> onnx.ModelProto:
         """Write a plan into a copy of the model."""
@@ -116,14 +133,15 @@ class Workbench:
         """Return the share of the MACs that a plan puts in INT8."""
         return 1 - sum(k.macs for k in plan.kept) / total_macs(self.layers)
 
-    def attempt(self, name: str, rule: RangeRule, keep_float: Mapping[str, str]) -> Trial:
-        """Build and judge a candidate."""
-        plan = self.plan(rule, keep_float)
+    def attempt(self, name: str, recipe: Recipe) -> Trial:
+        """Build and judge a candidate; labels are consulted only where the detections are not far off."""
+        plan = self.plan(recipe)
         model = self.build(plan)
         run = make_runner(model, self.config.engine, threads=self.threads)
         agreement = compare_detections(self._reference, [detect(run(t), self.spec) for t in self.tensors], self._conf)
-        ap = self._evaluate(model, self.config.engine) if self._evaluate else None
         drop = 100 * DROP_PER_DISAGREEMENT * (1 - agreement.agreement)
-        if ap is not None and self.reference_ap is not None:
+        ap = None
+        if self._evaluate and self.reference_ap is not None and agreement.agreement >= _HOPELESS:
+            ap = self._evaluate(model, self.config.engine)
             drop = 100 * (self.reference_ap - ap)
-        return Trial(name, rule, model, plan, self.share(plan), agreement, ap, drop, model.ByteSize())
+        return Trial(name, recipe, model, plan, self.share(plan), agreement, ap, drop, model.ByteSize())

@@ -1,0 +1,64 @@
+"""Agreement of detections: 1 for the same, lower the more they differ."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgedet_export.quantize.agreement import compare_detections, reference_conf
+from edgedet_runtime.candidates import Candidates
+
+from .tiny_detector import tiny_detector
+
+
+def boxes(n: int, shift: float = 0.0, scores: float = 0.9) -> Candidates:
+    left = np.arange(n, dtype=np.float32) * 100 + shift
+    xyxy = np.stack([left, np.zeros(n), left + 50, np.full(n, 50)], 1).astype(np.float32)
+    return Candidates(xyxy, np.linspace(scores, scores / 2, n).astype(np.float32), np.arange(n) % 2)
+
+
+def test_same_detections_agree_fully() -> None:
+    found = compare_detections([boxes(5), boxes(3)], [boxes(5), boxes(3)], 0.25)
+    assert found.agreement == pytest.approx(1.0)
+    assert (found.reference, found.matched, found.extra) == (8, 8, 0)
+    assert found.score_shift == pytest.approx(0.0)
+    assert found.threshold == pytest.approx(0.45, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("other", "low", "high"),
+    [
+        (boxes(0), 0.0, 0.0),  # nothing found
+        (boxes(5, shift=50), 0.0, 0.0),  # all beside
+        (boxes(5, shift=10), 0.3, 0.5),  # IoU 40/60: right up to 0.65 of the ten thresholds
+        (boxes(4), 0.75, 0.85),  # one of five missed
+    ],
+)
+def test_differences_lower_the_agreement(other: Candidates, low: float, high: float) -> None:
+    assert low <= compare_detections([boxes(5)], [other], 0.25).agreement <= high
+
+
+def test_wrong_class_does_not_match() -> None:
+    wrong = Candidates(boxes(4).boxes_xyxy, boxes(4).scores, 1 - boxes(4).class_ids)
+    found = compare_detections([boxes(4)], [wrong], 0.25)
+    assert (found.agreement, found.matched, found.extra) == (0.0, 0, 4)
+
+
+def test_threshold_keeps_the_operating_point() -> None:
+    found = compare_detections([boxes(6, scores=0.9)], [boxes(6, scores=0.6)], 0.4)
+    assert found.reference == 6
+    assert int((boxes(6, scores=0.6).scores > found.threshold).sum()) == 6
+    assert found.score_shift < -0.2
+
+
+def test_nothing_to_find() -> None:
+    assert compare_detections([boxes(0)], [boxes(0)], 0.25).agreement == 1.0
+    assert compare_detections([boxes(0)], [boxes(2)], 0.25).agreement == 0.0
+
+
+def test_reference_conf_falls_to_the_best_few() -> None:
+    _, spec = tiny_detector()
+    assert reference_conf([boxes(5)], spec) == spec.thresholds.conf
+    weak = boxes(8, scores=0.1)
+    conf = reference_conf([weak], spec)
+    assert int((weak.scores > conf).sum()) == 3

@@ -1,0 +1,138 @@
+"""Where each engine's file has its 8-bit grids, and that the numbers come out."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import onnx
+import pytest
+
+from edgedet_export.onnx_graph import OnnxGraph
+from edgedet_export.quantize.apply_plan import quantise_weight
+from edgedet_export.quantize.config import QuantConfig, QuantEngine
+from edgedet_export.quantize.quantizer import Measured, measure
+from edgedet_export.quantize.runner import make_runner
+from edgedet_export.quantize.trials import Recipe, Workbench
+from edgedet_runtime.spec import ModelSpec
+
+from .tiny_detector import pictures, tiny_detector
+
+Prepared = tuple[Measured, ModelSpec]
+
+
+@pytest.fixture(scope="module")
+def prepared() -> Prepared:
+    model, spec = tiny_detector()
+    return measure(model, spec, pictures(4), QuantConfig(threads=1)), spec
+
+
+def bench(prepared: Prepared, config: QuantConfig) -> Workbench:
+    measured, spec = prepared
+    return Workbench(measured.model, spec, config, measured.calibration, list(measured.pictures.tensors(spec)), 1, None)
+
+
+def counts(model: onnx.ModelProto) -> Counter[str]:
+    return Counter(n.op_type for n in model.graph.node)
+
+
+def test_openvino_quantises_inputs_of_convolutions_only(prepared: Prepared) -> None:
+    work = bench(prepared, QuantConfig("openvino", cpu="vnni"))
+    plan = work.plan(Recipe("mse"))
+    model = work.build(plan)
+    onnx.checker.check_model(model, full_check=True)
+    assert [(k.layer, "depthwise" in k.reason) for k in plan.kept] == [("depthwise", True)]
+    graph = OnnxGraph(model)
+    for node in graph.nodes_of("Conv"):
+        makers = [graph.producer(name) for name in node.input]
+        quantised = [m is not None and m.op_type == "DequantizeLinear" for m in makers]
+        assert quantised == ([False] * 3 if node.output[0] == "depthwise" else [True, True, False])
+    # images, depthwise's output, pointwise's, pooled, joined, merge's: six tensors feed the eight INT8 layers
+    assert counts(model)["QuantizeLinear"] == 6
+    layers = {layer.id for layer in work.layers} - {"boxes", "objectness", "scores"}
+    assert not layers & plan.grids.keys(), "a convolution's own output, before the activation, is not quantised"
+
+
+def test_openvino_float_residuals(prepared: Prepared) -> None:
+    work = bench(prepared, QuantConfig("openvino", cpu="vnni"))
+    for tight in (True, False):
+        graph = OnnxGraph(work.build(work.plan(Recipe("mse", tight=tight))))
+        readers = {n.op_type for n in graph.consumers("pointwise_silu")}
+        assert readers == ({"QuantizeLinear", "Concat"} if tight else {"QuantizeLinear"})
+
+
+def test_onnxruntime_quantises_whole_stretches(prepared: Prepared) -> None:
+    work = bench(prepared, QuantConfig("onnxruntime", cpu="vnni"))
+    plan = work.plan(Recipe("mse"))
+    model = work.build(plan)
+    assert plan.kept == ()
+    assert plan.integer_heads == ("boxes", "objectness", "scores")
+    found = counts(model)
+    assert (found["Conv"], found["MatMulIntegerToFloat"]) == (6, 3)
+    assert found["Resize"] == 0, "upsampling by two is done on the codes"
+    assert plan.grids["joined"] == plan.grids["up"] == plan.grids["sum"]
+    assert plan.grids["stem_sigmoid"].scale == 1 / 256
+    assert plan.grids["images_f"].is_byte
+    assert not any(n.op_type == "QuantizeLinear" and n.input[0] == "images_f" for n in model.graph.node)
+
+
+def test_relu_is_replaced_by_the_grid() -> None:
+    model, spec = tiny_detector(activation="Relu")
+    measured = measure(model, spec, pictures(3), QuantConfig(threads=1))
+    work = bench((measured, spec), QuantConfig("onnxruntime", cpu="vnni"))
+    grids = work.plan(Recipe("mse")).grids
+    assert "down" not in grids
+    assert grids["down_act"].zero_point == 0
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("cpu", ["vnni", "avx2", "dotprod"])
+def test_outputs_stay_close_to_float(prepared: Prepared, engine: QuantEngine, cpu: str) -> None:
+    config = QuantConfig(engine, cpu=cpu)  # type: ignore[arg-type]
+    work = bench(prepared, config)
+    plan = work.plan(Recipe("mse"))
+    assert {g.signed for g in plan.grids.values()} == {cpu == "dotprod"}
+    run = make_runner(work.build(plan), "onnxruntime", threads=1)
+    fp32 = make_runner(work.model, "onnxruntime", threads=1)
+    noise_db = 12 if cpu == "avx2" else 15
+    for tensor in work.tensors:
+        want, got = fp32(tensor), run(tensor)
+        for name, reference in want.items():
+            error = np.square(got[name] - reference).mean()
+            assert 10 * np.log10(reference.var() / error) > noise_db, name
+
+
+def test_kept_layers_stay_as_they_were(prepared: Prepared) -> None:
+    work = bench(prepared, QuantConfig("onnxruntime", cpu="vnni"))
+    everything = {layer.id: "asked" for layer in work.layers}
+    plan = work.plan(Recipe("mse", keep=everything))
+    model = work.build(plan)
+    assert (plan.grids, work.share(plan), counts(model)["QuantizeLinear"]) == ({}, 0.0, 0)
+
+
+@pytest.mark.parametrize("limit", [127, 63])
+def test_weights_per_channel(limit: int) -> None:
+    weight = np.random.default_rng(0).normal(size=(5, 3, 3, 3)).astype(np.float32)
+    weight[1] *= 1e-4
+    weight[2] = 0
+    codes, scales = quantise_weight(weight, limit)
+    assert np.abs(codes[[0, 1, 3, 4]]).reshape(4, -1).max(axis=1).tolist() == [limit] * 4
+    assert not codes[2].any()
+    np.testing.assert_allclose(codes * scales.reshape(-1, 1, 1, 1), weight, atol=float(scales.max()) / 2 * 1.001)
+    np.testing.assert_allclose(codes[1] * scales[1], weight[1], atol=float(scales[1]) / 2 * 1.001)
+
+
+def test_dead_channel_with_a_bias_does_not_overflow() -> None:
+    model, spec = tiny_detector()
+    for tensor in model.graph.initializer:
+        if tensor.name == "merge_w":
+            array = onnx.numpy_helper.to_array(tensor).copy()
+            array[3] = 1e-12
+            tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
+    measured = measure(model, spec, pictures(2), QuantConfig(threads=1))
+    work = bench((measured, spec), QuantConfig("onnxruntime", cpu="vnni"))
+    quantised = work.build(work.plan(Recipe("mse")))
+    stored = {t.name: onnx.numpy_helper.to_array(t) for t in quantised.graph.initializer}
+    bias = stored["merge/b/codes"] * stored["merge/b/scale"].astype(np.float64)
+    original = next(t for t in model.graph.initializer if t.name == "merge_b")
+    np.testing.assert_allclose(bias, onnx.numpy_helper.to_array(original), atol=2e-3)

@@ -1,0 +1,98 @@
+"""Streaming statistics do not depend on the order, and the ranges chosen from them are the ones meant."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgedet_export.quantize.config import RangeRule
+from edgedet_export.quantize.ranges import TensorStatistics, choose_range
+
+RULES: tuple[RangeRule, ...] = ("minmax", "percentile", "mse")
+
+
+def statistics(arrays: list[npt.NDArray[np.float32]]) -> TensorStatistics:
+    found = TensorStatistics()
+    for array in arrays:
+        found.update(array)
+    return found
+
+
+def batches(seed: int) -> list[npt.NDArray[np.float32]]:
+    rng = np.random.default_rng(seed)
+    return [(rng.normal(size=(1, 3, 5, 7)) * 10.0**e).astype(np.float32) for e in (-3, 0, 2, 1)]
+
+
+@settings(max_examples=30, deadline=None)
+@given(order=st.permutations(range(4)), seed=st.integers(0, 5))
+def test_histogram_does_not_depend_on_the_order(order: list[int], seed: int) -> None:
+    arrays = batches(seed)
+    a, b = statistics(arrays), statistics([arrays[i] for i in order])
+    for left, right in zip(a.histogram(), b.histogram(), strict=True):
+        np.testing.assert_array_equal(left, right)
+    np.testing.assert_array_equal(a.channel_high, b.channel_high)
+    np.testing.assert_allclose(a.channel_power, b.channel_power, rtol=1e-12)
+
+
+def test_nothing_is_lost_when_bins_merge() -> None:
+    arrays = batches(0)
+    found = statistics(arrays)
+    everything = np.concatenate([a.ravel() for a in arrays])
+    centres, counts = found.histogram()
+    assert found.count == counts.sum() == everything.size
+    assert (found.low, found.high) == (everything.min(), everything.max())
+    width = (found.high - found.low) / 2048
+    for threshold in (-50.0, -1.0, 0.0, 1.0, 50.0):
+        assert (
+            abs(counts[centres <= threshold].sum() - (everything <= threshold).sum())
+            <= (np.abs(everything - threshold) <= 2 * width).sum()
+        )
+    np.testing.assert_allclose(
+        found.channel_power,
+        np.square(np.concatenate([a.reshape(3, -1) for a in arrays], 1).astype(np.float64)).mean(1),
+        rtol=1e-5,
+    )
+
+
+def test_constant_tensor() -> None:
+    found = statistics([np.full((1, 2, 4), 3.5, np.float32)] * 2)
+    centres, counts = found.histogram()
+    assert counts.sum() == 16
+    assert choose_range("mse", (3.5, 3.5), centres, counts) == pytest.approx((0.0, 3.5), rel=0.02)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_range_contains_zero(rule: RangeRule) -> None:
+    for shift in (-9.0, 9.0):
+        values = (np.random.default_rng(0).normal(size=10000) + shift).astype(np.float32)
+        found = statistics([values.reshape(1, 1, -1)])
+        low, high = choose_range(rule, (found.low, found.high), *found.histogram())
+        assert low <= 0.0 <= high
+        assert max(-low, high) > 9.0
+
+
+def test_rare_outlier_is_cut_by_all_but_minmax() -> None:
+    arrays = [np.random.default_rng(i).normal(size=(1, 1, 1 << 16)).astype(np.float32) for i in range(8)]
+    arrays[0][0, 0, 7] = 100.0
+    found = statistics(arrays)
+    ranges = {rule: choose_range(rule, (found.low, found.high), *found.histogram()) for rule in RULES}
+    assert ranges["minmax"][1] == 100.0
+    assert ranges["percentile"][1] < 10.0
+    assert ranges["mse"][1] < 80.0
+
+
+def test_least_squares_beats_minmax() -> None:
+    values = np.random.default_rng(0).laplace(size=1 << 15)
+    found = statistics([values.reshape(1, 1, -1).astype(np.float32)])
+
+    def error(bounds: tuple[float, float]) -> float:
+        step = (bounds[1] - bounds[0]) / 255
+        grid = np.clip(np.round(values / step), np.round(bounds[0] / step), np.round(bounds[1] / step)) * step
+        return float(((grid - values) ** 2).mean())
+
+    bounds = (found.low, found.high)
+    best = choose_range("mse", bounds, *found.histogram())
+    assert error(best) < 0.95 * error(choose_range("minmax", bounds, *found.histogram()))
