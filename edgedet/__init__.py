@@ -16,8 +16,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgedet.api import load
-    from edgedet_export.pipeline import ExportConfig, export
+    from edgedet.api import export, load
+    from edgedet_export.config import ExportConfig
     from edgedet_runtime import Box, Detections, Detector, EdgedetError, ModelSpec
 
 __all__ = ["Box", "Detections", "Detector", "EdgedetError", "ExportConfig", "ModelSpec", "export", "load"]
@@ -28,8 +28,8 @@ _HOMES = {
     "Detector": "edgedet_runtime",
     "EdgedetError": "edgedet_runtime",
     "ModelSpec": "edgedet_runtime",
-    "ExportConfig": "edgedet_export.pipeline",
-    "export": "edgedet_export.pipeline",
+    "ExportConfig": "edgedet_export.config",
+    "export": "edgedet.api",
     "load": "edgedet.api",
 }
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edgedet_models.detector import DetectorModule
+    import onnx
+    from torch import nn
 
-__all__ = ["load"]
+    from edgedet_export.pipeline import ExportConfig, ExportReport, Progress
+    from edgedet_models.detector import DetectorModule
+    from edgedet_runtime.spec import ModelSpec
+
+__all__ = ["export", "load"]
 
 
 def load(checkpoint: str | Path, *, family: str | None = None) -> DetectorModule:
@@ -32,3 +39,53 @@ def load(checkpoint: str | Path, *, family: str | None = None) -> DetectorModule
     from edgedet_models.checkpoint import read_checkpoint
 
     return families.load(read_checkpoint(Path(checkpoint)), family=family)
+
+
+def export(
+    source: Path | str | nn.Module | None = None,
+    config: ExportConfig | None = None,
+    *,
+    spec: ModelSpec | None = None,
+    progress: Progress | None = None,
+) -> ExportReport:
+    """Take a detector to a verified bundle; what ``edgedet export`` does.
+
+    Args:
+        source: A checkpoint or ONNX file, the name of an architecture (untrained, seeded), your own module, or None
+            for the built-in model.
+        config: Options.
+        spec: Contract of a module that is no `DetectorModule`: its input as float32 NCHW in its own convention, its
+            raw outputs, its classes.
+        progress: Called as progress(step, steps, description).
+
+    Returns:
+        Where the bundle is, and its manifest.
+
+    Raises:
+        EdgedetError: The source cannot be read, an option does not fit, or a check failed; nothing was written.
+        MissingDependencyError: A package of the extra ``export`` is not installed.
+    """
+    from edgedet.extras import require
+
+    require("torch", "onnx", extra="export", purpose="exporting a model")
+    from edgedet_export.pipeline import export as run
+
+    evaluate = None if config is None or config.data is None else _evaluator(config.data)
+    return run(source, config, spec=spec, progress=progress, evaluate=evaluate)
+
+
+def _evaluator(data: Path) -> Callable[[onnx.ModelProto, str], float]:
+    """Return a function that gives the AP (0..1) of an ONNX model, with its spec inside, on labelled pictures."""
+    from edgedet.evaluation import evaluate_file, load_dataset
+
+    dataset = load_dataset(data)
+
+    def evaluate(model: onnx.ModelProto, engine: str) -> float:
+        import onnx
+
+        with tempfile.TemporaryDirectory(prefix="edgedet-eval-") as folder:
+            path = Path(folder, "model.onnx")
+            onnx.save(model, str(path))
+            return evaluate_file(path, dataset, engine=engine).figures.ap or 0.0
+
+    return evaluate

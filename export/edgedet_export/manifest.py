@@ -36,6 +36,7 @@ def build_manifest(
     rungs: Sequence[Rung],
     noise: Noise,
     quantisation: Mapping[str, Mapping[str, Any]],
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Gather the manifest of a finished folder.
 
@@ -48,7 +49,8 @@ def build_manifest(
         simplified: What simplifying did.
         rungs: The parity ladder.
         noise: Rounding noise of the network in float32.
-        quantisation: Per engine, the report of the INT8 file and whether it is recommended.
+        quantisation: Per engine, the report of the INT8 file, with the precision that is recommended.
+        notes: What the user should know beyond the source's own notes.
     """
     entries = []
     for file in files:
@@ -58,7 +60,7 @@ def build_manifest(
             entries.append(file_entry(folder, weights.as_posix()))
     entries.append(file_entry(folder, GOLDEN))
     spec = read_spec(folder / "model.onnx")
-    return {
+    manifest = {
         "manifest_version": MANIFEST_VERSION,
         "edgedet": __version__,
         "name": source.name,
@@ -82,8 +84,10 @@ def build_manifest(
         "float32_noise": dataclasses.asdict(noise),
         "quantisation": dict(quantisation),
         "tools": _tool_versions(),
-        "notes": list(source.notes),
+        "notes": [*source.notes, *notes],
     }
+    plain: dict[str, Any] = json.loads(json.dumps(manifest, allow_nan=False))  # as the file will say it, no tuples
+    return plain
 
 
 def _tool_versions() -> dict[str, str]:

@@ -10,10 +10,7 @@ parity use (`edgedet_models.decode`) and appended to the raw heads, so a quantis
 
 from __future__ import annotations
 
-import io
-import warnings
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -22,10 +19,10 @@ from onnx import TensorProto, helper
 from torch import Tensor, nn
 
 from edgedet_export.onnx_graph import OnnxGraph
-from edgedet_export.to_onnx import OPSET
+from edgedet_export.to_onnx import trace
 from edgedet_models.decode import decode
 from edgedet_runtime.errors import CheckFailedError
-from edgedet_runtime.spec import DecodeSpec, LevelSpec, ModelSpec
+from edgedet_runtime.spec import BoxKind, DecodeSpec, LevelSpec, ModelSpec
 
 __all__ = ["append_decoding"]
 
@@ -44,7 +41,9 @@ class _Decoder(nn.Module):
         return torch.cat((boxes, scores), dim=-1)
 
 
-def append_decoding(model: onnx.ModelProto, spec: ModelSpec, contract: str) -> tuple[onnx.ModelProto, ModelSpec]:
+def append_decoding(
+    model: onnx.ModelProto, spec: ModelSpec, contract: Literal["decoded", "nms"]
+) -> tuple[onnx.ModelProto, ModelSpec]:
     """Append decoding, or decoding and NMS, to a model with raw heads.
 
     Args:
@@ -65,7 +64,8 @@ def append_decoding(model: onnx.ModelProto, spec: ModelSpec, contract: str) -> t
         if shape is None or None in shape:
             raise CheckFailedError(f"output {name}: expected a static shape to append decoding, got {shape}")
         shapes.append([d for d in shape if d is not None])
-    decoder = _trace_decoder(spec, shapes)
+    zeros = tuple(torch.zeros(*shape) for shape in shapes)
+    decoder = trace(_Decoder(spec), zeros, spec.decode.output_names, [DECODED])
     raw = set(spec.decode.output_names)
     renamed = {
         tensor: f"decode/{tensor}"
@@ -91,27 +91,10 @@ def append_decoding(model: onnx.ModelProto, spec: ModelSpec, contract: str) -> t
     graph.add_nodes(nodes)
     name = DETECTIONS if contract == "nms" else DECODED
     level = LevelSpec(stride=spec.decode.levels[0].stride, boxes=name, scores=name)
-    kind = "nms" if contract == "nms" else "decoded"
+    kind: BoxKind = "nms" if contract == "nms" else "decoded"
     result = graph.to_model()
     onnx.checker.check_model(result)
     return result, spec.replace(decode=DecodeSpec(kind=kind, levels=(level,), score="cls"))
-
-
-def _trace_decoder(spec: ModelSpec, shapes: Sequence[Sequence[int]]) -> onnx.ModelProto:
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # as in to_onnx
-        torch.onnx.export(
-            _Decoder(spec),
-            tuple(torch.zeros(*shape) for shape in shapes),
-            buffer,
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=list(spec.decode.output_names),
-            output_names=[DECODED],
-            do_constant_folding=True,
-        )
-    return onnx.load_model_from_string(buffer.getvalue())
 
 
 def _nms(graph: OnnxGraph, spec: ModelSpec) -> list[onnx.NodeProto]:

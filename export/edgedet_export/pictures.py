@@ -29,7 +29,7 @@ def probe_picture(size_hw: tuple[int, int] = (480, 640)) -> Image:
         coarse = rng.standard_normal((2**octave, 2**octave, 3)).astype(np.float32)
         total += cv2.resize(coarse, size_hw[::-1], interpolation=cv2.INTER_CUBIC) / octave
     low, high = np.percentile(total, (1, 99))
-    picture = np.clip((total - low) / (high - low) * 255, 0, 255).astype(np.uint8)
+    picture: Image = np.clip((total - low) / (high - low) * 255, 0, 255).astype(np.uint8)
     cv2.rectangle(picture, (40, 60), (220, 300), (255, 255, 255), -1)
     cv2.circle(picture, (430, 240), 90, (0, 0, 0), -1)
     return picture

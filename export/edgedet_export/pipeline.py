@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import torch
-from edgedet_models.complexity import count
 from torch import nn
 
 from edgedet_export.bundle_writer import bundle_folder, write_manifest
@@ -25,17 +24,23 @@ from edgedet_export.final_check import check_detections
 from edgedet_export.fold_input import fold_input
 from edgedet_export.fuse import FuseReport, fuse
 from edgedet_export.golden import golden_picture, write_golden
+from edgedet_export.int8 import Int8Files, add_int8
 from edgedet_export.manifest import build_manifest
 from edgedet_export.onnx_graph import set_metadata
 from edgedet_export.outputs import append_decoding
 from edgedet_export.parity import Noise, Outputs, Rung, compare, measure_noise
 from edgedet_export.pictures import parity_images
+from edgedet_export.quantize.images import picture_paths
+from edgedet_export.quantize.trials import Evaluate
 from edgedet_export.simplify import Simplified, simplify
 from edgedet_export.sources import load_source
 from edgedet_export.stages import Stage, onnx_stage, openvino_stage, torch_stage
 from edgedet_export.to_onnx import to_onnx
 from edgedet_export.to_openvino import to_openvino
+from edgedet_models.builtin import calibration_images
+from edgedet_models.complexity import count
 from edgedet_models.detector import DetectorModule
+from edgedet_runtime.errors import InputError
 from edgedet_runtime.model_files import find_model_file
 from edgedet_runtime.spec import ModelSpec
 
@@ -99,6 +104,7 @@ def export(
     *,
     spec: ModelSpec | None = None,
     progress: Progress | None = None,
+    evaluate: Evaluate | None = None,
 ) -> ExportReport:
     """Take a detector to a bundle that a device can run.
 
@@ -109,6 +115,8 @@ def export(
         spec: Contract of a module that is no `DetectorModule`: its input as float32 NCHW in its own convention, its
             raw outputs, its classes.
         progress: Called as progress(step, steps, description).
+        evaluate: Gives the AP (0..1) of an ONNX model on an engine; goes with ``config.data``, and comes from
+            `edgedet.export`, since measuring AP needs more than this package.
 
     Returns:
         Where the bundle is, and its manifest.
@@ -118,10 +126,12 @@ def export(
             nothing was written.
     """
     config = config or ExportConfig()
-    steps = _Steps(progress, 6 + 2 * config.int8)
+    if config.data is not None and evaluate is None:
+        raise InputError("data: measuring AP needs an evaluator; call edgedet.export, which brings it")
+    steps = _Steps(progress, 5 + config.int8)
     steps("reading")
+    images, calibration = _pictures(config)
     loaded = load_source(source, config, spec)
-    images, calibration = _pictures(config, loaded.spec)
     ladder = _Ladder(loaded.spec, images)
 
     fused_report: FuseReport | None = None
@@ -134,17 +144,27 @@ def export(
         ladder.start(onnx_stage("onnx", proto, loaded.spec))
     steps("simplifying")
     simplified, proto, final_spec = _finish_graph(proto, loaded.spec, config, ladder)
+    set_metadata(proto, "edgedet", final_spec.to_json())
 
     target = config.out or Path("build", loaded.name)
     with bundle_folder(target, overwrite=config.overwrite) as folder:
         files: list[dict[str, Any]] = []
         steps("writing ONNX and OpenVINO IR")
         _write_fp32(folder, proto, final_spec, config, ladder, files)
-        quantisation: dict[str, Any] = {}
+        quantised = Int8Files((), {}, ())
         if config.int8:
-            from edgedet_export.int8 import add_int8
-
-            quantisation = add_int8(folder, proto, final_spec, config, calibration, files, steps)
+            steps("INT8")
+            quantised = add_int8(
+                folder,
+                proto,
+                final_spec,
+                config,
+                calibration=calibration,
+                writers={"onnxruntime": write_onnx, "openvino": write_ir},
+                progress=steps.say,
+                evaluate=evaluate,
+            )
+            files += quantised.files
         steps("checking the files")
         reference = folder / ".reference.onnx"
         write_onnx(reference, proto, final_spec, dataclasses.replace(config, outputs="raw"))
@@ -165,7 +185,8 @@ def export(
             simplified=simplified,
             rungs=ladder.rungs,
             noise=ladder.noise,
-            quantisation=quantisation,
+            quantisation=quantised.reports,
+            notes=quantised.notes,
         )
         write_manifest(folder, manifest)
     return ExportReport(target, manifest)
@@ -180,21 +201,19 @@ class _Steps:
         self._done = 0
 
     def __call__(self, description: str) -> None:
-        if self._progress is not None:
-            self._progress(self._done, self._total, description)
+        """Begin the next step."""
+        self.say(description)
         self._done += 1
 
+    def say(self, description: str) -> None:
+        """Say what happens within the step."""
+        if self._progress is not None:
+            self._progress(max(0, self._done), self._total, description)
 
-def _pictures(config: ExportConfig, spec: ModelSpec) -> tuple[list[Image], list[Path]]:
+
+def _pictures(config: ExportConfig) -> tuple[list[Image], list[Path]]:
     """Return the parity pictures and the paths of the calibration pictures."""
-    from edgedet_export.quantize.images import picture_paths
-
-    if config.calib is not None:
-        paths = picture_paths(config.calib)
-    else:
-        from edgedet_models.builtin import calibration_images
-
-        paths = calibration_images()
+    paths = calibration_images() if config.calib is None else picture_paths(config.calib)
     return parity_images(paths), paths
 
 

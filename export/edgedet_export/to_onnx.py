@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import io
+import tempfile
 import warnings
+from collections.abc import Sequence
+from pathlib import Path
 
 import onnx
 import torch
+from torch import Tensor, nn
 
 from edgedet_models.detector import DetectorModule
 from edgedet_runtime.errors import CheckFailedError, EdgedetError
 
-__all__ = ["OPSET", "to_onnx"]
+__all__ = ["OPSET", "to_onnx", "trace"]
 
 OPSET = 17
 """Old enough for cv2.dnn and the engines of long-lived devices, new enough for per-channel QDQ."""
@@ -37,27 +40,34 @@ def to_onnx(model: DetectorModule) -> onnx.ModelProto:
         outputs = model(x)
     if len(outputs) != len(names):
         raise CheckFailedError(f"export {spec.variant}: expected {len(names)} raw outputs, got {len(outputs)}")
-    buffer = io.BytesIO()
     try:
-        with warnings.catch_warnings():
-            # The TorchScript exporter is the one that writes plain, unversioned operators for opset 17; its
-            # deprecation notice, and tracer notices on shapes that are fixed here anyway, tell the user nothing.
-            warnings.simplefilter("ignore")
-            torch.onnx.export(
-                model,
-                (x,),
-                buffer,
-                dynamo=False,
-                opset_version=OPSET,
-                input_names=[spec.input.name],
-                output_names=list(names),
-                do_constant_folding=True,
-            )
+        proto = trace(model, (x,), [spec.input.name], names)
     except EdgedetError:
         raise
     except Exception as e:  # torch raises its own and many other types while tracing
         first = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
         raise CheckFailedError(f"export {spec.variant}: torch cannot trace the module to ONNX: {first}") from e
-    proto = onnx.load_model_from_string(buffer.getvalue())
     onnx.checker.check_model(proto)
     return proto
+
+
+def trace(
+    module: nn.Module, inputs: tuple[Tensor, ...], input_names: Sequence[str], output_names: Sequence[str]
+) -> onnx.ModelProto:
+    """Trace any module into an ONNX model of opset `OPSET`, with constants folded."""
+    with tempfile.TemporaryDirectory(prefix="edgedet-trace-") as folder, warnings.catch_warnings():
+        # The TorchScript exporter is the one that writes plain, unversioned operators for opset 17; its deprecation
+        # notice, and tracer notices on shapes that are fixed here anyway, tell the user nothing.
+        warnings.simplefilter("ignore")
+        path = Path(folder, "model.onnx")
+        torch.onnx.export(
+            module,
+            inputs,
+            path,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=list(input_names),
+            output_names=list(output_names),
+            do_constant_folding=True,
+        )
+        return onnx.load(str(path))

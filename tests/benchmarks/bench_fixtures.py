@@ -33,7 +33,7 @@ def main() -> int:
     failed = False
     for name in options.names or ALL_FIXTURES:
         with tempfile.TemporaryDirectory() as work:
-            calib = options.shared / "data/coco128/calib" if options.int8 else None
+            calib = options.shared / "data/coco128/images/calib" if options.int8 else None
             row = run_fixture(options.shared / "fixtures" / name, Path(work), int8=options.int8, calib=calib)
         detector = "; ".join(f"{engine}: {what}" for engine, what in row.detector.items() if what) or "all equal"
         agreement = ", ".join(f"{share:.3f}" for share in row.int8.values()) or "-"

@@ -1,0 +1,105 @@
+"""The INT8 step: one quantised file per engine, held to a budget, added to a bundle in the making."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from edgedet_export.config import ExportConfig
+from edgedet_export.quantize import QuantConfig, QuantEngine, measure, quantize
+from edgedet_export.quantize.trials import Evaluate
+from edgedet_runtime.errors import CheckFailedError
+from edgedet_runtime.spec import ModelSpec
+
+__all__ = ["ENGINE_OF_FORMAT", "INT8_FILES", "Int8Files", "add_int8"]
+
+ENGINE_OF_FORMAT: dict[str, QuantEngine] = {"onnx": "onnxruntime", "openvino": "openvino"}
+INT8_FILES: dict[QuantEngine, str] = {
+    "onnxruntime": "model.int8.onnx",
+    "openvino": "openvino/model.int8.xml",
+}
+
+Writer = Callable[[Path, onnx.ModelProto, ModelSpec, ExportConfig], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Int8Files:
+    """What the INT8 step added to a bundle.
+
+    Attributes:
+        files: Manifest entries of the files.
+        reports: Per engine, the report of the quantisation with its ``recommended`` precision.
+        notes: What the user should know, one sentence each.
+    """
+
+    files: tuple[dict[str, Any], ...]
+    reports: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+def add_int8(
+    folder: Path,
+    proto: onnx.ModelProto,
+    spec: ModelSpec,
+    config: ExportConfig,
+    *,
+    calibration: Sequence[Path],
+    writers: dict[QuantEngine, Writer],
+    progress: Callable[[str], object],
+    evaluate: Evaluate | None = None,
+) -> Int8Files:
+    """Quantise for each engine that was asked for and write the files.
+
+    Args:
+        folder: The bundle in the making.
+        proto: FP32 model with raw heads.
+        spec: Its contract.
+        config: Options of the export.
+        calibration: Calibration pictures.
+        writers: How each engine's file is written.
+        progress: Told in words what happens.
+        evaluate: AP of a model on an engine, where labelled pictures were given.
+
+    Returns:
+        What was written. An engine for which no candidate keeps the budget gets no file and stays with FP32; the
+        notes say so.
+
+    Raises:
+        CheckFailedError: No engine has a candidate that keeps the budget; nothing was written.
+    """
+    files: list[dict[str, Any]] = []
+    reports: dict[str, Any] = {}
+    notes: list[str] = []
+    measured = measure(proto, spec, calibration, QuantConfig(), progress=lambda text: progress(f"INT8: {text}"))
+    for name in config.formats:
+        engine = ENGINE_OF_FORMAT[name]
+
+        def tell(text: str, engine: str = engine) -> None:
+            progress(f"INT8 for {engine}: {text}")
+
+        options = QuantConfig(engine=engine, max_drop=config.max_drop, max_float=config.max_float)
+        result = quantize(proto, spec, calibration, options, progress=tell, evaluate=evaluate, measured=measured)
+        path = INT8_FILES[engine]
+        writers[engine](folder / path, result.model, spec, config)
+        files.append(
+            {
+                "path": path,
+                "precision": "int8",
+                "engines": [engine],
+                "int8_share": result.report.int8_share,
+                "cpu": result.report.cpu,
+            }
+        )
+        report = result.report.to_dict()
+        report["recommended"] = "int8" if result.report.recommended else "fp32"
+        reports[engine] = report
+        if not result.report.recommended:
+            speed = f"{result.report.speedup:.2f}x FP32's speed on this machine"
+            notes.append(f"INT8 for {engine}: {speed}, so FP32 is recommended")
+    if not files:
+        raise CheckFailedError("; ".join(notes))
+    return Int8Files(tuple(files), reports, tuple(notes))
