@@ -25,6 +25,8 @@ _PRUNE = (
 """What a device never imports; a build host keeps everything."""
 
 _PRUNE_FILES = ("*.pyi", "*.pxd", "*.a", "*.c", "*.cpp", "*.h", "*.lib")
+_CALLS_HOME = ("openvino_telemetry", "openvino_telemetry-*.dist-info")
+"""OpenVINO reports every import to its maker if it finds this package, and does without it if not."""
 _NOT_COMPILED = re.compile(r"/pygments/(lexers|styles|formatters)/")
 _NOT_LINKED = ("onnxruntime/capi/libonnxruntime.so*",)
 """onnxruntime's wheel holds the engine twice: in its Python module, which is used, and as a C library."""
@@ -70,8 +72,9 @@ def install_wheels(platform: Platform, locks: list[Path], out: Path, *, prune: b
 
 
 def _prune(site: Path) -> None:
-    for name in _PRUNE:
-        shutil.rmtree(site / name, ignore_errors=True)
+    for pattern in (*_PRUNE, *_CALLS_HOME):
+        for path in site.glob(pattern):
+            shutil.rmtree(path)
     for tests in [path for path in site.rglob("tests") if path.is_dir()]:
         shutil.rmtree(tests, ignore_errors=True)
     for pattern in (*_NOT_LINKED, *(f"**/{p}" for p in _PRUNE_FILES)):

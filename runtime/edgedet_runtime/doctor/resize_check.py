@@ -46,7 +46,7 @@ def exact_bilinear(image: npt.NDArray[np.uint8], size_hw: tuple[int, int]) -> np
     for axis in (0, 1):
         old, new = image.shape[axis], size_hw[axis]
         at = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
-        low = np.floor(at).astype(np.int64)
+        low = np.floor(at).astype(np.intp)
         high = np.minimum(low + 1, old - 1)
         part = (at - low).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
         pixels = np.take(pixels, low, axis) * (1 - part) + np.take(pixels, high, axis) * part
