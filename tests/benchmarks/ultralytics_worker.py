@@ -41,7 +41,7 @@ def build(data: Path, out: Path) -> None:
     ultralytics: Any = importlib.import_module("ultralytics")
     torch.manual_seed(0)
     yolo = ultralytics.YOLO("yolov5n.yaml")
-    photos = sorted((data.parent / "images" / "calib").glob("*.jpg"))[:16]
+    photos = sorted((data.parent / "images" / "calib").glob("*.jpg"))[:32]
     read = [np.asarray(cv2.imread(str(p)), np.uint8) for p in photos]
     pictures = [cv2.resize(p, (SIZE, SIZE))[..., ::-1].transpose(2, 0, 1) for p in read]
     batch = torch.from_numpy(np.stack(pictures)).float() / 255
@@ -56,10 +56,25 @@ def build(data: Path, out: Path) -> None:
         network.eval()
         _give_scores(network, batch)
     yolo.ckpt = {}
-    written = Path(yolo.export(format="openvino", int8=True, imgsz=SIZE, data=str(data), verbose=False))
+    described = _calibration_set(photos, out.parent / "calibration")
+    written = Path(yolo.export(format="openvino", int8=True, imgsz=SIZE, data=str(described), verbose=False))
     if out.exists():
         shutil.rmtree(out)
     shutil.move(str(written), out)
+
+
+def _calibration_set(photos: list[Path], folder: Path) -> Path:
+    """Return a data.yaml for the exporter, in a folder where it may write its caches; photos are linked."""
+    images = folder / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    for photo in photos:
+        link = images / photo.name
+        if not link.exists():
+            link.symlink_to(photo)
+    classes = "".join(f"  {i}: class{i}\n" for i in range(80))
+    described = folder / "data.yaml"
+    described.write_text(f"path: {folder}\ntrain: images\nval: images\nnames:\n{classes}")
+    return described
 
 
 def _give_scores(network: Any, batch: Any) -> None:

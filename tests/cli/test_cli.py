@@ -17,7 +17,7 @@ from edgedet import cli, output
 from edgedet_runtime.errors import CheckFailedError, EdgedetError, InputError, MissingDependencyError
 from tests.cli.colours import refused, run
 
-COMMANDS = ["detect", "doctor", "eval", "export", "inspect", "models", "profile", "scenes", "train"]
+COMMANDS = ["compare", "detect", "doctor", "eval", "export", "inspect", "models", "profile", "scenes", "train"]
 
 
 def shell(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
