@@ -38,7 +38,7 @@ STRIDES = (8, 16, 32)
 SPEC_KEY = "edgedet"
 """Key of the spec in a checkpoint's metadata."""
 
-_PRIOR = 0.01
+_EXPECTED_CELLS = 5.0
 _FIRST_DISTANCE = 2.0
 
 
@@ -145,8 +145,10 @@ class _LevelHead(nn.Module):
         assert self.boxes.bias is not None, "built with a bias"
         assert self.scores.bias is not None, "built with a bias"
         nn.init.constant_(self.boxes.bias, _FIRST_DISTANCE)
-        # As if every class were on `_PRIOR` of the cells (RetinaNet, Lin et al., 2017), fewer on finer levels.
-        nn.init.constant_(self.scores.bias, -math.log((1 - _PRIOR) / _PRIOR) + math.log(stride / 32))
+        # As if a picture held a few cells of objects, and of all classes together (after RetinaNet, Lin et al., 2017):
+        # with a higher prior, the first steps only push scores down, so hard that the ReLUs before them die.
+        prior = _EXPECTED_CELLS / classes / (640 / stride) ** 2
+        nn.init.constant_(self.scores.bias, math.log(prior / (1 - prior)))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.boxes(self.box_block(x)), self.scores(self.score_block(x))

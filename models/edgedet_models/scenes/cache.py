@@ -113,13 +113,22 @@ class SceneCache:
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float32]]:
         """Return picture (H, W, 3 uint8 BGR), class ids (K,) and outlines (K, 32, 2) in pixels of scene `index`."""
+        return self._decode(index, cv2.IMREAD_COLOR, 1.0)
+
+    def half(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float32]]:
+        """Return the scene at half its resolution; JPEG decodes that in a fraction of the time."""
+        return self._decode(index, cv2.IMREAD_REDUCED_COLOR_2, 0.5)
+
+    def _decode(
+        self, index: int, flags: int, scale: float
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float32]]:
         number, scene = self._index[index]
         shard = self._shards[number]
         start, end = (int(v) for v in shard["offsets"][scene : scene + 2])
-        image = cv2.imdecode(cast("NDArray[np.uint8]", shard["data"][start:end]), cv2.IMREAD_COLOR)
+        image = cv2.imdecode(cast("NDArray[np.uint8]", shard["data"][start:end]), flags)
         mine = shard["owner"] == scene
         return (
             np.asarray(image, dtype=np.uint8),
             shard["kinds"][mine].astype(np.int64),
-            shard["outlines"][mine].astype(np.float32),
+            shard["outlines"][mine].astype(np.float32) * np.float32(scale),
         )

@@ -40,6 +40,8 @@ def augment(
     outlines: NDArray[np.float32],
     size: int,
     rng: np.random.Generator,
+    *,
+    most_scale: float = 4.0,
 ) -> Sample:
     """Bring a picture to `size` x `size` by a random view of it, and change its light.
 
@@ -49,8 +51,9 @@ def augment(
         outlines: float32 (K, P, 2), points around each object, in pixels.
         size: Side of the result, in pixels.
         rng: Source of all randomness.
+        most_scale: The picture is not enlarged by more than this.
     """
-    matrix = _random_view(image.shape[:2], outlines, size, rng)
+    matrix = _random_view(image.shape[:2], outlines, size, rng, most_scale)
     sample = _apply(image, class_ids, outlines, matrix, size)
     return Sample(_photometry(sample.image_bgr, rng), sample.boxes_xyxy, sample.class_ids, sample.ignored)
 
@@ -66,18 +69,18 @@ def letterbox_sample(
 
 
 def _random_view(
-    size_hw: tuple[int, ...], outlines: NDArray[np.float32], size: int, rng: np.random.Generator
+    size_hw: tuple[int, ...], outlines: NDArray[np.float32], size: int, rng: np.random.Generator, most_scale: float
 ) -> NDArray[np.float64]:
     """Return a 2x3 map from picture pixels to the sample: whole picture, a crop, or close on one object."""
     height, width = size_hw
     fit = size / max(height, width)
     draw = rng.random()
-    if draw < 0.4:
+    if draw < 0.3:
         scale = fit * float(rng.uniform(0.6, 1.0) if rng.random() < 0.3 else 1.0)
         center = np.array([width / 2, height / 2])
         room = np.abs(size - scale * np.array([width, height])) / 2
         target = size / 2 + rng.uniform(-1, 1, 2) * room
-    elif draw < 0.75 or not len(outlines):
+    elif draw < 0.55 or not len(outlines):
         scale = float(np.exp(rng.uniform(np.log(max(fit, 0.35)), np.log(max(fit, 0.35) * 3))))
         center = rng.uniform(0, 1, 2) * np.array([width, height])
         if len(outlines) and rng.random() < 0.75:
@@ -86,9 +89,10 @@ def _random_view(
     else:
         outline = outlines[int(rng.integers(len(outlines)))]
         low, high = outline.min(axis=0), outline.max(axis=0)
-        scale = min(size / float((high - low).max() + 1) * float(rng.uniform(0.5, 1.05)), 4.0)
+        scale = min(size / float((high - low).max() + 1) * float(rng.uniform(0.25, 1.05)), most_scale)
         center = ((low + high) / 2).astype(np.float64)
-        target = size / 2 + rng.uniform(-0.12, 0.12, 2) * size
+        target = size / 2 + rng.uniform(-0.25, 0.25, 2) * size
+    scale = min(scale, most_scale)
     stretch = np.exp(rng.normal(0, 0.08)) if rng.random() < 0.5 else 1.0
     linear = np.diag([scale * stretch, scale / stretch])
     if rng.random() < 0.5:

@@ -28,6 +28,8 @@ from edgedet_runtime.spec import InputSpec
 __all__ = ["BoxFolder", "DataSource", "batches", "class_names", "collate", "open_data", "to_input"]
 
 Item = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float32]]
+_HALF_UP_TO_PX, _HALF_SHARE, _HALF_MOST_SCALE = 320, 0.6, 1.2
+"""Small inputs rarely need more than half of a scene's resolution, and decoding takes a good part of the time."""
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 
 
@@ -207,6 +209,8 @@ def _make_batch(
         source.refresh()
     samples = []
     for index in rng.integers(0, len(source), config.batch_at(size)):
-        image, class_ids, outlines = source[int(index)]
-        samples.append(augment(image, class_ids, outlines, size, rng))
+        if isinstance(source, SceneCache) and size <= _HALF_UP_TO_PX and rng.random() < _HALF_SHARE:
+            samples.append(augment(*source.half(int(index)), size, rng, most_scale=_HALF_MOST_SCALE))
+        else:
+            samples.append(augment(*source[int(index)], size, rng))
     return collate(samples, spec)
