@@ -31,6 +31,13 @@ from wheels import pip_target_options  # noqa: E402
 
 LOCKS = HERE / "locks"
 
+_PIP_FOR = """
+import platform, sys
+platform.machine = lambda: "{machine}"  # else pip would judge conditional requirements by this machine
+from pip._internal.cli.main import main
+sys.exit(main())
+"""
+
 
 def requirements(platform: Platform, what: str, pyproject: Path) -> list[str]:
     """Return what an image asks of pip, as ``pyproject.toml`` has it.
@@ -59,7 +66,8 @@ def resolve(platform: Platform, wishes: list[str]) -> str:
     """Return a lock: one line per wheel with its version and hash."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
-        command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet"]
+        pip = _PIP_FOR.format(machine=platform.machine)
+        command = [sys.executable, "-c", pip, "install", "--dry-run", "--ignore-installed", "--quiet"]
         command += ["--report", str(report), "--target", folder, *pip_target_options(platform), *wishes]
         subprocess.run(command, check=True)
         found = json.loads(report.read_text(encoding="utf-8"))["install"]

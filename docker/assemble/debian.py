@@ -22,7 +22,7 @@ __all__ = ["download", "install_system"]
 LOG = logging.getLogger(__name__)
 
 USER_ID = 65532
-_ONLY_FOR_INSTALLING = {"dpkg", "tar", "debconf", "perl-base", "readline-common", "ucf", "sensible-utils"}
+_ONLY_FOR_INSTALLING = {"dpkg", "tar", "debconf", "mawk", "perl-base", "readline-common", "ucf", "sensible-utils"}
 _NOT_REACHED_FROM_CV2 = {
     "fonts-dejavu-core", "iso-codes", "libgl1-mesa-dri", "libllvm15", "libz3-4", "libdrm-amdgpu1", "libdrm-nouveau2",
     "libdrm-radeon1", "mesa-vulkan-drivers", "proj-data", "shared-mime-info", "python3-pkg-resources", "xkb-data",
