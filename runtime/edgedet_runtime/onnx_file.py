@@ -15,7 +15,7 @@ from pathlib import Path
 
 from edgedet_runtime.errors import ModelFileError
 
-__all__ = ["OnnxSummary", "onnx_summary"]
+__all__ = ["OnnxSummary", "fields", "onnx_summary", "varint"]
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MODEL_GRAPH, _MODEL_METADATA = 7, 14
@@ -60,48 +60,56 @@ def _summary(data: mmap.mmap) -> OnnxSummary:
     metadata: dict[str, str] = {}
     op_types: set[str] = set()
     graphs = 0
-    for number, start, end in _fields(data, 0, len(data)):
+    for number, start, end in fields(data, 0, len(data)):
         if number == _MODEL_GRAPH:
             graphs += 1
-            for node, node_start, node_end in _fields(data, start, end):
+            for node, node_start, node_end in fields(data, start, end):
                 if node == _GRAPH_NODE:
                     op_types.update(
                         data[s:e].decode()
-                        for field, s, e in _fields(data, node_start, node_end)
+                        for field, s, e in fields(data, node_start, node_end)
                         if field == _NODE_OP_TYPE
                     )
         elif number == _MODEL_METADATA:
-            entry = {field: data[s:e].decode() for field, s, e in _fields(data, start, end)}
+            entry = {field: data[s:e].decode() for field, s, e in fields(data, start, end)}
             metadata[entry.get(_ENTRY_KEY, "")] = entry.get(_ENTRY_VALUE, "")
     if graphs != 1:
         raise ValueError("no graph in it")
     return OnnxSummary(metadata, frozenset(op_types))
 
 
-def _fields(data: mmap.mmap, position: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Yield number, start and end of every length-delimited field in a range; step over the others."""
+def fields(data: mmap.mmap | bytes, position: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Yield number, start and end of the payload of every field in a range, except of fixed-size numbers.
+
+    A payload is the bytes of a text, message or packed list, or a number that `varint` reads.
+
+    Raises:
+        ValueError: The range is no message.
+    """
     while position < end:
-        key, position = _varint(data, position, end)
+        key, position = varint(data, position, end)
         number, wire_type = key >> 3, key & 7
         if number == 0:
             raise ValueError(f"impossible field at byte {position}")
+        start = position
         if wire_type == _BYTES:
-            length, position = _varint(data, position, end)
-            if length > end - position:
-                raise ValueError(f"{length} bytes announced at byte {position}, {end - position} left")
-            yield number, position, position + length
-            position += length
+            length, start = varint(data, position, end)
+            position = start + length
+            if length > end - start:
+                raise ValueError(f"{length} bytes announced at byte {start}, {end - start} left")
         elif wire_type == _VARINT:
-            _, position = _varint(data, position, end)
+            _, position = varint(data, position, end)
         elif wire_type in (_FIXED64, _FIXED32):
             position += 8 if wire_type == _FIXED64 else 4
             if position > end:
                 raise ValueError(f"ends within a number at byte {position}")
+            continue
         else:
             raise ValueError(f"impossible field type {wire_type} at byte {position}")
+        yield number, start, position
 
 
-def _varint(data: mmap.mmap, position: int, end: int) -> tuple[int, int]:
+def varint(data: mmap.mmap | bytes, position: int, end: int) -> tuple[int, int]:
     """Return a base-128 number, least significant group first, and where it ends."""
     value = 0
     for shift in range(0, 70, 7):

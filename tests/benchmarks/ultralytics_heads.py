@@ -62,19 +62,19 @@ def _heads(model: Any) -> list[Any]:
     """Return the outputs of the convolutions (with their bias) nearest to the model's output."""
     found: dict[str, Any] = {}
     seen: set[str] = set()
-    stack = [(model.output(0).get_node(), None)]
+    stack = [model.output(0).get_node()]
     while stack:
-        node, port = stack.pop()
+        node = stack.pop()
         name = node.get_friendly_name()
         is_head = node.get_type_name() == "Convolution" and len(node.get_input_shape(1)) == 4
         if is_head and node.get_output_shape(0)[2] > 1 and node.get_output_shape(0)[1] > 1:
             after = next(iter(node.output(0).get_target_inputs())).get_node()
             found[name] = after.output(0) if after.get_type_name() == "Add" else node.output(0)
             continue
-        if name in seen:
+        if name in seen or node.get_type_name() == "ShapeOf":  # a grid's size, not its content
             continue
         seen.add(name)
-        stack += [(value.get_source_output().get_node(), port) for value in node.inputs()]
+        stack += [value.get_source_output().get_node() for value in node.inputs()]
     return list(found.values())
 
 

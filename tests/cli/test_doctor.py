@@ -92,6 +92,13 @@ def test_lower_precision_is_a_warning(bundle: Path) -> None:
     assert "precision" in seen["detail"]
 
 
+def test_golden_vectors_without_objects_prove_little(bundle: Path) -> None:
+    change_golden(bundle, image_bgr=solid((0, 0, 0)), boxes_xyxy=np.zeros((0, 4)), scores=[], class_ids=[])
+    seen = findings(run_json("doctor", bundle))["golden model.onnx on onnxruntime"]
+    assert seen["status"] == "warning"
+    assert "proves little" in seen["detail"]
+
+
 def test_no_golden_vectors_for_a_file(bundle: Path) -> None:
     np.savez_compressed(bundle / "golden.npz", image_bgr=solid((0, 0, 0)))
     seal(bundle)
