@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 
 from edgedet_models.checkpoint.content import Checkpoint
 from edgedet_models.darknet.cfg import parse_cfg
@@ -96,7 +97,7 @@ def _inspect(checkpoint: Checkpoint) -> tuple[NetworkPlan, Recognition] | None:
         )
     kinds = sorted({layer.section.kind for layer in plan.layers})
     why = (
-        f"darknet cfg of {len(plan.layers)} layers ({', '.join(kinds)}), strides"
+        f"{Path(content['cfg_name']).name} of {len(plan.layers)} layers ({', '.join(kinds)}), strides"
         f" {', '.join(str(h.stride) for h in plan.heads)}"
     )
     classes = names or tuple(f"class{i}" for i in range(count))

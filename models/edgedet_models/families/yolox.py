@@ -242,7 +242,7 @@ def recognise(checkpoint: Checkpoint) -> Recognition | None:
     config, num_classes = found
     variant = next((name for name, size in SIZES.items() if size == config), "custom")
     why = (
-        f"YOLOX keys; width {config.channels / 64:g}, {config.blocks} blocks in the first stage,"
+        f"YOLOX keys; width {config.channels / 64:g}, blocks per stage {config.blocks} and {3 * config.blocks},"
         f" {'depthwise' if config.depthwise else 'plain'} convolutions; assumed, as the file cannot tell:"
         " SiLU, BatchNorm eps 1e-3, BGR 0..255"
     )
