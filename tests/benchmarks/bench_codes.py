@@ -170,7 +170,7 @@ def main() -> None:
     console = Console()
     photos = Table("engine", "precision", *KINDS[:5], "false boxes / negative photo", title="Real photos: recall")
     sizes = Table("engine", "precision", *(f"{px} px" for px in SIZES_PX), title="Rendered scenes: recall by size")
-    rows = []
+    rows: list[dict[str, Any]] = []
     for engine, precision in WAYS:
         if options.engine not in (None, engine):
             continue

@@ -126,7 +126,7 @@ def _sensor_noise(image: FloatImage, rng: np.random.Generator) -> FloatImage:
     shape = image.shape if rng.random() < 0.6 else (*image.shape[:2], 1)
     noise = rng.standard_normal(shape, dtype=np.float32)
     if rng.random() < 0.4:
-        noise = cv2.blur(noise, (2, 2)).reshape(shape) * 2
+        noise = np.asarray(cv2.blur(noise, (2, 2)), dtype=np.float32).reshape(shape) * 2
     return cast(FloatImage, image + noise * sigma)
 
 

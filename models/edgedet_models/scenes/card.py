@@ -74,7 +74,7 @@ def _stretch_rows(symbol: Symbol, rng: np.random.Generator) -> NDArray[np.uint8]
 
 def _resize_rows(modules: NDArray[np.uint8], rows: int) -> NDArray[np.uint8]:
     index = np.minimum((np.arange(rows) + 0.5) * modules.shape[0] / rows, modules.shape[0] - 1).astype(int)
-    return modules[index]
+    return np.asarray(modules[index], dtype=np.uint8)
 
 
 def _ink(modules: NDArray[np.uint8], pitch: int, symbol: Symbol, rng: np.random.Generator) -> NDArray[np.float32]:

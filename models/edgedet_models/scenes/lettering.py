@@ -74,7 +74,7 @@ def text_block(
     while y < y1 - y0:
         draw_text(
             view,
-            random_words(rng, int(rng.integers(1, 3 + (x1 - x0) // (4 * height)))),
+            random_words(rng, int(rng.integers(1, 3 + int((x1 - x0) // (4 * height))))),
             (2, int(y)),
             height,
             color,

@@ -71,7 +71,7 @@ def _bend_points(points: NDArray[np.float64], size_wh: tuple[int, int], pose: Po
     if pose.ripple > 0:
         result[:, 1] += height * pose.ripple * np.sin(result[:, 0] / width * 4 * np.pi)
         result[:, 0] += width * pose.ripple * 0.5 * np.sin(points[:, 1] / height * 3 * np.pi)
-    return result
+    return np.asarray(result, dtype=np.float64)
 
 
 def _bend_card(card: Card, pose: Pose) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -135,7 +135,7 @@ def place_card(scene: NDArray[np.uint8], card: Card, pose: Pose, rng: np.random.
     if pose.bend or pose.ripple:
         outline = _bend_points(outline, (alpha.shape[1], alpha.shape[0]), pose)
         bgr, alpha = _bend_card(card, pose)
-    points = cv2.perspectiveTransform(outline[None], matrix)[0].astype(np.float32)
+    points = np.asarray(cv2.perspectiveTransform(outline[None], matrix)[0], dtype=np.float32)
     card_h, card_w = alpha.shape
     ends = np.array([[[0, 0], [card_w, 0], [card_w, card_h], [0, card_h]]], dtype=np.float64)
     corners = cv2.perspectiveTransform(ends, matrix)[0]

@@ -18,14 +18,14 @@ _COLORS = ((60, 60, 255), (255, 0, 255), (0, 200, 255), (255, 100, 0), (0, 220, 
 
 def draw_labels(scene: Scene) -> NDArray[np.uint8]:
     """Return a copy of the picture with each outline and box drawn in its kind's colour."""
-    image = scene.image_bgr.copy()
+    image = np.array(scene.image_bgr, dtype=np.uint8)
     for item in scene.objects:
         color = _COLORS[item.class_id]
         x0, y0, x1, y1 = (round(v) for v in item.box_xyxy(scene.image_bgr.shape[:2]))
         cv2.polylines(image, [np.round(item.outline).astype(np.int32)], True, color, 1, cv2.LINE_AA)
         cv2.rectangle(image, (x0, y0), (x1, y1), color, 2)
         cv2.putText(image, item.kind, (x0, max(12, y0 - 3)), 0, 0.5, color, 1, cv2.LINE_AA)
-    return image
+    return np.asarray(image, dtype=np.uint8)
 
 
 def preview_sheet(

@@ -138,9 +138,9 @@ def _dots(rng: np.random.Generator, height: int, width: int) -> Image:
     period = np.exp(rng.uniform(np.log(4), np.log(50)))
     shift = 0.5 * (np.floor(v / period) % 2) if rng.random() < 0.6 else 0.0
     distance = np.hypot((u / period + shift) % 1 - 0.5, (v / period) % 1 - 0.5)
-    radius = rng.uniform(0.18, 0.42)
+    radius = np.full((height, width), rng.uniform(0.18, 0.42), dtype=np.float32)
     if rng.random() < 0.3:
-        radius = radius * (0.4 + 0.8 * smooth_field(rng, height, width, 5))
+        radius *= 0.4 + 0.8 * smooth_field(rng, height, width, 5)
     return _mix(np.clip((radius - distance) * 8 + 0.5, 0, 1).astype(np.float32), rng)
 
 
@@ -217,9 +217,7 @@ def _clutter(rng: np.random.Generator, height: int, width: int) -> Image:
         draw = rng.random()
         thickness = -1 if rng.random() < 0.7 else int(rng.integers(1, 8))
         if draw < 0.4:
-            box = cv2.boxPoints(
-                (tuple(center), (size, size * rng.uniform(0.2, 1.2)), float(rng.normal(0, 20)))  # type: ignore[arg-type]
-            )
+            box = cv2.boxPoints((tuple(center), (size, size * rng.uniform(0.2, 1.2)), float(rng.normal(0, 20))))
             points = box.astype(np.int32)
             if thickness < 0:
                 cv2.fillPoly(image, [points], color, cv2.LINE_AA)

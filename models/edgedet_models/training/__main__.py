@@ -24,6 +24,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8, help="per process, at 320x320")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--ema", type=float, default=0.998, help="decay of the average of weights, per step")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sizes", type=_sizes, help="input sizes and weights, such as 256:0.5,320:0.5")
     parser.add_argument("--init", type=Path, help="weights to start from")

@@ -140,7 +140,9 @@ def _apply(
     big_enough = (sides.max(axis=1, initial=0) >= _SMALLEST_LONG_PX) & (
         sides.min(axis=1, initial=size) >= _SMALLEST_SHORT_PX
     )
-    seen = np.array([_contrast(picture, box) >= _LEAST_CONTRAST for box in clipped], dtype=bool)
+    seen = np.array(
+        [_contrast(np.asarray(picture, dtype=np.uint8), box) >= _LEAST_CONTRAST for box in clipped], dtype=bool
+    )
     learn = (visible >= _VISIBLE_TO_LEARN) & big_enough & seen
     keep = visible >= _VISIBLE_TO_IGNORE
     return Sample(
@@ -151,7 +153,7 @@ def _apply(
     )
 
 
-def _contrast(image: NDArray[np.generic], box: NDArray[np.float64]) -> float:
+def _contrast(image: NDArray[np.uint8], box: NDArray[np.float64]) -> float:
     """Return the standard deviation within a box, mean over channels; 0 if nothing is in it."""
     x0, y0, x1, y1 = (round(float(v)) for v in box)
     piece = image[y0:y1, x0:x1]

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import cv2
 import torch
-import torch.multiprocessing
 from torch import Tensor, distributed, nn
+from torch.multiprocessing.spawn import spawn
 
 from edgedet_models.detector import DetectorModule
 from edgedet_models.families import build
@@ -65,7 +65,7 @@ def train(config: TrainConfig, *, show: bool = True) -> Path:
         _work(0, config, None, show)
     else:
         meeting = config.run / f"meeting-{os.getpid()}"
-        torch.multiprocessing.spawn(_work, (config, meeting, show), nprocs=config.processes)
+        spawn(_work, (config, meeting, show), nprocs=config.processes)
         meeting.unlink(missing_ok=True)
     return config.run / WEIGHTS
 
@@ -157,7 +157,7 @@ def _loop(
             raw = model(x)
         loss, parts = detection_loss(model.spec, tuple(t.float() for t in raw), targets)  # type: ignore[arg-type]
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(parameters, _CLIP_NORM)
         rate = learning_rate_at(progress.share, config.learning_rate, config.warmup)
         for group in optimizer.param_groups:

@@ -155,7 +155,7 @@ def score_source(model: DetectorModule, source: DataSource, indices: Iterable[in
         pictures += 1
         empty += not len(class_ids)
     joined = {n: np.concatenate(v) for n, v in columns.items() if v}
-    return Scored(pictures=pictures, empty_pictures=empty, **joined)  # type: ignore[arg-type]
+    return Scored(pictures=pictures, empty_pictures=empty, **joined)
 
 
 def _contrast(image: NDArray[np.uint8], box: NDArray[np.float32]) -> float:
