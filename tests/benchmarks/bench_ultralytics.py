@@ -5,7 +5,8 @@
 Ultralytics is installed for this only, in a virtual environment of its own (several GB). It builds and quantises the
 network with its own exporter; edgedet runs the same file, cut at the raw heads. Both processes stay alive and take
 turns in short blocks, the first run of each block uncounted; fresh processes, also in turns, give the start to the
-first result and the resident memory. Prints a table, and JSON with ``--json``.
+first result and the resident memory. Prints a table, and JSON with ``--json``. ``--image`` is also what the network's
+scores are set up on: remove the folder ``--work`` to use another picture.
 """
 
 from __future__ import annotations
@@ -41,9 +42,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     theirs_python = prepare(options.venv)
-    model, cut = build(theirs_python, options.data.resolve(), options.work.resolve())
     picture = options.work.resolve() / "image.npy"
     _save_picture(options.image, picture)
+    model, cut = build(theirs_python, options.data.resolve(), picture, options.work.resolve())
     commands = {
         "edgedet": [sys.executable, str(HERE / "edgedet_worker.py"), str(cut), str(picture)],
         "ultralytics": [str(theirs_python), str(HERE / "ultralytics_worker.py"), "serve", str(model), str(picture)],
@@ -62,14 +63,13 @@ def prepare(venv: Path) -> Path:
     return python
 
 
-def build(python: Path, data: Path, work: Path) -> tuple[Path, Path]:
+def build(python: Path, data: Path, picture: Path, work: Path) -> tuple[Path, Path]:
     """Return Ultralytics' INT8 OpenVINO folder and the same file cut at its heads; made if they do not exist."""
     from tests.benchmarks.ultralytics_heads import cut_at_heads
 
     model, cut = work / "yolov5nu_int8_openvino_model", work / "cut" / "model.int8.xml"
-    work.mkdir(parents=True, exist_ok=True)
     if not model.is_dir():
-        command = [str(python), str(HERE / "ultralytics_worker.py"), "build", str(data), str(model)]
+        command = [str(python), str(HERE / "ultralytics_worker.py"), "build", str(data), str(picture), str(model)]
         subprocess.run(command, check=True, cwd=work, stdout=sys.stderr, env=quiet())
     if not cut.is_file():
         cut_at_heads(next(model.glob("*.xml")), cut, tuple(f"class{i}" for i in range(80)))
@@ -84,6 +84,7 @@ def quiet() -> dict[str, str]:
 def _save_picture(image: Path, target: Path) -> None:
     from edgedet_runtime.sources import read_image
 
+    target.parent.mkdir(parents=True, exist_ok=True)
     np.save(target, read_image(image))
 
 

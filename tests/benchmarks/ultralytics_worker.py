@@ -1,8 +1,8 @@
 """The Ultralytics side of `bench_ultralytics`; runs in a virtual environment of its own, without edgedet.
 
-``build DATA OUT`` writes an INT8 OpenVINO model with Ultralytics' own exporter. The network is its YOLOv5n, untrained,
-since no weights are at hand: batch-norm statistics are taken from real photos, and the class head is scaled and shifted
-until about fifty places per photo score above 0.25, so that postprocessing has something to do.
+``build DATA IMAGE OUT`` writes an INT8 OpenVINO model with Ultralytics' own exporter. The network is its YOLOv5n,
+untrained, since no weights are at hand: batch-norm statistics are taken from real photos, and the class head is scaled
+and shifted until about fifty places of the picture score above 0.25, so that postprocessing has something to do.
 
 ``serve MODEL IMAGE`` loads the model, detects once, and then runs as often as each line of standard input says. It
 answers with one JSON document per line.
@@ -20,19 +20,20 @@ from typing import Any
 
 SIZE = 640
 CANDIDATES = 50
+BATCH = 8
 CONF, IOU = 0.25, 0.45
 
 
 def main() -> None:
     """Run one of the two commands."""
-    command, first, second = sys.argv[1:]
+    command, *rest = sys.argv[1:]
     if command == "build":
-        build(Path(first), Path(second))
+        build(*(Path(path) for path in rest))
     else:
-        serve(first, second)
+        serve(*rest)
 
 
-def build(data: Path, out: Path) -> None:
+def build(data: Path, image: Path, out: Path) -> None:
     """Make the network, give it statistics, export it to INT8 OpenVINO."""
     import cv2
     import numpy as np
@@ -42,9 +43,9 @@ def build(data: Path, out: Path) -> None:
     torch.manual_seed(0)
     yolo = ultralytics.YOLO("yolov5n.yaml")
     photos = sorted((data.parent / "images" / "calib").glob("*.jpg"))[:32]
-    read = [np.asarray(cv2.imread(str(p)), np.uint8) for p in photos]
-    pictures = [cv2.resize(p, (SIZE, SIZE))[..., ::-1].transpose(2, 0, 1) for p in read]
-    batch = torch.from_numpy(np.stack(pictures)).float() / 255
+    read = [np.asarray(cv2.imread(str(p)), np.uint8) for p in photos[:BATCH]]
+    batch = _batch([cv2.resize(picture, (SIZE, SIZE)) for picture in read])
+    measured = _batch([ultralytics.data.augment.LetterBox((SIZE, SIZE), auto=False)(image=np.load(image))])
     network = yolo.model
     with torch.no_grad():
         network.train()
@@ -54,13 +55,21 @@ def build(data: Path, out: Path) -> None:
         for _ in range(3):
             network(batch)
         network.eval()
-        _give_scores(network, batch)
+        _give_scores(network, measured)
     yolo.ckpt = {}
     described = _calibration_set(photos, out.parent / "calibration")
     written = Path(yolo.export(format="openvino", int8=True, imgsz=SIZE, data=str(described), verbose=False))
     if out.exists():
         shutil.rmtree(out)
     shutil.move(str(written), out)
+
+
+def _batch(pictures: list[Any]) -> Any:
+    import numpy as np
+
+    torch: Any = importlib.import_module("torch")
+    stacked = np.stack([picture[..., ::-1].transpose(2, 0, 1) for picture in pictures])
+    return torch.from_numpy(stacked).float() / 255
 
 
 def _calibration_set(photos: list[Path], folder: Path) -> Path:
