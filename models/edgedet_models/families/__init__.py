@@ -24,6 +24,7 @@ FAMILIES: Mapping[str, str] = {
     "damoyolo": "edgedet_models.families.damoyolo",
     "yolov6": "edgedet_models.families.yolov6",
     "edgecode": "edgedet_models.families.edgecode",
+    "yolov5-backbones": "edgedet_models.families.yolov5_backbones",
 }
 
 

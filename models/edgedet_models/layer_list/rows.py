@@ -10,14 +10,18 @@ from torch import nn
 
 from edgedet_models.layer_list.network import LayerListDetector, Wiring, measure_strides
 from edgedet_models.layer_list.spec import Anchors, anchor_spec
+from edgedet_models.layers.aspp import Aspp
+from edgedet_models.layers.cbam import Cbam
 from edgedet_models.layers.conv_bn_act import ConvBnAct
 from edgedet_models.layers.csp import C3
 from edgedet_models.layers.focus_stem import FocusStem
 from edgedet_models.layers.head import AnchorHead
 from edgedet_models.layers.junctions import Concat
+from edgedet_models.layers.octave import C3Octave
 from edgedet_models.layers.rep_conv import RepConv
 from edgedet_models.layers.space_to_depth import SpaceToDepth
 from edgedet_models.layers.spp import Spp, SppCspc, Sppf
+from edgedet_models.layers.squeeze_excite import ChannelGate
 from edgedet_runtime.spec import ScoreKind
 
 __all__ = ["Layout", "Row", "build_rows", "scale"]
@@ -31,7 +35,7 @@ class Row:
     """One layer.
 
     Attributes:
-        kind: A key of `KINDS`.
+        kind: A key of `KINDS`, or of what `build_rows` is given beside them.
         channels: Output channels, where the layer has its own.
         repeats: Residual cells of a CSP stage.
         kernel: Kernel of a cell or pool.
@@ -77,13 +81,19 @@ class Layout:
     implicit: bool = False
 
 
-KINDS: Mapping[str, Callable[[Row, int], nn.Module]] = {
+Builder = Callable[[Row, int], nn.Module]
+
+KINDS: Mapping[str, Builder] = {
+    "aspp": lambda row, c: Aspp(c, row.channels),
+    "c3-octave": lambda row, c: C3Octave(c, row.channels, row.repeats, add=row.add),
+    "cbam": lambda row, c: Cbam(c, max(8, c // 16)),
     "c3": lambda row, c: C3(c, row.channels, row.repeats, add=row.add),
     "cell": _cell,
     "concat": lambda row, c: Concat(),
     "focus": lambda row, c: FocusStem(c, row.channels, row.kernel),
     "pool": lambda row, c: nn.MaxPool2d(row.kernel, row.stride, row.kernel // 2 if row.stride == 1 else 0),
     "rep": lambda row, c: RepConv(c, row.channels),
+    "se": lambda row, c: ChannelGate(c, max(8, c // 16), act="silu"),
     "space-to-depth": lambda row, c: SpaceToDepth(),
     "spp": lambda row, c: Spp(c, row.channels),
     "spp-cspc": lambda row, c: SppCspc(c, row.channels),
@@ -114,6 +124,7 @@ def build_rows(
     variant: str,
     licence: str,
     score: ScoreKind = "obj*cls",
+    parts: Mapping[str, Builder] | None = None,
 ) -> LayerListDetector:
     """Build an untrained detector.
 
@@ -124,14 +135,16 @@ def build_rows(
         variant: Such as ``yolov5n``.
         licence: Licence class that the contract names.
         score: ``obj`` leaves the class outputs away.
+        parts: Builders by kind beside `KINDS`; the epsilons of their BatchNorms stay as built.
     """
+    kinds = {**KINDS, **(parts or {})}
     layers: list[nn.Module] = []
     wiring: list[Wiring] = []
     channels: list[int] = []
     for index, row in enumerate(layout.rows):
         wire = Wiring.resolve(row.source, index)
         c_in = sum(channels[s] if s >= 0 else 3 for s in wire.sources)
-        layers.append(KINDS[row.kind](row, c_in))
+        layers.append(kinds[row.kind](row, c_in))
         wiring.append(wire)
         channels.append(row.channels or (4 * c_in if row.kind == "space-to-depth" else c_in))
     head = AnchorHead(
@@ -145,10 +158,11 @@ def build_rows(
     wiring.append(Wiring(layout.levels, many=True))
     strides = measure_strides(layers, wiring)
     head.reset_bias(strides)
-    for layer in layers:
+    for row, layer in zip(layout.rows, layers, strict=False):  # the head has none
         for module in layer.modules():
             if isinstance(module, nn.BatchNorm2d):
-                module.eps, module.momentum = BN_EPS, BN_MOMENTUM
+                module.eps = BN_EPS if row.kind in KINDS else module.eps
+                module.momentum = BN_MOMENTUM
     spec = anchor_spec(
         family=family,
         variant=variant,

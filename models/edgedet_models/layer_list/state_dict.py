@@ -25,10 +25,14 @@ STRIDES = (8, 16, 32)
 
 _CELLS = ("cv1.conv.weight", "cv2.conv.weight")
 _MARKS: Mapping[str, tuple[str, ...]] = {
+    "aspp": ("reduce.conv.weight", "mix.conv.weight"),
+    "c3-octave": ("cells.0.filter.low_high.0.weight", "leave.0.weight"),
+    "cbam": ("place.weight", "widen.weight"),
     "c3": (*_CELLS, "m.0.cv1.conv.weight", "cv3.conv.weight"),
     "cell": ("bn.weight", "conv.weight"),
     "focus": ("conv.conv.weight",),
     "rep": ("rbr_1x1.0.weight", "rbr_dense.0.weight"),
+    "se": ("fc1.weight", "fc2.weight"),
     "spp": _CELLS,
     "spp-cspc": ("cv1.conv.weight", "cv7.conv.weight"),
     "sppf": _CELLS,
@@ -99,7 +103,8 @@ def _match(layout: Layout, tensors: Mapping[str, Tensor]) -> MatchedLayout | Non
                 return None
             rows.append(row)
             continue
-        cells = {name.split(".")[3] for name in tensors if name.startswith(f"{prefix}m.")}
+        below = (f"{prefix}m.", f"{prefix}cells.")
+        cells = {name.split(".")[3] for name in tensors if name.startswith(below)}
         rows.append(replace(row, channels=len(tensors[marks[-1]]), repeats=max(len(cells), 1)))
     anchors = tensors.get(f"{head}anchors")
     anchors_px = layout.anchors_px

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Add", "ChunkConcat", "Concat", "FoldHalves", "PoolDown"]
+__all__ = ["Add", "ChunkConcat", "Concat", "FoldHalves", "Pick", "PoolDown"]
 
 
 class Concat(nn.Module):
@@ -55,3 +55,16 @@ class PoolDown(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, c_in, H, W) to (N, c_out, H / 2, W / 2)."""
         return torch.cat((self.cv2(self.cv1(x)), self.cv3(self.mp(x))), dim=1)
+
+
+class Pick(nn.Module):
+    """Pass on one of several tensors."""
+
+    def __init__(self, index: int) -> None:
+        """Keep its index."""
+        super().__init__()
+        self.index = index
+
+    def forward(self, xs: Sequence[Tensor]) -> Tensor:
+        """Return the tensor at the index."""
+        return xs[self.index]

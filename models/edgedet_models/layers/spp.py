@@ -43,10 +43,10 @@ class Sppf(nn.Module):
     cv2: nn.Module
     m: nn.Module
 
-    def __init__(self, c_in: int, c_out: int, kernel: int = 5) -> None:
-        """Build with half the input channels inside."""
+    def __init__(self, c_in: int, c_out: int, kernel: int = 5, *, hidden: int | None = None) -> None:
+        """Build with half the input channels inside, or `hidden`."""
         super().__init__()
-        hidden = c_in // 2
+        hidden = hidden or c_in // 2
         self.cv1 = ConvBnAct(c_in, hidden)
         self.cv2 = ConvBnAct(hidden * 4, c_out)
         self.m = nn.MaxPool2d(kernel, 1, kernel // 2)
