@@ -54,16 +54,20 @@ def profile(
     host_python: Annotated[
         str, typer.Option(metavar="PATH", help="The board's Python, with numpy, OpenCV and an engine.")
     ] = "python3",
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write one self-contained HTML page.")] = None,
     json: Json = False,
 ) -> None:
     """Measure latency, cold start, memory and layers, alternatives interleaved."""
     from edgedet.default_model import default_bundle
+    from edgedet.extras import require
     from edgedet_runtime.errors import CheckFailedError, InputError
     from edgedet_runtime.profiling.plans import save_plan as store
     from edgedet_runtime.profiling.report import compare as compare_with
     from edgedet_runtime.profiling.session import ProfileConfig, profile_model
     from edgedet_runtime.sources import read_image
 
+    if html is not None:
+        require("jinja2", "matplotlib", extra="report", purpose="--html")
     model = model or default_bundle()
     config = ProfileConfig(
         engines=split_list(engine, str, "--engine"),
@@ -75,8 +79,8 @@ def profile(
         layers=layers,
     )
     if host is not None:
-        if image is not None or compare is not None or save_plan:
-            raise InputError("--host: does not go with --image, --compare or --save-plan; save its --json instead")
+        if image is not None or compare is not None or html is not None or save_plan:
+            raise InputError("--host: does not go with --image, --compare, --html or --save-plan; save its --json")
         profile_on(host, host_python, model, config, json=json)
     if save_plan and not model.is_dir():
         raise InputError(f"--save-plan: expected a bundle folder to store it in, got {model}")
@@ -89,6 +93,11 @@ def profile(
     else:
         _show(report)
         _show_changes(changes)
+    if html is not None:
+        from edgedet.profile_page import write_page
+
+        write_page(report, html)
+        output.note(f"page: {html}")
     if save_plan:
         output.note(f"plan stored in {store(report.recommended, model)}")
     slower = [change for change in changes if change.verdict == "slower"]
