@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["export"]
 
 TOOLS = ("torch", "onnx", "onnxruntime")
-INT8_TOOLS = ("nncf", "openvino")
+INT8_TOOLS = ("openvino",)
 LATENCY_RUNS = 20
 
 

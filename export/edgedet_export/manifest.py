@@ -22,7 +22,7 @@ __all__ = ["MANIFEST_VERSION", "build_manifest"]
 
 MANIFEST_VERSION = 1
 
-_TOOLS = ("torch", "onnx", "onnxsim", "onnxruntime", "openvino", "nncf", "numpy", "opencv-python-headless")
+_TOOLS = ("torch", "onnx", "onnxsim", "onnxruntime", "openvino", "numpy", "opencv-python-headless")
 
 
 def build_manifest(
