@@ -19,9 +19,7 @@ def shared() -> Path:
     """
     folder = Path(os.environ.get("EDGEDET_SHARED", ROOT.parent / "shared"))
     if not (folder / "fixtures").is_dir():
-        pytest.skip(
-            f"interop: {folder} with real checkpoints and photos is not here (EDGEDET_SHARED names another)"
-        )
+        pytest.skip(f"interop: {folder} with real checkpoints and photos is not here (EDGEDET_SHARED names another)")
     return folder
 
 
