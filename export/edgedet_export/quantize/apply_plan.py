@@ -41,7 +41,6 @@ def apply_plan(
     plan: QuantPlan,
     layers: tuple[ConvLayer, ...],
     engine: QuantEngine,
-    weights: Mapping[str, npt.NDArray[np.float32]] | None = None,
     biases: Mapping[str, npt.NDArray[np.float32]] | None = None,
 ) -> onnx.ModelProto:
     """Return a quantised copy of a model.
@@ -51,10 +50,9 @@ def apply_plan(
         plan: What to quantise.
         layers: The model's convolutions.
         engine: For whose kernels biases and heads are written.
-        weights: Layer id → float32 weights to quantise instead of the model's own.
         biases: Layer id → float32 biases to use instead of the model's own.
     """
-    return _Writer(model, plan, layers, engine, weights or {}, biases or {}).write()
+    return _Writer(model, plan, layers, engine, biases or {}).write()
 
 
 class _Writer:
@@ -64,14 +62,12 @@ class _Writer:
         plan: QuantPlan,
         layers: tuple[ConvLayer, ...],
         engine: QuantEngine,
-        weights: Mapping[str, npt.NDArray[np.float32]],
         biases: Mapping[str, npt.NDArray[np.float32]],
     ) -> None:
         self._graph = OnnxGraph(model)
         self._plan = plan
         self._layers = {layer.id: layer for layer in layers}
         self._engine = engine
-        self._weights = weights
         self._biases = biases
         self._new: list[onnx.NodeProto] = []
         self._values: dict[str, str] = {}
@@ -144,7 +140,7 @@ class _Writer:
         self._new.append(helper.make_node(op_type, inputs, [output], name=output, **attributes))
 
     def _numbers(self, layer: ConvLayer) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
-        weight = self._weights.get(layer.id, self._graph.constant(layer.weight))
+        weight = self._graph.constant(layer.weight)
         bias = self._biases.get(layer.id)
         if bias is None and layer.bias is not None:
             bias = self._graph.constant(layer.bias)

@@ -60,6 +60,7 @@ class QuantConfig:
         rules: Range rules to try, in order.
         max_images: Calibrate with at most this many pictures.
         judge_images: Compare detections on this many of them.
+        mean_images: Measure the means for bias correction on this many of them.
         probe_images: Measure single layers on this many of them.
         threads: Threads for latencies; None: what this process may use.
         latency_runs: Timed runs per candidate.
@@ -73,6 +74,7 @@ class QuantConfig:
     rules: tuple[RangeRule, ...] = ("mse", "percentile")
     max_images: int = 128
     judge_images: int = 48
+    mean_images: int = 16
     probe_images: int = 3
     threads: int | None = None
     latency_runs: int = 30
@@ -86,7 +88,14 @@ class QuantConfig:
             raise InputError(f"--max-drop: expected 0 or more points, got {self.max_drop}")
         if not 0 <= self.max_float <= 1:
             raise InputError(f"--max-float: expected a share of the MACs, 0..1, got {self.max_float}")
-        counts = (self.max_images, self.judge_images, self.probe_images, self.latency_runs, self.max_trials)
+        counts = (
+            self.max_images,
+            self.judge_images,
+            self.mean_images,
+            self.probe_images,
+            self.latency_runs,
+            self.max_trials,
+        )
         if min(counts) < 1 or not self.rules:
             raise InputError(f"INT8: expected positive numbers of images, runs and trials and a rule, got {counts}")
 

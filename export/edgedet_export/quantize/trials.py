@@ -12,6 +12,7 @@ import onnx
 from edgedet_export.onnx_graph import OnnxGraph
 from edgedet_export.quantize.agreement import Agreement, compare_detections, detect, reference_conf
 from edgedet_export.quantize.apply_plan import apply_plan
+from edgedet_export.quantize.bias_correction import ChannelMeans, corrected_biases
 from edgedet_export.quantize.calibration import Calibration
 from edgedet_export.quantize.config import QuantConfig, QuantEngine, RangeRule
 from edgedet_export.quantize.layers import ConvLayer, find_layers, total_macs
@@ -116,6 +117,7 @@ class Workbench:
         self._evaluate = evaluate
         self.reference_ap = evaluate(model, config.engine) if evaluate else None
         self._ranges: dict[RangeRule, TensorRanges] = {}
+        self._means = ChannelMeans(model, self.layers, judge_tensors[: config.mean_images], threads=threads)
 
     def plan(self, recipe: Recipe) -> QuantPlan:
         """Place the grids for this engine."""
@@ -126,8 +128,9 @@ class Workbench:
         return place_onnxruntime(self.graph, self.layers, ranges, self.config.number_format, recipe.keep)
 
     def build(self, plan: QuantPlan) -> onnx.ModelProto:
-        """Write a plan into a copy of the model."""
-        return apply_plan(self.model, plan, self.layers, self.config.engine)
+        """Write a plan into a copy of the model, biases corrected."""
+        biases = corrected_biases(self.graph, self.layers, plan, self._means)
+        return apply_plan(self.model, plan, self.layers, self.config.engine, biases)
 
     def share(self, plan: QuantPlan) -> float:
         """Return the share of the MACs that a plan puts in INT8."""
