@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import subprocess
 import sys
@@ -142,6 +143,47 @@ def test_command_line_writes_and_prints(bundle: Path, tmp_path: Path) -> None:
     assert document["built"] is False
     assert document["command"][:3] == ["docker", "buildx", "build"]
     assert (tmp_path / "context/bundle/manifest.json").is_file()
+
+
+def fake_docker(folder: Path, *, buildx: bool, fails: bool = False) -> Path:
+    """Write a docker that notes how it is called; return the file of its notes."""
+    notes, client = folder / "calls", folder / "bin/docker"
+    client.parent.mkdir()
+    client.write_text(
+        f"""#!/bin/sh
+echo "$DOCKER_BUILDKIT $*" >> {notes}
+case "$1 $2" in
+    "buildx version") exit {0 if buildx else 1};;
+    "buildx build" | build*) exit {7 if fails else 0};;
+esac
+"""
+    )
+    client.chmod(0o755)
+    return notes
+
+
+@pytest.mark.parametrize("buildx", [True, False])
+def test_engine_that_answers_builds(
+    bundle: Path, tmp_path: Path, buildx: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = fake_docker(tmp_path, buildx=buildx)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    document = run_json("docker", bundle, "--tag", "app:1", "--out", tmp_path / "context")
+    assert document["built"] is True
+    last = notes.read_text().splitlines()[-1]
+    assert last.startswith("1 buildx build " if buildx else "1 build ")
+    assert "--platform linux/arm64" in last
+    assert last.endswith(str(tmp_path / "context"))
+
+
+def test_failed_build_and_missing_engine_are_one_line(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_docker(tmp_path, buildx=True, fails=True)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    refused(run("docker", bundle, "--out", tmp_path / "context", "--json"), "edgedet-app:1", "code 7")
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    refused(run("docker", bundle, "--out", tmp_path / "context", "--run", "--json"), "--run", "docker engine")
 
 
 @pytest.mark.slow
