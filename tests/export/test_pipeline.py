@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from edgedet_export import pipeline
 from edgedet_export.config import ExportConfig
-from edgedet_export.fuse import PASSES, PassReport
+from edgedet_export.fuse import PASSES, PassReport, fuse
 from edgedet_export.pictures import probe_picture
 from edgedet_export.pipeline import export
 from edgedet_runtime import Detector
@@ -80,8 +80,7 @@ class _Damage:
 
 
 def test_a_wrong_fuse_is_found_and_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = pipeline.fuse
-    monkeypatch.setattr(pipeline, "fuse", lambda m, x: real(m, x, passes=[*PASSES, _Damage()]))
+    monkeypatch.setattr(pipeline, "fuse", lambda m, x: fuse(m, x, passes=[*PASSES, _Damage()]))
     with pytest.raises(CheckFailedError, match=r"parity torch → fused: .*nothing was written"):
         export(TinyDetector(tiny_spec()), ExportConfig(out=tmp_path / "b"))
     assert list(tmp_path.iterdir()) == []

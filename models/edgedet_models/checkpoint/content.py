@@ -78,9 +78,7 @@ class ModuleNode:
     @staticmethod
     def is_module(value: object) -> bool:
         """Tell whether an object of a checkpoint is a pickled ``nn.Module``."""
-        return (
-            isinstance(value, PickledObject) and isinstance(value.state, dict) and "_modules" in value.state
-        )
+        return isinstance(value, PickledObject) and isinstance(value.state, dict) and "_modules" in value.state
 
     @classmethod
     def wrap(cls, obj: PickledObject) -> ModuleNode:

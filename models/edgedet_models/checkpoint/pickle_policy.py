@@ -58,10 +58,7 @@ INERT_STDLIB = frozenset(
         "logging.getLogger",
         "operator.attrgetter",
         "operator.itemgetter",
-        *(
-            f"pathlib.{n}"
-            for n in ["Path", "PosixPath", "PurePath", "PurePosixPath", "PureWindowsPath", "WindowsPath"]
-        ),
+        *(f"pathlib.{n}" for n in ["Path", "PosixPath", "PurePath", "PurePosixPath", "PureWindowsPath", "WindowsPath"]),
         "random.Random",
         "re._compile",
         "time.struct_time",

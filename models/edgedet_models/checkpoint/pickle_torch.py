@@ -100,9 +100,7 @@ class TorchCalls:
         if not isinstance(key, (str, int)) or not isinstance(numel, int) or numel < 0:
             raise MalformedPickle("a storage without key or size")
         if len(pid) > 5 and pid[5] is not None:
-            raise MalformedPickle(
-                "a storage that is a view (torch < 0.4): save the checkpoint anew with a newer torch"
-            )
+            raise MalformedPickle("a storage that is a view (torch < 0.4): save the checkpoint anew with a newer torch")
         return self._load_storage(str(key), dtype, numel)
 
 
@@ -118,9 +116,7 @@ def _tensor_v3(*args: Any) -> Tensor:
 
 
 def _dtype(value: Any) -> torch.dtype:
-    dtype = (
-        getattr(torch, value.name, None) if isinstance(value, Global) and value.module == "torch" else None
-    )
+    dtype = getattr(torch, value.name, None) if isinstance(value, Global) and value.module == "torch" else None
     if not isinstance(dtype, torch.dtype):
         raise MalformedPickle("a tensor of unknown dtype")
     return dtype

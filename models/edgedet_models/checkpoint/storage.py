@@ -70,9 +70,7 @@ def _sizes(values: Any, what: str) -> tuple[int, ...]:
     return tuple(_whole(v, what) for v in values)
 
 
-def strided_tensor(
-    storage: Any, offset: Any, size: Any, stride: Any, dtype: torch.dtype | None = None
-) -> Tensor:
+def strided_tensor(storage: Any, offset: Any, size: Any, stride: Any, dtype: torch.dtype | None = None) -> Tensor:
     """Return the view of `storage` that a pickle describes.
 
     Raises:

@@ -41,19 +41,14 @@ def read_torch_zip(file: IO[bytes]) -> Any:
 
 def _read(archive: zipfile.ZipFile, file_bytes: int) -> Any:
     entries = {info.filename: info for info in archive.infolist()}
-    pickles = [
-        name
-        for name in entries
-        if (name.endswith("/data.pkl") and name.count("/") == 1) or name == "data.pkl"
-    ]
+    pickles = [name for name in entries if (name.endswith("/data.pkl") and name.count("/") == 1) or name == "data.pkl"]
     if len(pickles) != 1:
         kind = "an ONNX or other zip" if not pickles else "an ambiguous zip"
         raise MalformedPickle(f"{kind} archive without torch's data.pkl")
     root = pickles[0].removesuffix("data.pkl")
     if any(name.startswith(root + "code/") for name in entries) or root + "constants.pkl" in entries:
         raise MalformedPickle(
-            "a TorchScript archive, which is code, not a checkpoint; give the training checkpoint or an ONNX"
-            " file"
+            "a TorchScript archive, which is code, not a checkpoint; give the training checkpoint or an ONNX file"
         )
     _check_sizes(list(entries.values()), file_bytes)
     order = archive.read(root + "byteorder") if root + "byteorder" in entries else b"little"

@@ -32,7 +32,7 @@ class Section:
 
     def error(self, message: str, key: str | None = None) -> CheckpointError:
         """Make the error that names this section, and the line of `key` if it was given."""
-        line = self.options[key][1] if key in self.options else self.line
+        line = self.options[key][1] if key is not None and key in self.options else self.line
         return CheckpointError(f"{self.source}: line {line}, [{self.kind}]: {message}")
 
     def text(self, key: str, default: str) -> str:

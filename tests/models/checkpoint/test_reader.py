@@ -257,9 +257,7 @@ def test_tensor_beyond_its_storage(tmp_path: Path) -> None:
 
 
 def test_parallel_wrapper_is_looked_through(tmp_path: Path) -> None:
-    node = read_checkpoint(
-        save({"model": nn.DataParallel(network())}, tmp_path / "x.pt", zipped=True)
-    ).module()
+    node = read_checkpoint(save({"model": nn.DataParallel(network())}, tmp_path / "x.pt", zipped=True)).module()
     assert isinstance(node, ModuleNode)
     assert list(node.children) == ["stem", "head"]
 
