@@ -1,0 +1,26 @@
+"""The sensitivity picture: bars in proportion, red where channels drown in rounding noise."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgedet_export.quantize.sensitivity import LayerSensitivity
+from edgedet_export.quantize.sensitivity_picture import draw_sensitivity
+
+
+def layer(name: str, effect: float, poor: float) -> LayerSensitivity:
+    return LayerSensitivity(name, effect, 1000, -1.0, 1.0, 30.0, 5.0, poor, 2.0)
+
+
+def test_bars_are_in_proportion() -> None:
+    picture = draw_sensitivity([layer("a", 2.0, 0.9), layer("b", 1.0, 0.0), layer("c", 0.0, 0.0)])
+    assert picture.shape == (90, 1030, 3)
+    red = (picture == (60, 60, 220)).all(axis=2)
+    green = (picture == (140, 170, 90)).all(axis=2)
+    widths = [int(mask[row * 18 + 9].sum()) for mask, row in ((red, 1), (green, 2), (green, 3))]
+    assert widths == [401, 201, 2]
+    assert not red[36:].any()
+
+
+def test_no_layers() -> None:
+    assert np.asarray(draw_sensitivity([])).shape[0] == 36
