@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -119,6 +122,21 @@ def run_json(*arguments: object) -> Any:
     result = run(*arguments, "--json")
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
+
+
+def shell(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own."""
+    root = Path(__file__).resolve().parents[2]
+    path = os.pathsep.join(str(root / part) for part in (".", "export", "models", "runtime"))
+    return subprocess.run(
+        [sys.executable, "-m", "edgedet", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": path},
+        timeout=600,
+        check=False,
+    )
 
 
 def refused(result: Result, *words: str, code: int = 2) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,24 +14,9 @@ from typer.testing import CliRunner
 import edgedet
 from edgedet import cli, output
 from edgedet_runtime.errors import CheckFailedError, EdgedetError, InputError, MissingDependencyError
-from tests.cli.colours import refused, run
+from tests.cli.colours import refused, run, shell
 
 COMMANDS = ["compare", "detect", "doctor", "eval", "export", "inspect", "models", "profile", "scenes", "train"]
-
-
-def shell(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a process of its own."""
-    root = Path(__file__).resolve().parents[2]
-    path = os.pathsep.join(str(root / part) for part in (".", "export", "models", "runtime"))
-    return subprocess.run(
-        [sys.executable, "-m", "edgedet", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": path},
-        timeout=120,
-        check=False,
-    )
 
 
 def test_help_lists_every_command() -> None:
