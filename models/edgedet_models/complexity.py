@@ -23,6 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edgedet_models.shapes_only import norms_passed_through
+
 __all__ = ["Complexity", "count"]
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)
@@ -114,5 +116,5 @@ def _run(module: nn.Module, size_hw: tuple[int, int]) -> None:
     meta = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors}
     like = next(module.parameters(), torch.empty(0))
     run: Callable[..., Any] = torch.func.functional_call
-    with torch.no_grad():
+    with torch.no_grad(), norms_passed_through([module]):
         run(module, meta, (torch.empty(1, 3, *size_hw, dtype=like.dtype, device="meta"),))

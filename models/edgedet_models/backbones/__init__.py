@@ -28,10 +28,9 @@ class BackboneKind:
 
     Attributes:
         build: Builds it at a width.
-        width: The published width at which YOLOv5n with this backbone comes nearest to YOLOv5n's own size, or half
-            of the network's only one.
-        widths: Widths for which weights or definitions are published, and `width`.
-        mark: A tensor that only this backbone has among those below.
+        width: Among `widths`, the one at which YOLOv5n with this backbone comes nearest to YOLOv5n's own size.
+        widths: Widths that can be told from a state dict: those of published weights, and smaller ones.
+        mark: A tensor by which a state dict is suspected to hold this backbone; the shapes decide.
     """
 
     build: Callable[[float], Backbone]

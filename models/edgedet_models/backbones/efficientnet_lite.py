@@ -16,7 +16,7 @@ __all__ = ["EfficientNetLite"]
 
 
 class InvertedResidual(nn.Module):
-    """Widen (``conv_pw``, ``bn1``), filter (``conv_dw``, ``bn2``), narrow without activation (``conv_pwl``, ``bn3``)."""
+    """Widen (``conv_pw``, ``bn1``), filter (``conv_dw``, ``bn2``), narrow linearly (``conv_pwl``, ``bn3``)."""
 
     def __init__(self, c_in: int, c_out: int, kernel: int, stride: int, expansion: int) -> None:
         """Build."""

@@ -1,4 +1,7 @@
-"""MnasNet-B1 (Tan et al., "MnasNet: Platform-Aware Neural Architecture Search for Mobile", 2019), torchvision's keys."""
+"""MnasNet-B1 with torchvision's keys.
+
+Tan et al., "MnasNet: Platform-Aware Neural Architecture Search for Mobile", 2019.
+"""
 
 from __future__ import annotations
 

@@ -2,16 +2,17 @@
 
 Two kinds of variants, both with YOLOv5n's own neck, head, anchors and contract:
 
-- ``yolov5n-<backbone>``: a backbone of `edgedet_models.backbones` in the place of YOLOv5n's. The neck reads its features
-  at strides 8 and 16 as they are; at stride 32, SPPF stands between, with the 128 inner and 256 output channels that
-  it has in YOLOv5n. Layers that widen the last features for a classifier are left out.
+- ``yolov5n-<backbone>``: a backbone of `edgedet_models.backbones` in the place of YOLOv5n's. The neck reads its
+  features at strides 8 and 16 as they are; at stride 32, SPPF stands between, with the 128 inner and 256 output
+  channels that it has in YOLOv5n. Layers that widen the last features for a classifier are left out.
 - ``yolov5n-se``, ``-cbam``, ``-aspp``, ``-octave``: YOLOv5n with gates behind the four CSP stages of its backbone, ASPP
   for SPPF, or octave convolutions in the three stages whose maps have even sizes (strides 4, 8 and 16).
 
-Widths: each backbone has the published width at which the detector comes nearest to YOLOv5n's 1.87 M parameters (80
-classes), so that the table compares architectures and not sizes. Where only one width is published (MobileNetV1, V3
-large and both EfficientNets are, for the light end, only defined by their multiplier), half of it is the nearest.
-Published ImageNet weights fit `build` at their own width, 1.0 for most.
+Each backbone has the width at which the detector comes nearest to YOLOv5n's 1.87 M parameters at 80 classes, among
+those that papers or their code define (`BackboneKind.widths`), so that a table of them compares architectures and not
+sizes: MobileNetV1 0.5, V2 0.75, V3 small 1, V3 large 0.5, ShuffleNetV1 and V2 1, GhostNet 0.5, MnasNet 0.5,
+SqueezeNet 1 (its only one), EfficientNet-B0 and lite0 0.5. Weights published for another width fit
+``build(backbone, classes, width=…)``.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from edgedet_models.detector import DetectorModule
 from edgedet_models.layers.head import AnchorHead
+from edgedet_models.shapes_only import norms_passed_through
 from edgedet_runtime.errors import CheckpointError
 from edgedet_runtime.spec import ModelSpec
 
@@ -75,9 +76,10 @@ def measure_strides(layers: Sequence[nn.Module], wiring: Sequence[Wiring]) -> li
     modes = [layer.training for layer in layers]
     for layer in layers:
         layer.eval()
+    probe = torch.zeros(1, 3, PROBE_PX, PROBE_PX)
     try:
-        with torch.no_grad():
-            raw = run_layers(layers, wiring, torch.zeros(1, 3, PROBE_PX, PROBE_PX))
+        with torch.no_grad(), norms_passed_through(layers if probe.is_meta else ()):
+            raw = run_layers(layers, wiring, probe)
     except (IndexError, RuntimeError, TypeError, ValueError) as e:
         reason = str(e).splitlines()[0] if str(e) else type(e).__name__
         raise CheckpointError(f"its layers do not fit together: {reason}") from None
