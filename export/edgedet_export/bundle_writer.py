@@ -15,9 +15,23 @@ from typing import Any
 
 from edgedet_runtime.errors import InputError
 
-__all__ = ["bundle_folder", "file_entry", "write_manifest"]
+__all__ = ["bundle_folder", "check_place", "file_entry", "write_manifest"]
 
 MANIFEST = "manifest.json"
+
+
+def check_place(target: Path, *, overwrite: bool) -> None:
+    """Check that a bundle may be written to `target`; cheap, so that it can be asked before any slow work.
+
+    Raises:
+        InputError: Something else is there, or a bundle that must not be replaced.
+    """
+    if target.exists():
+        is_bundle = (target / MANIFEST).is_file()
+        empty = target.is_dir() and not any(target.iterdir())
+        if not (empty or (is_bundle and overwrite)):
+            what = "a bundle, and overwriting is off" if is_bundle else "something that is no edgedet bundle"
+            raise InputError(f"{target}: expected a free place or an old bundle, got {what}; choose another --out")
 
 
 @contextmanager
@@ -31,12 +45,7 @@ def bundle_folder(target: Path, *, overwrite: bool) -> Iterator[Path]:
     Raises:
         InputError: `target` is in the way, or cannot be written (rights, full disk).
     """
-    if target.exists():
-        is_bundle = (target / MANIFEST).is_file()
-        empty = target.is_dir() and not any(target.iterdir())
-        if not (empty or (is_bundle and overwrite)):
-            what = "a bundle, and overwriting is off" if is_bundle else "something that is no edgedet bundle"
-            raise InputError(f"{target}: expected a free place or an old bundle, got {what}; choose another --out")
+    check_place(target, overwrite=overwrite)
     folder: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ import onnx
 import torch
 from torch import nn
 
-from edgedet_export.bundle_writer import bundle_folder, write_manifest
+from edgedet_export.bundle_writer import bundle_folder, check_place, write_manifest
 from edgedet_export.config import ExportConfig
 from edgedet_export.final_check import check_detections
 from edgedet_export.fold_input import fold_input
@@ -132,6 +132,8 @@ def export(
     steps("reading")
     images, calibration = _pictures(config)
     loaded = load_source(source, config, spec)
+    target = config.out or Path("build", loaded.name)
+    check_place(target, overwrite=config.overwrite)
     ladder = _Ladder(loaded.spec, images)
 
     fused_report: FuseReport | None = None
@@ -146,7 +148,6 @@ def export(
     simplified, proto, final_spec = _finish_graph(proto, loaded.spec, config, ladder)
     set_metadata(proto, "edgedet", final_spec.to_json())
 
-    target = config.out or Path("build", loaded.name)
     with bundle_folder(target, overwrite=config.overwrite) as folder:
         files: list[dict[str, Any]] = []
         steps("writing ONNX and OpenVINO IR")
