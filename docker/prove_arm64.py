@@ -244,7 +244,9 @@ def prove(bundle: Path, photo: Path, work: Path, conf: float, extra: list[str]) 
         "amd64_really": native["machine"] == "x86_64" and native["architecture"] == "amd64",
         "not_root": native["user"] > 0 and foreign["user"] > 0,
         "doctor_fit": native["doctor"]["exit_code"] == 0 and foreign["doctor"]["exit_code"] == 0,
-        "pixels_within_1_lsb": all(row["lsb"] <= 1 for row in differ.values()),
+        "decoding_same_bits": differ["decoded"]["lsb"] == 0,
+        "exact_and_area_same_bits": all(r["lsb"] == 0 for n, r in differ.items() if n.endswith(("EXACT", "AREA"))),
+        "letterbox_within_1_lsb": differ["letterboxed"]["lsb"] <= 1,
         "detections_alike": compared["holds"],
     }
     return {

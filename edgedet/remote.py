@@ -160,7 +160,11 @@ def _runtime_archive() -> bytes:
     import edgedet_runtime
 
     package = Path(str(edgedet_runtime.__file__)).resolve().parent
-    files = {f"edgedet_runtime/{path.relative_to(package).as_posix()}": path for path in package.rglob("*.py")}
+    files = {
+        f"edgedet_runtime/{path.relative_to(package).as_posix()}": path
+        for suffix in ("py", "json")
+        for path in package.rglob(f"*.{suffix}")
+    }
     return _archive(files)
 
 

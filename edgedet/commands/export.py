@@ -60,6 +60,10 @@ def export(
     max_float: Annotated[float, typer.Option(help="Largest share of MACs that INT8 may leave float.")] = 0.15,
     conf: Conf = None,
     iou: Iou = None,
+    interpolation: Annotated[
+        Literal["linear", "linear-exact", "area-down"] | None,
+        typer.Option(help="How pictures are resized; linear-exact: same bits on x86 and ARM. Default: as trained."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the weights of an untrained network.")] = 0,
     json: Json = False,
 ) -> None:
@@ -85,6 +89,7 @@ def export(
         max_float=max_float,
         conf=conf,
         iou=iou,
+        interpolation=interpolation,
         seed=seed,
     )
     with output.progress_bar("export") as step:

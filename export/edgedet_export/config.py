@@ -35,6 +35,8 @@ class ExportConfig:
         max_float: Largest accepted share of the MACs that INT8 may leave in float, 0..1.
         conf: Default confidence threshold to store; None: the family's.
         iou: Default IoU threshold of NMS to store; None: the family's.
+        interpolation: How pictures are resized, in export and on the device; None: as the family was trained.
+            ``linear-exact`` gives the same bits on x86 and ARM, see `ResizeSpec`.
         seed: For untrained models that are built by name.
     """
 
@@ -53,6 +55,7 @@ class ExportConfig:
     max_float: float = 0.15
     conf: float | None = None
     iou: float | None = None
+    interpolation: Literal["linear", "linear-exact", "area-down"] | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -157,6 +157,7 @@ def _adjust(source: Source, config: ExportConfig) -> Source:
     spec = spec.replace(
         classes=classes,
         input=dataclasses.replace(spec.input, height=height, width=width),
+        resize=dataclasses.replace(spec.resize, interpolation=config.interpolation or spec.resize.interpolation),
         thresholds=dataclasses.replace(
             old,
             conf=old.conf if config.conf is None else config.conf,

@@ -113,10 +113,12 @@ class Letterbox:
             window[...] = image_bgr
             return out
         shrinks = self.gain_xy[0] < 1 or self.gain_xy[1] < 1
-        area = self.resize.interpolation == "area-down" and shrinks
-        scaled = cv2.resize(
-            image_bgr, (new_w, new_h), dst=window, interpolation=cv2.INTER_AREA if area else cv2.INTER_LINEAR
-        )
+        method = cv2.INTER_LINEAR
+        if self.resize.interpolation == "linear-exact":
+            method = cv2.INTER_LINEAR_EXACT
+        elif self.resize.interpolation == "area-down" and shrinks:
+            method = cv2.INTER_AREA
+        scaled = cv2.resize(image_bgr, (new_w, new_h), dst=window, interpolation=method)
         if not np.shares_memory(scaled, out):
             window[...] = scaled
         return out

@@ -112,14 +112,16 @@ class ResizeSpec:
         pad_bgr: 8-bit padding colour, BGR whatever the network's own order is.
         rounding: How the scaled size becomes whole pixels: `round` (YOLOv5) or `floor` (YOLOX).
         scale_up: Whether small pictures are enlarged.
-        interpolation: `linear`, or `area-down` (area averaging where the picture shrinks, else linear).
+        interpolation: `linear` (OpenCV's fast one, whose last bits differ between x86 and ARM where the picture
+            shrinks), `linear-exact` (slower, the same bits everywhere), or `area-down` (area averaging where the
+            picture shrinks, else linear; the same bits everywhere).
     """
 
     mode: ResizeMode = "letterbox"
     pad_bgr: tuple[int, int, int] = (114, 114, 114)
     rounding: Literal["round", "floor"] = "round"
     scale_up: bool = True
-    interpolation: Literal["linear", "area-down"] = "linear"
+    interpolation: Literal["linear", "linear-exact", "area-down"] = "linear"
 
     def __post_init__(self) -> None:
         """Validate the padding colour."""

@@ -59,8 +59,6 @@ def test_arm64_image_detects_what_x86_detects(tmp_path: Path) -> None:
     assert done.stdout, done.stderr[-3000:]
     result = json.loads(done.stdout)
     assert result["holds"], {"checks": result["checks"], "difference": result["difference"]}
-    assert result["pixels"]["decoded"]["lsb"] == 0
-    assert result["pixels"]["letterboxed"]["lsb"] <= 1
     assert result["images"]["linux/arm64"]["bytes_all_layers"] <= SIZE_GOAL_BYTES
 
 

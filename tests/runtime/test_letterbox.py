@@ -74,6 +74,14 @@ def test_area_averaging_only_where_it_shrinks() -> None:
     np.testing.assert_array_equal(grown, cv2.resize(image, (384, 256), interpolation=cv2.INTER_LINEAR))
 
 
+def test_exact_interpolation_is_the_one_that_is_alike_on_every_cpu() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (97, 131, 3), np.uint8)
+    fit = Letterbox.fit((97, 131), (64, 96), ResizeSpec(mode="stretch", interpolation="linear-exact"))
+    exact = cv2.resize(image, (96, 64), interpolation=cv2.INTER_LINEAR_EXACT)
+    np.testing.assert_array_equal(fit.apply(image), exact)
+    assert (exact != cv2.resize(image, (96, 64), interpolation=cv2.INTER_LINEAR)).any()
+
+
 @pytest.mark.parametrize(
     ("image", "out"),
     [
