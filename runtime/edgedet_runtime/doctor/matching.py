@@ -11,6 +11,8 @@ from edgedet_runtime.detections import Detections
 __all__ = ["Difference", "difference"]
 
 _SAME_OBJECT = 0.5
+_SAME_PLACE_PX = 0.5
+"""Boxes as near as this are the same place even where they have no area, as at a picture's edge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ def difference(expected: Detections, found: Detections) -> Difference:
         expected.boxes_xyxy.astype(np.float64), expected.scores, expected.class_ids, strict=True
     ):
         overlaps = _iou(box, found.boxes_xyxy.astype(np.float64))
+        overlaps[np.abs(found.boxes_xyxy - box).max(axis=1, initial=0.0) <= _SAME_PLACE_PX] = 1.0
         overlaps[taken | (found.class_ids != class_id)] = -1.0
         best = int(np.argmax(overlaps)) if len(overlaps) else -1
         if best < 0 or overlaps[best] < _SAME_OBJECT:
