@@ -34,7 +34,7 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, c_in, H, W) to (N, c_out, H / stride, W / stride)."""
-        y = self.act1(self.bn1(self.conv_pw(x)))
+        y: Tensor = self.act1(self.bn1(self.conv_pw(x)))
         y = self.act2(self.bn2(self.conv_dw(y)))
         y = self.bn3(self.conv_pwl(y))
         return x + y if self.shortcut else y

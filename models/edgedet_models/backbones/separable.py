@@ -31,6 +31,6 @@ class Separable(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, c_in, H, W) to (N, c_out, H / stride, W / stride)."""
-        y = self.act1(self.bn1(self.conv_dw(x)))
+        y: Tensor = self.act1(self.bn1(self.conv_dw(x)))
         y = self.act2(self.bn2(self.conv_pw(y)))
         return x + y if self.shortcut else y

@@ -44,7 +44,7 @@ class ShuffleUnit(nn.Module):
         """Build; at stride 1, `c_in` and `c_out` are equal."""
         super().__init__()
         half = c_out // 2
-        self.half = half
+        self.part = half
         self.split = stride == 1
         self.branch1: nn.Module = nn.Identity()
         if not self.split:
@@ -56,7 +56,7 @@ class ShuffleUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, c_in, H, W) to (N, c_out, H / stride, W / stride)."""
-        passed, computed = x.split(self.half, dim=1) if self.split else (x, x)
+        passed, computed = x.split(self.part, dim=1) if self.split else (x, x)
         out: Tensor = self.shuffle(torch.cat((self.branch1(passed), self.branch2(computed)), dim=1))
         return out
 

@@ -24,7 +24,8 @@ class Fire(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, c_in, H, W) to (N, 2 expand, H, W)."""
         x = self.act(self.squeeze(x))
-        return self.act(torch.cat((self.expand1x1(x), self.expand3x3(x)), dim=1))
+        out: Tensor = self.act(torch.cat((self.expand1x1(x), self.expand3x3(x)), dim=1))
+        return out
 
 
 def _pool() -> nn.MaxPool2d:

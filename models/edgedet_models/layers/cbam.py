@@ -28,7 +28,8 @@ class Cbam(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to the same shape."""
-        means, maxima = (self.widen(self.act(self.narrow(pool(x)))) for pool in (self.mean, self.max))
+        views = torch.cat((self.mean(x), self.max(x)), dim=2)  # side by side, so that each convolution runs once
+        means, maxima = self.widen(self.act(self.narrow(views))).split(1, dim=2)
         x = x * self.gate(means + maxima)
         views = torch.cat((x.mean(dim=1, keepdim=True), x.amax(dim=1, keepdim=True)), dim=1)
         out: Tensor = x * self.gate(self.place(views))
