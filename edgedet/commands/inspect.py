@@ -21,6 +21,16 @@ FAMILIES_SHOWN = 20
 
 def inspect(
     path: Annotated[Path, typer.Argument(metavar="MODEL", help="Bundle, .onnx, .xml, or a training checkpoint.")],
+    sensitivity: Annotated[
+        bool, typer.Option("--sensitivity", help="Of an exported model: what INT8 does to each layer alone.")
+    ] = False,
+    engine: Annotated[
+        str | None, typer.Option(metavar="NAME", help="With --sensitivity: onnxruntime or openvino.")
+    ] = None,
+    calib: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="With --sensitivity: pictures like those of the device.")
+    ] = None,
+    picture: Annotated[Path | None, typer.Option(metavar="FILE", help="With --sensitivity: draw it here.")] = None,
     json: Json = False,
 ) -> None:
     """Say what a model or checkpoint is, executing nothing of it."""
@@ -28,6 +38,11 @@ def inspect(
 
     if not path.exists():
         raise InputError(f"{path}: expected a bundle, model file or checkpoint, got nothing there")
+    if sensitivity:
+        _sensitivity(path, engine, calib, picture, json)
+        return
+    if engine or calib or picture:
+        raise InputError("--engine, --calib and --picture go with --sensitivity")
     if path.is_dir():
         found = _bundle(path)
     elif path.suffix.lower() in (".onnx", ".xml"):
@@ -38,6 +53,33 @@ def inspect(
         output.document(found)
     else:
         output.table(["", ""], [[key, _text(value)] for key, value in found.items()])
+
+
+def _sensitivity(path: Path, engine: str | None, calib: Path | None, picture: Path | None, json: bool) -> None:
+    from edgedet.sensitivity import layer_sensitivity, save_picture
+
+    with output.progress_bar("INT8, layer by layer") as step:
+        layers = layer_sensitivity(path, engine=engine, calib=calib, progress=lambda text: step(description=text))
+    if picture is not None:
+        save_picture(layers, picture)
+    if json:
+        output.document({"model": str(path), "layers": [layer.to_dict() for layer in layers]})
+        return
+    columns = ["layer", "effect", "MMACs", "input range", "SQNR dB", "worst channel dB", "channels < 10 dB", "outliers"]
+    rows = [
+        [
+            layer.layer,
+            f"{layer.effect:.4f}",
+            f"{layer.macs / 1e6:.1f}",
+            f"{layer.low:.2f} … {layer.high:.2f}",
+            f"{layer.sqnr_db:.1f}",
+            f"{layer.worst_channel_db:.1f}",
+            f"{layer.poor_channels:.0%}",
+            f"{layer.outlier_ratio:.1f}x",
+        ]
+        for layer in layers
+    ]
+    output.table(columns, rows, title="each layer alone in INT8, most sensitive first", numeric=columns[1:])
 
 
 def _bundle(folder: Path) -> dict[str, Any]:

@@ -92,3 +92,26 @@ def test_models() -> None:
     assert "1,872,157" in run("models", "yolov5n").stdout
     refused(run("models", "resnet*"), "resnet*", "yolov5n")
     assert all(entry["memory_access_bytes"] > 4 * entry["params"] for entry in found.values())
+
+
+def test_options_of_sensitivity_go_with_it(colour_model: Path) -> None:
+    refused(run("inspect", colour_model, "--engine", "openvino"), "go with --sensitivity")
+
+
+@pytest.mark.slow
+def test_sensitivity(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from edgedet_export.config import ExportConfig
+    from edgedet_export.pipeline import export
+    from tests.export.tiny import TinyDetector, tiny_spec
+
+    bundle = tmp_path / "bundle"
+    export(TinyDetector(tiny_spec()), ExportConfig(out=bundle, formats=("onnx",)))
+    picture = tmp_path / "layers.png"
+    found = run_json("inspect", bundle, "--sensitivity", "--picture", picture)
+    effects = [layer["effect"] for layer in found["layers"]]
+    assert len(effects) == 8, "four convolutions of the body and four of the heads"
+    assert effects == sorted(effects, reverse=True)
+    assert effects[0] > 0
+    assert picture.stat().st_size > 1000
+    refused(run("inspect", bundle, "--sensitivity", "--engine", "opencv"), "expected onnxruntime or openvino")

@@ -1,0 +1,72 @@
+"""What INT8 does to each layer of a model alone: the data behind ``edgedet inspect --sensitivity``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgedet_runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from edgedet_export.quantize.sensitivity import LayerSensitivity
+
+__all__ = ["layer_sensitivity", "save_picture"]
+
+
+def layer_sensitivity(
+    model: Path, *, engine: str | None, calib: Path | None, progress: Callable[[str], object]
+) -> tuple[LayerSensitivity, ...]:
+    """Quantise each layer alone, as for an engine, and rank the layers by the harm.
+
+    Args:
+        model: A bundle, or an ONNX file that edgedet wrote, with raw heads.
+        engine: ``onnxruntime`` (the default) or ``openvino``.
+        calib: Calibration pictures; None: those that edgedet ships.
+        progress: Told in words what happens.
+
+    Returns:
+        Layers, most sensitive first.
+
+    Raises:
+        InputError: No FP32 ONNX file with raw heads is there, or the pictures cannot be used.
+        MissingDependencyError: A package of the extra ``export`` is not installed.
+    """
+    from edgedet.extras import require
+
+    require("onnx", "torch", extra="export", purpose="edgedet inspect --sensitivity")
+    import onnx
+
+    from edgedet_export.quantize import QuantConfig, inspect_sensitivity
+    from edgedet_export.quantize.images import picture_paths
+    from edgedet_models.builtin import calibration_images
+    from edgedet_runtime.model_files import find_model_file
+
+    if engine not in (None, "onnxruntime", "openvino"):
+        raise InputError(f"--engine: expected onnxruntime or openvino, whose INT8 can be looked into, got {engine}")
+    file = find_model_file(model, engine="onnxruntime", precision="fp32")
+    if file.spec.decode.kind in ("decoded", "nms"):
+        raise InputError(
+            f"{file.path}: expected raw heads, got the {file.spec.decode.kind} form; export it with --outputs raw"
+        )
+    pictures = calibration_images() if calib is None else picture_paths(calib)
+    config = QuantConfig(engine="openvino" if engine == "openvino" else "onnxruntime")
+    return inspect_sensitivity(onnx.load(str(file.path)), file.spec, pictures, config, progress=progress)
+
+
+def save_picture(layers: tuple[LayerSensitivity, ...], path: Path) -> None:
+    """Draw the layers as bars.
+
+    Raises:
+        InputError: The picture cannot be written there.
+    """
+    import cv2
+
+    from edgedet_export.quantize.sensitivity_picture import draw_sensitivity
+
+    try:
+        written = cv2.imwrite(str(path), draw_sensitivity(layers))
+    except cv2.error:
+        written = False
+    if not written:
+        raise InputError(f"{path}: cannot write the picture; expected a writable place and .png or .jpg")
