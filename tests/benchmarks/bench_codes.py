@@ -167,7 +167,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--failures", type=Path, help="draw missed (green) and invented (red) boxes here")
     options = parser.parse_args()
-    console = Console()
+    console = Console(width=140)
     photos = Table("engine", "precision", *KINDS[:5], "false boxes / negative photo", title="Real photos: recall")
     sizes = Table("engine", "precision", *(f"{px} px" for px in SIZES_PX), title="Rendered scenes: recall by size")
     rows: list[dict[str, Any]] = []
