@@ -82,7 +82,12 @@ def add_int8(
             progress(f"INT8 for {engine}: {text}")
 
         options = QuantConfig(engine=engine, max_drop=config.max_drop, max_float=config.max_float)
-        result = quantize(proto, spec, calibration, options, progress=tell, evaluate=evaluate, measured=measured)
+        try:
+            result = quantize(proto, spec, calibration, options, progress=tell, evaluate=evaluate, measured=measured)
+        except CheckFailedError as e:
+            reports[engine] = {"recommended": "fp32", "failed": str(e)}
+            notes.append(str(e))
+            continue
         path = INT8_FILES[engine]
         writers[engine](folder / path, result.model, spec, config)
         files.append(

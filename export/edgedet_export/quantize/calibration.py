@@ -68,17 +68,18 @@ def calibrate(
         InputError: `tensors` is empty, or the network gives NaN or infinity.
     """
     graph = OnnxGraph(model)
-    names = float_tensors(graph)
+    given = [name for name in graph.inputs if graph.elem_type(name) == onnx.TensorProto.FLOAT]
+    names = [*given, *float_tensors(graph)]
     shown = {o.name for o in model.graph.output}
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
-    probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in shown)
+    probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in shown and name not in given)
     run = make_runner(probe, "onnxruntime", threads=threads, optimise=False)
     statistics = {name: TensorStatistics() for name in names}
     done, growth = 0, []
     widths = np.zeros(len(names))
     for tensor in tensors:
-        outputs = run(tensor)
+        outputs = {**run(tensor), **dict.fromkeys(given, tensor)}
         for name in names:
             array = outputs[name]
             if not math.isfinite(float(array.min()) + float(array.max())):  # NaN survives both

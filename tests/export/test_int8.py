@@ -1,0 +1,63 @@
+"""The INT8 step: which engines get a file, and what is said of those that do not."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+
+from edgedet_export import int8
+from edgedet_export.config import ExportConfig
+from edgedet_export.int8 import Int8Files, add_int8
+from edgedet_export.to_onnx import to_onnx
+from edgedet_models.builtin import calibration_images
+from edgedet_runtime.errors import CheckFailedError
+from tests.export.tiny import TinyDetector, tiny_spec
+
+
+def run(tmp_path: Path, config: ExportConfig) -> Int8Files:
+    spec = tiny_spec()
+
+    def write(path: Path, model: onnx.ModelProto, *_: Any) -> None:
+        path.parent.mkdir(exist_ok=True)
+        onnx.save(model, str(path))
+
+    return add_int8(
+        tmp_path,
+        to_onnx(TinyDetector(spec)),
+        spec,
+        config,
+        calibration=calibration_images()[:4],
+        writers={"onnxruntime": write, "openvino": write},
+        progress=lambda text: None,
+    )
+
+
+@pytest.mark.slow
+def test_an_engine_without_a_file_in_budget_stays_with_fp32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = int8.__dict__["quantize"]
+
+    def quantize(model: Any, spec: Any, images: Any, config: Any, **more: Any) -> Any:
+        if config.engine == "onnxruntime":
+            raise CheckFailedError("INT8 for onnxruntime: too much is lost")
+        return real(model, spec, images, dataclasses.replace(config, max_drop=100.0), **more)
+
+    monkeypatch.setattr(int8, "quantize", quantize)
+    made = run(tmp_path, ExportConfig(int8=True))
+    assert [file["engines"] for file in made.files] == [["openvino"]]
+    assert made.reports["onnxruntime"] == {"recommended": "fp32", "failed": "INT8 for onnxruntime: too much is lost"}
+    assert made.notes[0] == "INT8 for onnxruntime: too much is lost"
+    assert not (tmp_path / "model.int8.onnx").exists()
+
+
+def test_no_engine_in_budget_is_a_failed_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def quantize(*_: Any, **__: Any) -> Any:
+        raise CheckFailedError("too much is lost")
+
+    monkeypatch.setattr(int8, "quantize", quantize)
+    with pytest.raises(CheckFailedError, match="too much is lost; too much is lost"):
+        run(tmp_path, ExportConfig(int8=True))
+    assert list(tmp_path.iterdir()) == []
