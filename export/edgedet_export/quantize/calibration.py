@@ -70,10 +70,10 @@ def calibrate(
     graph = OnnxGraph(model)
     given = [name for name in graph.inputs if graph.elem_type(name) == onnx.TensorProto.FLOAT]
     names = [*given, *float_tensors(graph)]
-    shown = {o.name for o in model.graph.output}
+    shown = {o.name for o in model.graph.output} | set(given)
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
-    probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in shown and name not in given)
+    probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in shown)
     run = make_runner(probe, "onnxruntime", threads=threads, optimise=False)
     statistics = {name: TensorStatistics() for name in names}
     done, growth = 0, []
