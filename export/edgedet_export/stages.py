@@ -17,6 +17,7 @@ import onnx
 import torch
 
 from edgedet_models.detector import DetectorModule
+from edgedet_runtime.engines.openvino_engine import cpu_settings
 from edgedet_runtime.errors import EngineError
 from edgedet_runtime.preprocess import Preprocessor
 from edgedet_runtime.spec import ModelSpec
@@ -89,9 +90,8 @@ def openvino_stage(name: str, xml: Path, spec: ModelSpec) -> Stage:
     """
     import openvino as ov
 
-    settings = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": 1}
     try:
-        compiled = ov.Core().compile_model(str(xml), "CPU", settings)
+        compiled = ov.Core().compile_model(str(xml), "CPU", cpu_settings(1))
     except RuntimeError as e:
         raise EngineError(f"{name}: OpenVINO refuses the model: {str(e).splitlines()[0]}") from e
     request = compiled.create_infer_request()

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import onnx
 
 from edgedet_export.quantize.config import QuantEngine
+from edgedet_runtime.engines.openvino_engine import cpu_settings
 from edgedet_runtime.errors import EngineError
 
 __all__ = ["Latencies", "Runner", "make_runner", "measure_latencies"]
@@ -64,15 +65,9 @@ def _onnxruntime(model: onnx.ModelProto, threads: int, optimise: bool) -> Runner
 def _openvino(model: onnx.ModelProto, threads: int) -> Runner:
     import openvino as ov
 
-    settings = {
-        "INFERENCE_PRECISION_HINT": "f32",
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": threads,
-        "NUM_STREAMS": 1,
-    }
     try:
         core = ov.Core()
-        compiled = core.compile_model(core.read_model(model.SerializeToString()), "CPU", settings)
+        compiled = core.compile_model(core.read_model(model.SerializeToString()), "CPU", cpu_settings(threads))
         request = compiled.create_infer_request()
     except RuntimeError as e:
         raise EngineError(f"OpenVINO refuses the quantised model: {str(e).strip().splitlines()[-1]}") from None
