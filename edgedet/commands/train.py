@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypedDict
 
 import typer
 
 from edgedet import output
 
 __all__ = ["train"]
+
+
+class _SizeOptions(TypedDict, total=False):
+    sizes: tuple[int, ...]
+    size_weights: tuple[float, ...]
+
+
+def _size_options(text: str | None) -> _SizeOptions:
+    """Read ``256:0.5,320:0.5``; nothing where nothing is given."""
+    if text is None:
+        return {}
+    from edgedet_runtime.errors import InputError
+
+    try:
+        pairs = [(int(size), float(share)) for size, share in (part.split(":") for part in text.split(","))]
+    except ValueError:
+        raise InputError(f"--sizes: expected PX:SHARE,PX:SHARE such as 256:0.5,320:0.5, got {text!r}") from None
+    total = sum(share for _, share in pairs)
+    if min(share for _, share in pairs) < 0 or total <= 0:
+        raise InputError(f"--sizes: expected shares of 0 or more and one above 0, got {text!r}")
+    return {"sizes": tuple(size for size, _ in pairs), "size_weights": tuple(share / total for _, share in pairs)}
 
 
 def train(
@@ -21,6 +42,12 @@ def train(
     batch: Annotated[int, typer.Option(min=1, help="Images per step and process, at 320x320.")] = 8,
     processes: Annotated[int, typer.Option(min=1, help="Data-parallel processes.")] = 2,
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 2e-3,
+    sizes: Annotated[
+        str | None,
+        typer.Option(metavar="PX:SHARE,…", help="Input sizes and how often each is drawn, such as 256:0.5,320:0.5."),
+    ] = None,
+    mosaic: Annotated[float, typer.Option(help="Share of samples that are four views in one.")] = 0.3,
+    ema: Annotated[float, typer.Option(help="Decay of the average of weights, per step.")] = 0.998,
     seed: Annotated[int, typer.Option(help="Of the initial weights, the order and the augmentation.")] = 0,
     init: Annotated[Path | None, typer.Option(metavar="FILE", help="Weights to start from.")] = None,
 ) -> None:
@@ -40,8 +67,11 @@ def train(
         batch=batch,
         processes=processes,
         learning_rate=learning_rate,
+        mosaic=mosaic,
+        ema=ema,
         seed=seed,
         init=init,
+        **_size_options(sizes),
     )
     weights = run_training(config)
     output.line(f"weights: {weights}")

@@ -29,6 +29,18 @@ def test_symbols_have_ink_on_every_side(kind: str) -> None:
             assert edge.any()
 
 
+def test_most_data_matrix_codes_are_square_and_some_are_dense() -> None:
+    shapes = [make_symbol("datamatrix", np.random.default_rng([5, i])).modules.shape for i in range(120)]
+    assert 0.75 < np.mean([rows == columns for rows, columns in shapes]) < 0.98
+    assert max(max(shape) for shape in shapes) > 60
+
+
+def test_linear_contents_are_always_writable() -> None:
+    # UPC-E cannot suppress the zeros of every number.
+    for i in range(400):
+        make_symbol("linear", np.random.default_rng([6, i]))
+
+
 def test_unknown_kind_is_refused() -> None:
     with pytest.raises(InputError, match="kind: expected one of qr"):
         make_symbol("maxicode", np.random.default_rng(0))

@@ -16,7 +16,7 @@ from edgedet_models.families import load
 from edgedet_models.families.edgecode import EdgeCode, EdgeCodeSize
 from edgedet_models.training import TrainConfig, train
 from edgedet_models.training.assigner import assign, candidate_points, pairwise_iou
-from edgedet_models.training.augment import augment, letterbox_sample
+from edgedet_models.training.augment import Sample, augment, letterbox_sample, mosaic
 from edgedet_models.training.dataset import collate, open_data
 from edgedet_models.training.loop import learning_rate_at
 from edgedet_models.training.losses import Targets, complete_iou, detection_loss
@@ -128,7 +128,9 @@ def test_augmented_boxes_follow_the_ink() -> None:
         if dark[int(y0) : int(y1) + 1, int(x0) : int(x1) + 1].sum() < 0.9 * dark.sum():
             continue  # the darkest pixels are noise or padding
         ys, xs = np.nonzero(dark)
-        assert np.abs(np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]) - sample.boxes_xyxy[0]).max() < 4
+        assert np.abs(np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]) - sample.boxes_xyxy[0]).max() < max(
+            4, 0.12 * (x1 - x0)
+        )
         checked += 1
     assert checked >= 10
 
@@ -140,6 +142,33 @@ def test_letterboxed_sample_scales_boxes_and_ignores_the_tiny_and_the_faint() ->
     assert not sample.ignored[0]
     assert letterbox_sample(image, ids, outline, 16).ignored[0]
     assert letterbox_sample(np.full_like(image, 90), ids, outline, 100).ignored[0]
+
+
+def test_mosaic_keeps_each_object_over_its_own_ink() -> None:
+    tiles = []
+    for i in range(4):
+        image = np.full((32, 32, 3), 200, np.uint8)
+        image[4 + i : 14 + i, 6 : 16 + i] = 10 * i
+        box = np.array([[6, 4 + i, 16 + i, 14 + i]], np.float32)
+        tiles.append(Sample(image, box, np.array([i]), np.array([i == 2])))
+    whole = mosaic(tiles)
+    assert whole.image_bgr.shape == (64, 64, 3)
+    assert whole.class_ids.tolist() == [0, 1, 2, 3]
+    assert whole.ignored.tolist() == [False, False, True, False]
+    for class_id, (x0, y0, x1, y1) in zip(whole.class_ids, whole.boxes_xyxy.astype(int), strict=True):
+        assert (whole.image_bgr[y0:y1, x0:x1] == 10 * class_id).all()
+        assert (whole.image_bgr[y0:y1, x1] == 200).all()
+
+
+def test_views_near_the_edge_of_a_large_picture_rarely_show_its_border() -> None:
+    image = np.full((900, 900, 3), 220, np.uint8)
+    outline = np.array([[[5, 5], [25, 5], [25, 25], [5, 25]]], np.float32)
+    bordered = 0
+    for seed in range(100):
+        view = augment(image, np.array([0]), outline, 64, np.random.default_rng(seed)).image_bgr.astype(int)
+        corners = view[[0, 0, -1, -1], [0, -1, 0, -1]]
+        bordered += bool((np.ptp(corners, axis=0) > 40).any())
+    assert bordered < 45
 
 
 def _write_yolo(folder: Path) -> Path:

@@ -152,20 +152,36 @@ def make_card(symbol: Symbol, rng: np.random.Generator, *, target_px: float, pla
     plain_ink = np.kron(modules, np.ones((pitch, pitch), dtype=np.uint8))
     ink[top : top + height, left : left + width] = plain_ink if plain else _ink(modules, pitch, symbol, rng)
     paper = np.broadcast_to(np.array(light, dtype=np.float32), (*ink.shape, 3))
-    bgr = (paper + (np.array(dark, dtype=np.float32) - paper) * ink[..., None]).astype(np.uint8)
+    print_bgr = np.array(dark, dtype=np.float32)
+    if not plain and rng.random() < 0.08:
+        print_bgr = _gradient(dark, ink.shape, rng)
+    bgr = (paper + (print_bgr - paper) * ink[..., None]).astype(np.uint8)
     box = (left, top, left + width, top + height)
-    if symbol.kind == "qr" and symbol.symbology == "QRCode" and rng.random() < 0.12:
+    if symbol.kind == "qr" and symbol.symbology == "QRCode" and rng.random() < 0.18:
         _logo(bgr, box, light, rng)
     if plain and rng.random() < 0.6:
         return Card(bgr, np.full(ink.shape, 255, dtype=np.uint8), box, symbol.kind)
     return _surround(bgr, box, symbol, (dark, light), rng)
 
 
+def _gradient(dark: Color, size_hw: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return ink that runs from `dark` to another colour of like brightness, float32 (H, W, 3)."""
+    level = float(np.mean(dark))
+    other = random_color(rng, max(0, int(level) - 20), min(255, int(level) + 20), 0.6)
+    slope = rng.uniform(-1, 1, 2)
+    yy, xx = np.mgrid[0 : 1 : size_hw[0] * 1j, 0 : 1 : size_hw[1] * 1j]
+    share = np.clip(0.5 + slope[0] * (xx - 0.5) + slope[1] * (yy - 0.5), 0, 1)[..., None]
+    return np.asarray(np.array(dark) + (np.array(other) - np.array(dark)) * share, dtype=np.float32)
+
+
 def _logo(bgr: NDArray[np.uint8], box: tuple[int, int, int, int], light: Color, rng: np.random.Generator) -> None:
     """Lay a logo over the middle of a QR code, in place."""
     x0, y0, x1, y1 = box
-    center = ((x0 + x1) // 2, (y0 + y1) // 2)
-    radius = int((x1 - x0) * rng.uniform(0.08, 0.2))
+    middle = np.array([(x0 + x1) / 2, (y0 + y1) / 2])
+    if rng.random() < 0.3:
+        middle += rng.normal(0, 0.1, 2) * (x1 - x0)
+    center = (int(middle[0]), int(middle[1]))
+    radius = int((x1 - x0) * rng.uniform(0.08, 0.22))
     if radius < 3:
         return
     if rng.random() < 0.7:

@@ -139,6 +139,9 @@ def _general(rng: np.random.Generator, seed: int, size_hw: tuple[int, int]) -> S
         size = float(np.clip(typical * np.exp(rng.normal(0, 0.35)), 8, 0.9 * min(size_hw)))
         if symbol.kind in ("linear", "pdf417"):
             size = min(size * 1.5, 0.9 * max(size_hw))
+        elif rng.random() < 0.75:
+            # Who prints a dense code prints it larger.
+            size = min(max(size, 0.9 * max(symbol.modules.shape)), 0.9 * min(size_hw))
         card = make_card(symbol, rng, target_px=size)
         for _ in range(6):
             center = (rng.uniform(0.02, 0.98) * width, rng.uniform(0.02, 0.98) * height)

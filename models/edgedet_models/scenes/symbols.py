@@ -55,6 +55,10 @@ _ARUCO = (
 )
 
 
+_SQUARE_CODEWORDS = (3, 5, 8, 12, 18, 22, 30, 36, 44, 62, 86, 114, 144, 174, 204, 280, 368, 456, 576)
+"""Data codewords of the square Data Matrix versions 1 to 19, 10x10 to 88x88 (ISO/IEC 16022, table 7)."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Symbol:
     """One encoded symbol.
@@ -73,9 +77,9 @@ class Symbol:
     text: str
 
 
-def _words(rng: np.random.Generator, alphabet: str, low: int, high: int) -> str:
+def _words(rng: np.random.Generator, alphabet: str, low: int, high: int, *, skew: float = 2.5) -> str:
     # Skewed towards short contents: most codes in the world are small versions.
-    length = int(low + (high - low) * rng.random() ** 2.5)
+    length = int(low + (high - low) * rng.random() ** skew)
     return "".join(alphabet[i] for i in rng.integers(0, len(alphabet), max(1, length)))
 
 
@@ -111,27 +115,40 @@ def _qr(rng: np.random.Generator) -> Symbol:
         text = _digits(rng, int(rng.integers(1, 10)))
         code = segno.make_micro(text)
     else:
-        text = ("https://" if rng.random() < 0.5 else "") + _words(rng, _ANY, 4, 250)
+        text = ("https://" if rng.random() < 0.5 else "") + _words(rng, _ANY, 4, 700, skew=5)
         code = segno.make_qr(text, error=str(rng.choice(list("LMQH"))), mask=int(rng.integers(0, 8)))
     modules = np.array([[1 if value else 0 for value in row] for row in code.matrix], dtype=np.uint8)
     return Symbol("qr", "MicroQRCode" if micro else "QRCode", modules, text)
 
 
 def _datamatrix(rng: np.random.Generator) -> Symbol:
-    return _write("datamatrix", "DataMatrix", _words(rng, _ANY if rng.random() < 0.5 else _ALPHANUMERIC, 3, 180))
+    alphabet = _ANY if rng.random() < 0.5 else _ALPHANUMERIC
+    if rng.random() < 0.25:
+        # Left to itself, the writer takes the smallest symbol, which is a rectangle more often than not.
+        return _write("datamatrix", "DataMatrix", _words(rng, alphabet, 3, 90))
+    version = int(len(_SQUARE_CODEWORDS) * rng.random() ** 2)
+    length = max(1, int(_SQUARE_CODEWORDS[version] * rng.uniform(0.4, 0.85)))
+    text = "".join(alphabet[i] for i in rng.integers(0, len(alphabet), length))
+    return _write("datamatrix", "DataMatrix", text, version=version + 1)
 
 
 def _aztec(rng: np.random.Generator) -> Symbol:
     if rng.random() < 0.06:
         return _write("aztec", "AztecRune", str(int(rng.integers(0, 256))))
-    return _write("aztec", "AztecCode", _words(rng, _ANY, 3, 200))
+    return _write("aztec", "AztecCode", _words(rng, _ANY, 3, 1000, skew=5))
 
 
 def _pdf417(rng: np.random.Generator) -> Symbol:
     draw = rng.random()
     symbology = "PDF417" if draw < 0.85 else "CompactPDF417" if draw < 0.93 else "MicroPDF417"
-    high = 40 if symbology == "MicroPDF417" else 250
-    return _write("pdf417", symbology, _words(rng, _ANY, 4, high))
+    if symbology == "MicroPDF417":
+        return _write("pdf417", symbology, _words(rng, _ANY, 4, 40))
+    text = _words(rng, _ANY, 4, 500, skew=3)
+    if rng.random() < 0.4:
+        return _write("pdf417", symbology, text)
+    # The version of a PDF417 is its number of columns; a code has 3 to 90 rows.
+    least = 1 + len(text) // 60
+    return _write("pdf417", symbology, text, version=least + int(rng.integers(0, 9)))
 
 
 def _linear(rng: np.random.Generator) -> Symbol:
@@ -150,7 +167,7 @@ _LINEAR_TEXT: Mapping[str, Callable[[np.random.Generator], str]] = {
     "EAN13": lambda rng: _digits(rng, 12),
     "EAN8": lambda rng: _digits(rng, 7),
     "UPCA": lambda rng: _digits(rng, 11),
-    "UPCE": lambda rng: "0" + _digits(rng, 6),
+    "UPCE": lambda rng: "0" + "".join(str(d) for d in rng.integers(3, 10, 6)),  # others cannot all be suppressed
     "Code128": lambda rng: _digits(rng, 12) if rng.random() < 0.3 else _words(rng, _ALPHANUMERIC, 4, 26),
     "ITF": lambda rng: _digits(rng, 2 * int(rng.integers(2, 9))),
     "Codabar": lambda rng: f"A{_digits(rng, int(rng.integers(4, 13)))}B",

@@ -1,6 +1,6 @@
 """Training: one plain recipe for every family of the zoo, on rendered scenes or any YOLO or COCO folder.
 
-``train(config)`` runs it; ``python -m edgedet_models.training`` is the command.
+``train(config)`` runs it; ``edgedet train`` is the command.
 """
 
 from __future__ import annotations

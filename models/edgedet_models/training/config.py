@@ -28,6 +28,7 @@ class TrainConfig:
         learning_rate: Peak learning rate of AdamW.
         weight_decay: Of weights with more than one dimension.
         warmup: Share of the schedule in which the learning rate rises.
+        mosaic: Share of the samples that are four views in one, each of half the size.
         ema: Decay of the average of the weights, per step.
         save_s: Seconds between two saved states.
         seed: Of the initial weights, the order and the augmentation.
@@ -48,6 +49,7 @@ class TrainConfig:
     learning_rate: float = 2e-3
     weight_decay: float = 0.02
     warmup: float = 0.03
+    mosaic: float = 0.3
     ema: float = 0.998
     save_s: float = 120.0
     seed: int = 0
@@ -64,6 +66,8 @@ class TrainConfig:
             raise InputError(f"sizes: expected multiples of 32, got {self.sizes}")
         if min(self.batch, self.images, self.processes, self.meet_every) < 1:
             raise InputError("batch, images, processes and meet_every: expected 1 or more")
+        if not 0 <= self.mosaic <= 1:
+            raise InputError(f"mosaic: expected 0..1, got {self.mosaic}")
         if self.hours is not None and self.hours <= 0:
             raise InputError(f"hours: expected more than 0, got {self.hours}")
 

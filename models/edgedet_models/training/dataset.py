@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgedet_models.scenes import KINDS, SceneCache
-from edgedet_models.training.augment import Sample, augment
+from edgedet_models.training.augment import Sample, augment, mosaic
 from edgedet_models.training.config import TrainConfig
 from edgedet_models.training.losses import Targets
 from edgedet_runtime.errors import InputError
@@ -208,9 +208,17 @@ def _make_batch(
     if isinstance(source, SceneCache) and step % 200 == 0:
         source.refresh()
     samples = []
-    for index in rng.integers(0, len(source), config.batch_at(size)):
-        if isinstance(source, SceneCache) and size <= _HALF_UP_TO_PX and rng.random() < _HALF_SHARE:
-            samples.append(augment(*source.half(int(index)), size, rng, most_scale=_HALF_MOST_SCALE))
+    for _ in range(config.batch_at(size)):
+        if rng.random() < config.mosaic:
+            samples.append(mosaic([_draw_sample(source, size // 2, rng) for _ in range(4)]))
         else:
-            samples.append(augment(*source[int(index)], size, rng))
+            samples.append(_draw_sample(source, size, rng))
     return collate(samples, spec)
+
+
+def _draw_sample(source: DataSource, size: int, rng: np.random.Generator) -> Sample:
+    """Return a random view of a random picture."""
+    index = int(rng.integers(0, len(source)))
+    if isinstance(source, SceneCache) and size <= _HALF_UP_TO_PX and rng.random() < _HALF_SHARE:
+        return augment(*source.half(index), size, rng, most_scale=_HALF_MOST_SCALE)
+    return augment(*source[index], size, rng)
