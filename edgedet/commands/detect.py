@@ -30,6 +30,12 @@ def detect(
     engine: Engine = None,
     precision: Precision = None,
     threads: Threads = None,
+    plan: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto", help="Engine, precision and threads as profile --save-plan stored them in the bundle."
+        ),
+    ] = None,
     conf: Conf = None,
     iou: Iou = None,
     max_det: Annotated[int | None, typer.Option(min=1, help="Objects per picture, at most.")] = None,
@@ -46,13 +52,19 @@ def detect(
     from edgedet.default_model import split_model
 
     model, sources = split_model(arguments)
-    from edgedet_runtime import Detector
+    from edgedet_runtime import Detector, InputError
+    from edgedet_runtime.profiling.plans import PLAN_FILE
 
+    if plan not in (None, "auto"):
+        raise InputError(f"--plan: expected auto, got {plan!r}")
+    if plan is not None and not (model / PLAN_FILE).is_file():
+        output.note(f"{model}: no plan is stored, the defaults hold; to store one: edgedet profile {model} --save-plan")
     detector = Detector(
         model,
         engine=engine,
         precision=precision,
         threads=threads,
+        plan="auto" if plan else None,
         conf=conf,
         iou=iou,
         max_det=max_det,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -15,11 +15,12 @@ from edgedet_runtime.cpu import available_threads
 from edgedet_runtime.decode import decode_outputs
 from edgedet_runtime.detections import Detections
 from edgedet_runtime.engines import load_engine
-from edgedet_runtime.errors import InputError
+from edgedet_runtime.errors import InputError, MissingDependencyError
 from edgedet_runtime.letterbox import Letterbox
 from edgedet_runtime.model_files import ModelFile, find_model_file
 from edgedet_runtime.nms import nms
 from edgedet_runtime.preprocess import Preprocessor
+from edgedet_runtime.profiling.plans import Plan, Wishes, apply_plan
 from edgedet_runtime.spec import ModelSpec, Thresholds
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Detector:
         engine: str | None = None,
         precision: str | None = None,
         threads: int | None = None,
+        plan: Plan | Literal["auto"] | None = None,
         conf: float | None = None,
         iou: float | None = None,
         max_det: int | None = None,
@@ -78,6 +80,9 @@ class Detector:
             engine: ``onnxruntime`` (the default), ``openvino`` or ``opencv``.
             precision: ``fp32`` or ``int8``; by default what the bundle recommends for the engine.
             threads: Threads of the engine; by default what the process may use, see `cpu.available_threads`.
+            plan: ``auto`` takes engine, precision and threads from the plan that ``edgedet profile --save-plan`` stored
+                in the bundle; a bundle without one, or a single file, runs with the defaults. A `Plan` says the three
+                itself. What is given above wins over a plan, see `profiling.plans.apply_plan`.
             conf: Objects must score above this, 0..1; as all that follow, the model's default if None.
             iou: Boxes of a class that overlap by more than this are one object, 0..1.
             max_det: Objects per picture, at most.
@@ -86,18 +91,27 @@ class Detector:
 
         Raises:
             InputError: An argument is out of range, or the model has no file for engine and precision.
-            ModelFileError: The file cannot be read or has no spec.
-            MissingDependencyError: The engine is not installed.
+            ModelFileError: The file or the stored plan cannot be read, or the file has no spec.
+            MissingDependencyError: The engine is not installed; also where a plan names it, since another engine would
+                not be what was measured.
             EngineError: The engine refuses the file.
         """
-        self.model_file: ModelFile = find_model_file(model, engine=engine, precision=precision)
+        wishes = apply_plan(model, plan, Wishes(engine, precision, threads))
+        self.model_file: ModelFile = _find(model, wishes)
         self.spec: ModelSpec = self.model_file.spec
         self.thresholds = _thresholds(self.spec.thresholds, conf, iou, max_det, multi_label)
         self._wanted = _wanted(self.spec.classes, classes)
-        if threads is not None and threads < 1:
-            raise InputError(f"threads: expected a positive number, got {threads}")
-        self.threads = threads or available_threads()
-        self.engine = load_engine(self.engine_name, self.model_file.path, self.spec, threads=self.threads)
+        if wishes.threads is not None and wishes.threads < 1:
+            raise InputError(f"threads: expected a positive number, got {wishes.threads}")
+        self.threads = wishes.threads or available_threads()
+        try:
+            self.engine = load_engine(self.engine_name, self.model_file.path, self.spec, threads=self.threads)
+        except MissingDependencyError as e:
+            if wishes.plan_path is None:
+                raise
+            raise MissingDependencyError(
+                e.package, e.extra, f"{wishes.plan_path}: the engine {self.engine_name}"
+            ) from None
         self._preprocessor = Preprocessor(self.spec.input, self.spec.resize)
         self.last_times: StageTimes | None = None
 
@@ -110,6 +124,11 @@ class Detector:
     def precision(self) -> str:
         """``fp32`` or ``int8``."""
         return self.model_file.precision
+
+    @property
+    def plan(self) -> Plan:
+        """Engine, precision and threads that run, whoever chose them."""
+        return Plan(self.engine_name, self.precision, self.threads)
 
     def __call__(self, image_bgr: npt.NDArray[Any]) -> Detections:
         """Detect objects in a picture.
@@ -166,6 +185,18 @@ class Detector:
     ) -> None:
         """Free the engine."""
         self.close()
+
+
+def _find(model: str | Path, wishes: Wishes) -> ModelFile:
+    """Find the model file; where it is a stored plan that cannot be met, say so."""
+    try:
+        return find_model_file(model, engine=wishes.engine, precision=wishes.precision)
+    except InputError as e:
+        if wishes.plan_path is None:
+            raise
+        raise InputError(
+            f"{wishes.plan_path}: its plan cannot be met: {e}; or measure again: edgedet profile {model} --save-plan"
+        ) from None
 
 
 def _thresholds(

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from edgedet import default_model
+from edgedet_runtime.profiling.plans import Plan, save_plan
 from tests.cli.colours import INPUT_HW, refused, run, run_json, solid, write_bundle
 
 NUMBER = {"type": "number"}
@@ -83,6 +84,18 @@ def test_bundle_and_thresholds(bundle: Path, photo: Path) -> None:
     ]
     only = run_json("detect", bundle, photo, "--conf", "0", "--classes", "blue,1", "--max-det", "1")
     assert [d["class_name"] for d in only["images"][0]["detections"]] == ["green"]
+
+
+def test_stored_plan(bundle: Path, photo: Path) -> None:
+    without = run("detect", bundle, photo, "--plan", "auto")
+    assert without.exit_code == 0, without.output
+    assert "no plan is stored" in without.stderr
+    path = save_plan(Plan("opencv", "fp32", 1), bundle)
+    refused(run("detect", bundle, photo, "--plan", "auto"), str(path), "no file for engine opencv")
+    save_plan(Plan("onnxruntime", "fp32", 1), bundle)
+    result = run("detect", bundle, photo, "--plan", "auto")
+    assert (result.exit_code, result.stderr) == (0, "")
+    refused(run("detect", bundle, photo, "--plan", "best"), "--plan", "expected auto", "best")
 
 
 def test_several_sources_in_order(colour_model: Path, tmp_path: Path, photo: Path) -> None:

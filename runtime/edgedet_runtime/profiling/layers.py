@@ -53,15 +53,19 @@ class Layer:
         return 2 * self.macs / self.bytes if self.bytes else 0.0
 
 
-def convolution_macs(output_shape: Sequence[int], weight_shape: Sequence[int], *, grouped: bool = False) -> int:
+def convolution_macs(shape: Sequence[int], weight_shape: Sequence[int], *, grouped: bool = False) -> int:
     """Count the multiply-accumulates of a convolution.
 
+    Each value of the output gathers one kernel. In a transposed convolution each value of the *input* scatters one, so
+    there it is the input that counts, what falls into the padding included (as in fvcore's ``conv_flop_count``).
+
     Args:
-        output_shape: Of the whole output, batch included.
-        weight_shape: (O, I/groups, kh, kw), or (G, O/G, I/G, kh, kw) where `grouped`.
+        shape: Of the whole output, batch included; of a transposed convolution, of the whole input.
+        weight_shape: (O, I/G, kh, kw), or (G, O/G, I/G, kh, kw) where `grouped`; of a transposed convolution
+            (I, O/G, kh, kw) or (G, I/G, O/G, kh, kw).
         grouped: Whether the weights carry the group as a dimension of its own.
     """
-    return math.prod(output_shape) * math.prod(weight_shape[2 if grouped else 1 :])
+    return math.prod(shape) * math.prod(weight_shape[2 if grouped else 1 :])
 
 
 def int8_share(layers: Sequence[Layer]) -> float:

@@ -56,6 +56,7 @@ def profile_layers(model_file: Path, tensor: npt.NDArray[Any], *, threads: int, 
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "trace")
         options.optimized_model_filepath = str(Path(folder) / "optimised.onnx")
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # as the detector runs it
         try:
             session = ort.InferenceSession(str(model_file), options, providers=["CPUExecutionProvider"])
             name = session.get_inputs()[0].name
@@ -146,6 +147,8 @@ def _macs(args: Mapping[str, Any], weights: tuple[int, ...] | None) -> int:
     large = [shape for _, shape in _shapes(args, "input") if len(shape) > 1]
     if weights is None or len(weights) < 3:  # computed in the graph, such as by a DequantizeLinear
         weights = tuple(large[1]) if len(large) > 1 else None
+    if "ConvTranspose" in operation and weights is not None and large:
+        return convolution_macs(large[0], weights)
     if "Conv" in operation and weights is not None:
         padded = output[1] > weights[0] and output[-1] != weights[0]
         return convolution_macs([output[0], weights[0], *output[2:]] if padded else output, weights)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from edgedet_runtime.engines.openvino_engine import cpu_settings
 from edgedet_runtime.errors import EngineError
 from edgedet_runtime.profiling.layers import Layer, convolution_macs
 
@@ -37,15 +38,8 @@ def profile_layers(model_file: Path, tensor: npt.NDArray[Any], *, threads: int, 
         import openvino as ov
     except ImportError:
         raise EngineError("openvino: expected it to be installed: pip install 'edgedet[openvino]'") from None
-    config = {
-        "PERF_COUNT": True,
-        "INFERENCE_PRECISION_HINT": "f32",
-        "INFERENCE_NUM_THREADS": threads,
-        "NUM_STREAMS": "1",
-        "PERFORMANCE_HINT": "LATENCY",
-    }
     try:
-        compiled = ov.Core().compile_model(str(model_file), "CPU", config)
+        compiled = ov.Core().compile_model(str(model_file), "CPU", {**cpu_settings(threads), "PERF_COUNT": True})
         request = compiled.create_infer_request()
         times: dict[str, list[float]] = {}
         for run in range(runs + runs // 4):
@@ -88,7 +82,8 @@ def _precision(primitive: str, claimed: str) -> str:
 def _macs(kind: str, inputs: list[list[int]], output: list[int]) -> int:
     if kind in ("Convolution", "Deconvolution") and len(inputs) > 1:
         weights = inputs[1]
-        return convolution_macs(output, weights, grouped=len(weights) == len(output) + 1)
+        shape = inputs[0] if kind == "Deconvolution" else output
+        return convolution_macs(shape, weights, grouped=len(weights) == len(output) + 1)
     if kind in ("FullyConnected", "MatMul") and inputs:
         return math.prod(output) * inputs[0][-1]
     return 0

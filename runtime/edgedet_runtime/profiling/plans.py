@@ -1,4 +1,4 @@
-"""Plans: which engine, precision and thread count; which of them to measure, and which to recommend."""
+"""Plans: which engine, precision and thread count; which to recommend, where it is stored, and who overrides it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
+from edgedet_runtime.cpu import available_threads
 from edgedet_runtime.errors import InputError, ModelFileError
 
-__all__ = ["PLAN_FILE", "Plan", "read_plan", "recommend", "save_plan"]
+__all__ = ["PLAN_FILE", "Plan", "Wishes", "apply_plan", "read_plan", "recommend", "save_plan"]
 
 PLAN_FILE = "plan.json"
 _EQUALLY_FAST = 1.03
@@ -72,6 +74,58 @@ def read_plan(bundle: Path) -> Plan | None:
         return None
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        return Plan(str(data["engine"]), str(data["precision"]), int(data["threads"]))
-    except (ValueError, KeyError, TypeError) as e:
+        plan = Plan(str(data["engine"]), str(data["precision"]), int(data["threads"]))
+    except (OSError, ValueError, KeyError, TypeError) as e:
         raise ModelFileError(f"{path}: expected engine, precision and threads, got something else ({e})") from None
+    if plan.threads < 1:
+        raise ModelFileError(f"{path}: threads: expected a positive number, got {plan.threads}")
+    return plan
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a caller and a plan together ask for; None where neither says anything.
+
+    Attributes:
+        engine: Such as ``onnxruntime``.
+        precision: ``fp32`` or ``int8``.
+        threads: Threads of the engine.
+        plan_path: The stored plan that said something of it; None where there was none.
+    """
+
+    engine: str | None = None
+    precision: str | None = None
+    threads: int | None = None
+    plan_path: Path | None = None
+
+
+def apply_plan(model: str | Path, plan: Plan | Literal["auto"] | None, given: Wishes) -> Wishes:
+    """Fill in what the caller left open from a plan.
+
+    What the caller gives wins over the plan. With another engine than the plan's, the plan's precision is left out
+    too: it was measured on an engine that shall not run. A stored plan never takes more threads than the process may
+    use now (`cpu.available_threads`); a `Plan` that the caller hands over is taken as it is.
+
+    Args:
+        model: Bundle folder or model file; only a folder has a stored plan.
+        plan: A plan, ``auto`` for the one that is stored in the bundle (nothing, if none is), or None.
+        given: What the caller asks for.
+
+    Raises:
+        InputError: `plan` is something else.
+        ModelFileError: The stored file is not a plan.
+    """
+    if not (plan is None or plan == "auto" or isinstance(plan, Plan)):
+        raise InputError(f"plan: expected auto, a Plan or None, got {plan!r}")
+    path = Path(model) / PLAN_FILE if plan == "auto" else None
+    found = read_plan(Path(model)) if plan == "auto" else plan
+    if found is None:
+        return given
+    threads = found.threads if path is None else min(found.threads, available_threads())
+    same_engine = given.engine in (None, found.engine)
+    return Wishes(
+        engine=given.engine or found.engine,
+        precision=given.precision or (found.precision if same_engine else None),
+        threads=threads if given.threads is None else given.threads,
+        plan_path=path,
+    )

@@ -77,6 +77,30 @@ def test_macs_and_precision_of_executed_layers(two_convolutions: Path, engine: s
     assert int8_share(layers) == 0.0
 
 
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("groups", [1, 4, 16], ids=["dense", "grouped", "depthwise"])
+def test_transposed_convolution_counts_its_input(tmp_path: Path, engine: str, groups: int) -> None:
+    """Each of the 16 x 10 x 12 inputs meets 16 / groups kernels of 4 x 4; the output is four times as large."""
+    pytest.importorskip(engine)
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = np.ones((16, 16 // groups, 4, 4), np.float32)
+    node = helper.make_node(
+        "ConvTranspose", ["x", "w"], ["y"], name="up", strides=[2, 2], pads=[1, 1, 1, 1], group=groups
+    )
+    graph = helper.make_graph(
+        [node],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 16, 10, 12])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 16, 20, 24])],
+        [numpy_helper.from_array(weights, "w")],
+    )
+    path = tmp_path / "up.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    layers = profile_layers(engine, path, np.ones((1, 16, 10, 12), np.float32), threads=1, runs=4)
+    assert sum(layer.macs for layer in layers) == 16 * 10 * 12 * (16 // groups) * 4 * 4
+
+
 def test_int8_convolution_is_seen_as_int8(tmp_path: Path) -> None:
     """A QLinearConv is executed in INT8, and its packed weights still count."""
     from onnx import TensorProto, helper, numpy_helper
