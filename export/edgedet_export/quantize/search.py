@@ -1,9 +1,10 @@
 """The search for the fastest INT8 file within the budget, from cheap to expensive.
 
 1. Everything that the engine can run in INT8, with each range rule; for OpenVINO also with float residuals.
-2. If that loses too much: the layers are ranked by what INT8 does to them alone, and the worst stay in float, one, two,
-   four … of them, as long as the share of float MACs allows.
-3. For onnxruntime, the first layers in float as well, the stem alone and with the layer behind it: with three or four
+2. If that loses too much: the best of them with equalised channels, where the network allows it (see `equalise`).
+3. If that still loses too much: the layers are ranked by what INT8 does to them alone, and the worst stay in float,
+   one, two, four … of them, as long as the share of float MACs allows.
+4. For onnxruntime, the first layers in float as well, the stem alone and with the layer behind it: with three or four
    input channels its INT8 kernel is slower than the float one (measured on YOLOv5n, 640 px: 7.4 ms against 3.0 ms), and
    on large maps SiLU on bytes costs what the convolution gains.
 
@@ -13,17 +14,18 @@ interleaved, with FP32 among them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import onnx
 
 from edgedet_export.quantize.layers import total_macs
+from edgedet_export.quantize.plan import QuantPlan
 from edgedet_export.quantize.runner import Latencies, make_runner, measure_latencies
 from edgedet_export.quantize.sensitivity import LayerSensitivity, Outputs, rank_layers
 from edgedet_export.quantize.trials import Recipe, Trial, Workbench
 
-__all__ = ["SearchResult", "measure_sensitivity", "search"]
+__all__ = ["SearchResult", "float_fronts", "measure_sensitivity", "search"]
 
 Progress = Callable[[str], object]
 
@@ -66,6 +68,9 @@ def search(bench: Workbench, progress: Progress) -> SearchResult:
     if config.engine == "openvino":
         attempt(f"all layers, {config.rules[0]}, float residuals", Recipe(config.rules[0], tight=True))
     base = min(trials, key=lambda t: t.drop)
+    if not base.within(config) and bench.equalise() is not None:
+        attempt(f"{base.name}, equalised channels", replace(base.recipe, equalised=True))
+        base = min(trials, key=lambda t: t.drop)
     sensitivity: tuple[LayerSensitivity, ...] = ()
     if not base.within(config):
         sensitivity = measure_sensitivity(bench, base.recipe, progress)
@@ -78,7 +83,7 @@ def search(bench: Workbench, progress: Progress) -> SearchResult:
                 base = trial
                 break
     if base.within(config):
-        for number, keep in enumerate(_fronts(bench, base), 1):
+        for number, keep in enumerate(float_fronts(bench, base.plan, base.recipe.keep), 1):
             if len(trials) < config.max_trials:
                 suffix = "" if base.recipe.keep.keys() <= keep.keys() else f", {base.name}"
                 attempt(f"first {number} in float{suffix}", replace(base.recipe, keep={**base.recipe.keep, **keep}))
@@ -112,7 +117,7 @@ def measure_sensitivity(bench: Workbench, recipe: Recipe, progress: Progress) ->
 
     def build(layer: str) -> onnx.ModelProto:
         others = {name: reason for name, reason in everything.items() if name != layer}
-        return bench.build(bench.plan(replace(recipe, keep=others)))
+        return bench.build(bench.plan(replace(recipe, keep=others)), equalised=recipe.equalised)
 
     def run(model: onnx.ModelProto) -> Sequence[Outputs]:
         runner = make_runner(model, "onnxruntime", threads=bench.threads)
@@ -130,21 +135,27 @@ def measure_sensitivity(bench: Workbench, recipe: Recipe, progress: Progress) ->
     )
 
 
-def _fronts(bench: Workbench, base: Trial) -> list[dict[str, str]]:
-    """Return the first one and two layers, where onnxruntime may be faster with them in float, as the budget allows."""
+def float_fronts(bench: Workbench, plan: QuantPlan, keep: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return the first one and two layers, where onnxruntime may be faster with them in float, as the budget allows.
+
+    Args:
+        bench: Of the model and engine.
+        plan: What stays in float so far.
+        keep: Layers that were kept in float on purpose.
+    """
     stem = bench.layers[0]
     if bench.config.engine != "onnxruntime" or stem.groups > 1 or stem.weight_shape[1] > _STEM_CHANNELS:
         return []
-    budget = bench.config.max_float * total_macs(bench.layers) - sum(k.macs for k in base.plan.kept)
+    budget = bench.config.max_float * total_macs(bench.layers) - sum(k.macs for k in plan.kept)
     fronts: list[dict[str, str]] = []
     front: dict[str, str] = {}
     for layer in bench.layers[:2]:
-        if layer.id not in base.recipe.keep:
+        if layer.id not in keep:
             budget -= layer.macs
         if budget < 0:
             break
         front = {**front, layer.id: "large map with few channels: onnxruntime's float kernels are faster"}
-        if not front.keys() <= base.recipe.keep.keys():
+        if not front.keys() <= keep.keys():
             fronts.append(front)
     return fronts
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import onnx
 
@@ -13,8 +14,9 @@ from edgedet_export.onnx_graph import OnnxGraph
 from edgedet_export.quantize.agreement import Agreement, compare_detections, detect, reference_conf
 from edgedet_export.quantize.apply_plan import apply_plan
 from edgedet_export.quantize.bias_correction import ChannelMeans, corrected_biases
-from edgedet_export.quantize.calibration import Calibration
+from edgedet_export.quantize.calibration import Calibration, calibrate
 from edgedet_export.quantize.config import QuantConfig, QuantEngine, RangeRule
+from edgedet_export.quantize.equalise import Equalised, equalise
 from edgedet_export.quantize.layers import ConvLayer, find_layers, total_macs
 from edgedet_export.quantize.placement_onnxruntime import place_onnxruntime
 from edgedet_export.quantize.placement_openvino import place_openvino
@@ -22,6 +24,7 @@ from edgedet_export.quantize.plan import QuantPlan
 from edgedet_export.quantize.runner import Runner, make_runner
 from edgedet_export.quantize.tensor_ranges import TensorRanges
 from edgedet_runtime.candidates import Candidates
+from edgedet_runtime.errors import CheckFailedError
 from edgedet_runtime.spec import ModelSpec
 
 __all__ = ["DROP_PER_DISAGREEMENT", "Evaluate", "Recipe", "Trial", "Workbench"]
@@ -33,6 +36,7 @@ DROP_PER_DISAGREEMENT = 0.025
 """Points of AP that one point (0.01) of disagreement stands for where there are no labels: on YOLOX-nano, files that
 lose 0.2 to 0.4 points of AP agree by 0.80 to 0.90, files that lose 9 to 11 points by 0.42 to 0.45."""
 
+_EQUAL = 1e-3  # of an output's range: float32 noise of other factors, far below what 8 bits do
 _HOPELESS = 0.5  # agreement below which labels are not consulted
 
 
@@ -42,11 +46,13 @@ class Recipe:
 
     Attributes:
         rule: How ranges are chosen.
+        equalised: Channels are brought to like ranges first.
         tight: Only INT8 layers see a tensor quantised (OpenVINO); other readers see it in float.
         keep: Layer id → reason, for layers that stay in float.
     """
 
     rule: RangeRule
+    equalised: bool = False
     tight: bool = False
     keep: Mapping[str, str] = field(default_factory=dict)
 
@@ -82,6 +88,23 @@ class Trial:
         return self.drop <= config.max_drop and 1 - self.int8_share <= config.max_float + 1e-9
 
 
+class _Variant:
+    """One form of the FP32 network, with what quantising it needs."""
+
+    def __init__(
+        self, model: onnx.ModelProto, calibration: Calibration, tensors: Sequence[npt.NDArray[Any]], threads: int
+    ) -> None:
+        self.model = model
+        self.graph = OnnxGraph(model)
+        self.layers: tuple[ConvLayer, ...] = find_layers(self.graph)
+        self.means = ChannelMeans(model, self.layers, tensors, threads=threads)
+        self._statistics = calibration.statistics
+        self._ranges: dict[RangeRule, TensorRanges] = {}
+
+    def ranges(self, rule: RangeRule) -> TensorRanges:
+        return self._ranges.setdefault(rule, TensorRanges(self._statistics, rule))
+
+
 class Workbench:
     """Builds and judges trials for one model and engine.
 
@@ -109,28 +132,61 @@ class Workbench:
         self.calibration = calibration
         self.threads = threads
         self.tensors = judge_tensors
-        self.graph = OnnxGraph(model)
-        self.layers: tuple[ConvLayer, ...] = find_layers(self.graph)
+        self._plain = _Variant(model, calibration, judge_tensors[: config.mean_images], threads)
+        self._equalised: _Variant | None = None
+        self.graph, self.layers = self._plain.graph, self._plain.layers
         self.runner: Runner = make_runner(model, config.engine, threads=threads)
         self._reference: list[Candidates] = [detect(self.runner(t), spec) for t in judge_tensors]
         self._conf = reference_conf(self._reference, spec)
         self._evaluate = evaluate
         self.reference_ap = evaluate(model, config.engine) if evaluate else None
-        self._ranges: dict[RangeRule, TensorRanges] = {}
-        self._means = ChannelMeans(model, self.layers, judge_tensors[: config.mean_images], threads=threads)
+
+    def equalise(self) -> Equalised | None:
+        """Make recipes with equalised channels possible.
+
+        Returns:
+            What was done; None where there is nothing to gain, and such recipes must not be asked for.
+
+        Raises:
+            CheckFailedError: The equalised network does not compute what the network computes.
+        """
+        found = equalise(self.model, self.calibration.statistics)
+        if found is None:
+            return None
+        self._check_same(found.model)
+        calibration = calibrate(found.model, self.tensors, threads=self.threads)
+        self._equalised = _Variant(found.model, calibration, self.tensors[: self.config.mean_images], self.threads)
+        return found
+
+    def _check_same(self, model: onnx.ModelProto) -> None:
+        ours = make_runner(model, "onnxruntime", threads=self.threads)(self.tensors[0])
+        theirs = make_runner(self.model, "onnxruntime", threads=self.threads)(self.tensors[0])
+        for name, expected in theirs.items():
+            off = float(np.abs(ours[name] - expected).max()) / max(float(np.abs(expected).max()), 1e-6)
+            if not off < _EQUAL:
+                raise CheckFailedError(
+                    f"INT8: equalised channels: expected {name} to stay within {_EQUAL:g} of its range, got {off:.2g}"
+                )
+
+    def _variant(self, equalised: bool) -> _Variant:
+        if not equalised:
+            return self._plain
+        assert self._equalised is not None, "asked for after `equalise`"
+        return self._equalised
 
     def plan(self, recipe: Recipe) -> QuantPlan:
         """Place the grids for this engine."""
-        ranges = self._ranges.setdefault(recipe.rule, TensorRanges(self.calibration.statistics, recipe.rule))
+        of = self._variant(recipe.equalised)
+        ranges, number_format = of.ranges(recipe.rule), self.config.number_format
         if self.config.engine == "openvino":
-            number_format = self.config.number_format
-            return place_openvino(self.graph, self.layers, ranges, number_format, recipe.keep, tight=recipe.tight)
-        return place_onnxruntime(self.graph, self.layers, ranges, self.config.number_format, recipe.keep)
+            return place_openvino(of.graph, of.layers, ranges, number_format, recipe.keep, tight=recipe.tight)
+        return place_onnxruntime(of.graph, of.layers, ranges, number_format, recipe.keep)
 
-    def build(self, plan: QuantPlan) -> onnx.ModelProto:
-        """Write a plan into a copy of the model, biases corrected."""
-        biases = corrected_biases(self.graph, self.layers, plan, self._means)
-        return apply_plan(self.model, plan, self.layers, self.config.engine, biases)
+    def build(self, plan: QuantPlan, *, equalised: bool = False) -> onnx.ModelProto:
+        """Write a plan into a copy of the model (the equalised one, if the plan was made for it), biases corrected."""
+        of = self._variant(equalised)
+        biases = corrected_biases(of.graph, of.layers, plan, of.means)
+        return apply_plan(of.model, plan, of.layers, self.config.engine, biases)
 
     def share(self, plan: QuantPlan) -> float:
         """Return the share of the MACs that a plan puts in INT8."""
@@ -139,7 +195,7 @@ class Workbench:
     def attempt(self, name: str, recipe: Recipe) -> Trial:
         """Build and judge a candidate; labels are consulted only where the detections are not far off."""
         plan = self.plan(recipe)
-        model = self.build(plan)
+        model = self.build(plan, equalised=recipe.equalised)
         run = make_runner(model, self.config.engine, threads=self.threads)
         agreement = compare_detections(self._reference, [detect(run(t), self.spec) for t in self.tensors], self._conf)
         drop = 100 * DROP_PER_DISAGREEMENT * (1 - agreement.agreement)

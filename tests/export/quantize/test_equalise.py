@@ -1,0 +1,139 @@
+"""Equalised channels: the same function, channels of like ranges, and 8 bits that hurt less."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from edgedet_export.onnx_graph import OnnxGraph
+from edgedet_export.quantize import QuantConfig, measure
+from edgedet_export.quantize.equalise import equalise
+from edgedet_export.quantize.quantizer import Measured
+from edgedet_export.quantize.runner import make_runner
+from edgedet_export.quantize.trials import Recipe, Workbench
+from edgedet_runtime.spec import ModelSpec
+
+from .tiny_detector import pictures, tiny_detector
+
+Outputs = dict[str, npt.NDArray[np.float32]]
+
+
+def _multiply(model: onnx.ModelProto, name: str, factors: npt.NDArray[np.float64]) -> None:
+    tensor = next(t for t in model.graph.initializer if t.name == name)
+    array = (numpy_helper.to_array(tensor) * factors).astype(np.float32)
+    tensor.CopyFrom(numpy_helper.from_array(array, name))
+
+
+def unbalance(model: onnx.ModelProto, spread: float, seed: int = 0) -> None:
+    """Scale the channels between stem, depthwise, pointwise and what reads it; the function stays the same."""
+    rng = np.random.default_rng(seed)
+    column, row = (-1, 1, 1, 1), (1, -1, 1, 1)
+    before = np.ones(16)
+    for name in ("stem", "depthwise"):
+        after = spread ** rng.uniform(-1, 1, 16)
+        incoming = before.reshape(column)  # a depthwise convolution has one input channel per row
+        _multiply(model, f"{name}_w", after.reshape(column) / incoming)
+        _multiply(model, f"{name}_b", after)
+        before = after
+    _multiply(model, "pointwise_w", 1 / before.reshape(row))
+
+
+def run(model: onnx.ModelProto, measured: Measured, spec: ModelSpec) -> list[Outputs]:
+    runner = make_runner(model, "onnxruntime", threads=1)
+    return [dict(runner(t)) for t in measured.pictures.tensors(spec)]
+
+
+def imbalance(measured: Measured, tensor: str) -> float:
+    high = measured.calibration.statistics[tensor].channel_high
+    return float(high.max() / np.median(high))
+
+
+@pytest.fixture(scope="module")
+def unbalanced() -> tuple[Measured, ModelSpec]:
+    model, spec = tiny_detector(activation="Relu")
+    unbalance(model, 30.0)
+    return measure(model, spec, pictures(6), QuantConfig(threads=1)), spec
+
+
+def test_the_function_stays_and_the_channels_come_closer(unbalanced: tuple[Measured, ModelSpec]) -> None:
+    measured, spec = unbalanced
+    found = equalise(measured.model, measured.calibration.statistics)
+    assert found is not None
+    assert found.channels > 16
+    assert found.spread > 4
+    onnx.checker.check_model(found.model, full_check=True)
+    for ours, theirs in zip(run(found.model, measured, spec), run(measured.model, measured, spec), strict=True):
+        for name, expected in theirs.items():
+            np.testing.assert_allclose(ours[name], expected, atol=1e-4 * np.abs(expected).max())
+    after = measure(found.model, spec, pictures(6), QuantConfig(threads=1))
+    for tensor in ("stem_act", "depthwise_act"):
+        assert imbalance(after, tensor) < 0.5 * imbalance(measured, tensor)
+
+
+def test_residuals_and_concatenations_share_their_factors(unbalanced: tuple[Measured, ModelSpec]) -> None:
+    measured, spec = unbalanced
+    found = equalise(measured.model, measured.calibration.statistics)
+    assert found is not None
+    weights = [OnnxGraph(m).constant(_weight(m, "merge")) for m in (measured.model, found.model)]
+    assert weights[0] is not None
+    assert weights[1] is not None
+    factors = np.median(weights[1] / weights[0], axis=(2, 3))  # (outputs, inputs), equal up to the outputs' own
+    factors /= factors[:, :1]
+    old, new = (run(_showing(m, "joined"), measured, spec)[0]["joined"][0] for m in (measured.model, found.model))
+    ratio = np.array(
+        [o[o > 0].sum() / n[o > 0].sum() if (o > 0).any() else np.nan for o, n in zip(old, new, strict=True)]
+    )
+    alive = np.isfinite(ratio)
+    np.testing.assert_allclose((factors[0] / factors[0][alive][0])[alive], (ratio / ratio[alive][0])[alive], rtol=1e-3)
+    np.testing.assert_allclose(new[alive] * ratio[alive][:, None, None], old[alive], atol=1e-4 * np.abs(old).max())
+
+
+def _weight(model: onnx.ModelProto, layer: str) -> str:
+    return str(next(n for n in model.graph.node if n.output[0] == layer).input[1])
+
+
+def _showing(model: onnx.ModelProto, tensor: str) -> onnx.ModelProto:
+    shown = onnx.ModelProto()
+    shown.CopyFrom(model)
+    shown.graph.output.append(onnx.ValueInfoProto(name=tensor))
+    return shown
+
+
+def test_eight_bits_hurt_less(unbalanced: tuple[Measured, ModelSpec]) -> None:
+    measured, spec = unbalanced
+    tensors = list(measured.pictures.tensors(spec))
+    bench = Workbench(measured.model, spec, QuantConfig("openvino", cpu="vnni"), measured.calibration, tensors, 1, None)
+    assert bench.equalise() is not None
+    reference = run(measured.model, measured, spec)
+
+    def error(equalised: bool) -> float:
+        recipe = Recipe("minmax", equalised=equalised)
+        found = run(bench.build(bench.plan(recipe), equalised=equalised), measured, spec)
+        pairs = [(a[n] - b[n], b[n]) for a, b in zip(found, reference, strict=True) for n in b]
+        return sum(float((d**2).sum()) for d, _ in pairs) / sum(float((e**2).sum()) for _, e in pairs)
+
+    assert error(True) < 0.5 * error(False)
+
+
+def test_nothing_to_do_where_the_activation_is_not_homogeneous() -> None:
+    model, spec = tiny_detector(activation="silu")
+    measured = measure(model, spec, pictures(3), QuantConfig(threads=1))
+    assert equalise(measured.model, measured.calibration.statistics) is None
+
+
+def test_weights_that_layers_share_are_scaled_for_each_alone(unbalanced: tuple[Measured, ModelSpec]) -> None:
+    measured, spec = unbalanced
+    model = onnx.ModelProto()
+    model.CopyFrom(measured.model)
+    for node in model.graph.node:
+        if node.output[0] == "residual":
+            node.input[1] = "down_w"  # both 16 -> 16, 3x3
+    shared = measure(model, spec, pictures(4), QuantConfig(threads=1))
+    found = equalise(shared.model, shared.calibration.statistics)
+    assert found is not None
+    for ours, theirs in zip(run(found.model, shared, spec), run(shared.model, shared, spec), strict=True):
+        for name, expected in theirs.items():
+            np.testing.assert_allclose(ours[name], expected, atol=1e-4 * np.abs(expected).max())
