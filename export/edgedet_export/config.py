@@ -29,6 +29,8 @@ class ExportConfig:
         input: ``uint8`` (NHWC BGR, as a camera gives it; the arithmetic is in the graph) or ``float32`` (NCHW in the
             network's own convention).
         int8: Also write a quantised file for each engine.
+        search: Search for the fastest INT8 within the budget. False: the engine's plain placement, quickly and not
+            judged, which is all that an untrained network, whose detections mean nothing, allows.
         calib: Folder, COCO json or YOLO data.yaml with calibration pictures; None: the pictures that edgedet ships.
         data: Labelled data set on which INT8 is held to `max_drop` AP points; None: agreement of detections.
         max_drop: Largest accepted loss of INT8 against FP32, in points of 100.
@@ -49,6 +51,7 @@ class ExportConfig:
     outputs: OutputContract = "raw"
     input: Literal["uint8", "float32"] = "uint8"
     int8: bool = False
+    search: bool = True
     calib: Path | None = None
     data: Path | None = None
     max_drop: float = 0.5
@@ -67,6 +70,8 @@ class ExportConfig:
             raise InputError(f"--imgsz: expected a height and a width in pixels, got {self.imgsz}")
         if not self.int8 and self.data is not None:
             raise InputError("--data: it judges INT8 against FP32, so it goes with --int8")
+        if not self.search and self.data is not None:
+            raise InputError("--data: it judges candidates of the search for INT8, so it needs search")
         if self.max_drop < 0:
             raise InputError(f"--max-drop: expected 0 or more points, got {self.max_drop}")
         if not 0 <= self.max_float <= 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import onnx
 
 from edgedet_export.config import ExportConfig
-from edgedet_export.quantize import QuantConfig, QuantEngine, measure, quantize
+from edgedet_export.quantize import QuantConfig, QuantEngine, measure, quantize, quantize_unjudged
 from edgedet_export.quantize.trials import Evaluate
 from edgedet_runtime.errors import CheckFailedError
 from edgedet_runtime.spec import ModelSpec
@@ -22,6 +23,8 @@ INT8_FILES: dict[QuantEngine, str] = {
     "onnxruntime": "model.int8.onnx",
     "openvino": "openvino/model.int8.xml",
 }
+
+_UNJUDGED = QuantConfig(max_images=8, judge_images=4)
 
 Writer = Callable[[Path, onnx.ModelProto, ModelSpec, ExportConfig], None]
 
@@ -74,13 +77,22 @@ def add_int8(
     files: list[dict[str, Any]] = []
     reports: dict[str, Any] = {}
     notes: list[str] = []
-    measured = measure(proto, spec, calibration, QuantConfig(), progress=lambda text: progress(f"INT8: {text}"))
+    base = QuantConfig() if config.search else _UNJUDGED
+    measured = measure(proto, spec, calibration, base, progress=lambda text: progress(f"INT8: {text}"))
     for name in config.formats:
         engine = ENGINE_OF_FORMAT[name]
 
         def tell(text: str, engine: str = engine) -> None:
             progress(f"INT8 for {engine}: {text}")
 
+        path = INT8_FILES[engine]
+        if not config.search:
+            tell("placing")
+            placed = quantize_unjudged(measured, spec, dataclasses.replace(base, engine=engine))
+            writers[engine](folder / path, placed.model, spec, config)
+            files.append(_entry(path, engine, placed.int8_share, placed.cpu))
+            reports[engine] = {**placed.to_dict(), "recommended": "fp32"}
+            continue
         options = QuantConfig(engine=engine, max_drop=config.max_drop, max_float=config.max_float)
         try:
             result = quantize(proto, spec, calibration, options, progress=tell, evaluate=evaluate, measured=measured)
@@ -88,17 +100,8 @@ def add_int8(
             reports[engine] = {"recommended": "fp32", "failed": str(e)}
             notes.append(str(e))
             continue
-        path = INT8_FILES[engine]
         writers[engine](folder / path, result.model, spec, config)
-        files.append(
-            {
-                "path": path,
-                "precision": "int8",
-                "engines": [engine],
-                "int8_share": result.report.int8_share,
-                "cpu": result.report.cpu,
-            }
-        )
+        files.append(_entry(path, engine, result.report.int8_share, result.report.cpu))
         report = result.report.to_dict()
         report["recommended"] = "int8" if result.report.recommended else "fp32"
         reports[engine] = report
@@ -107,4 +110,11 @@ def add_int8(
             notes.append(f"INT8 for {engine}: {speed}, so FP32 is recommended")
     if not files:
         raise CheckFailedError("; ".join(notes))
+    if not config.search:
+        notes.append("INT8 was placed without a search and not judged: good for latency and size only")
     return Int8Files(tuple(files), reports, tuple(notes))
+
+
+def _entry(path: str, engine: QuantEngine, int8_share: float, cpu: str) -> dict[str, Any]:
+    """Describe a file for the manifest."""
+    return {"path": path, "precision": "int8", "engines": [engine], "int8_share": int8_share, "cpu": cpu}

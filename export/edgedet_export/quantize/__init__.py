@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from edgedet_export.quantize.config import QuantConfig, QuantEngine
-from edgedet_export.quantize.quantizer import Measured, inspect_sensitivity, measure, quantize
+from edgedet_export.quantize.quantizer import (
+    Measured,
+    Placed,
+    inspect_sensitivity,
+    measure,
+    quantize,
+    quantize_unjudged,
+)
 from edgedet_export.quantize.report import QuantReport, QuantResult
 
 __all__ = [
     "Measured",
+    "Placed",
     "QuantConfig",
     "QuantEngine",
     "QuantReport",
@@ -15,4 +23,5 @@ __all__ = [
     "inspect_sensitivity",
     "measure",
     "quantize",
+    "quantize_unjudged",
 ]

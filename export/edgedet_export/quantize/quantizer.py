@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import onnx
 
 from edgedet_export.onnx_graph import OnnxGraph
-from edgedet_export.quantize.audit import audit
+from edgedet_export.quantize.audit import ExecutedPrecision, audit
 from edgedet_export.quantize.calibration import Calibration, calibrate
-from edgedet_export.quantize.config import QuantConfig
+from edgedet_export.quantize.config import QuantConfig, QuantEngine
 from edgedet_export.quantize.images import CalibrationSet, Picture, open_pictures
+from edgedet_export.quantize.plan import KeptFloat
 from edgedet_export.quantize.report import CalibrationReport, ParetoRow, QuantReport, QuantResult
-from edgedet_export.quantize.search import SearchResult, measure_sensitivity, search
+from edgedet_export.quantize.search import SearchResult, float_fronts, measure_sensitivity, search
 from edgedet_export.quantize.sensitivity import LayerSensitivity
 from edgedet_export.quantize.trials import Evaluate, Recipe, Trial, Workbench
 from edgedet_runtime.cpu import available_threads
 from edgedet_runtime.errors import CheckFailedError
 from edgedet_runtime.spec import ModelSpec
 
-__all__ = ["Measured", "inspect_sensitivity", "measure", "quantize"]
+__all__ = ["Measured", "Placed", "inspect_sensitivity", "measure", "quantize", "quantize_unjudged"]
 
 Progress = Callable[[str], object]
 
@@ -38,6 +40,63 @@ class Measured:
     model: onnx.ModelProto
     pictures: CalibrationSet
     calibration: Calibration
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A quantised model that nobody judged.
+
+    Attributes:
+        model: QDQ ONNX for the engine.
+        engine: The engine that it is for.
+        cpu: The kind of CPU that it is for.
+        int8_share: Share of the MACs that the file has in INT8.
+        kept_float: Layers that stay in float.
+        executed: What the engine really ran in INT8.
+    """
+
+    model: onnx.ModelProto
+    engine: QuantEngine
+    cpu: str
+    int8_share: float
+    kept_float: tuple[KeptFloat, ...]
+    executed: ExecutedPrecision
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON, the model left out."""
+        return {
+            "searched": False,
+            "engine": self.engine,
+            "cpu": self.cpu,
+            "int8_share": self.int8_share,
+            "kept_float": [asdict(kept) for kept in self.kept_float],
+            "executed": asdict(self.executed),
+        }
+
+
+def quantize_unjudged(measured: Measured, spec: ModelSpec, config: QuantConfig) -> Placed:
+    """Quantise with the engine's plain placement: no search, no budget, no comparison of detections.
+
+    What the engine can run in INT8 runs in INT8, but onnxruntime's first layer, whose float kernel is faster (see
+    `search`). For latency and size of networks whose detections mean nothing.
+
+    Args:
+        measured: From `measure`.
+        spec: The model's contract.
+        config: Engine, CPU, first range rule and threads; the budget only limits what stays in float on purpose.
+
+    Raises:
+        EngineError: The engine refuses the model.
+    """
+    bench = _workbench(measured, spec, config, None)
+    recipe = Recipe(config.rules[0])
+    plan = bench.plan(recipe)
+    for front in float_fronts(bench, plan, recipe.keep)[:1]:
+        recipe = replace(recipe, keep=front)
+        plan = bench.plan(recipe)
+    model = bench.build(plan)
+    executed = audit(model, config.engine, bench.tensors[0], threads=bench.threads)
+    return Placed(model, config.engine, config.cpu_kind, bench.share(plan), plan.kept, executed)
 
 
 def quantize(

@@ -1,0 +1,35 @@
+"""INT8 without a search: the plain placement of an engine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edgedet_export.config import ExportConfig
+from edgedet_export.quantize import QuantConfig, QuantEngine, measure, quantize_unjudged
+from edgedet_runtime.errors import InputError
+
+from .tiny_detector import pictures, tiny_detector
+
+FLOAT: dict[QuantEngine, set[str]] = {"onnxruntime": {"stem"}, "openvino": {"depthwise"}}
+
+
+@pytest.mark.parametrize("engine", FLOAT)
+def test_everything_runs_in_int8_but_what_is_faster_in_float(engine: QuantEngine) -> None:
+    model, spec = tiny_detector()
+    config = QuantConfig(engine, max_float=0.5, threads=1, cpu="vnni")
+    placed = quantize_unjudged(measure(model, spec, pictures(3), config), spec, config)
+    assert {kept.layer for kept in placed.kept_float} == FLOAT[engine]
+    assert 0.5 < placed.int8_share < 1
+    assert placed.executed.macs == pytest.approx(placed.int8_share), "all that was planned ran in INT8"
+    assert [o.name for o in placed.model.graph.output] == [o.name for o in model.graph.output]
+    report = json.loads(json.dumps(placed.to_dict()))
+    assert report["searched"] is False
+    assert report["cpu"] == "vnni"
+
+
+def test_labels_need_a_search() -> None:
+    with pytest.raises(InputError, match="--data"):
+        ExportConfig(int8=True, search=False, data=Path("coco.json"))
