@@ -114,7 +114,8 @@ def test_the_built_in_model_locates_codes() -> None:
     """Of whatever kind: the shipped checkpoint still confuses kinds, as its card says."""
     pytest.importorskip("zxingcpp", reason="the extra `train` is not installed")
     from edgedet_models.scenes import render_scene
-    from edgedet_models.training.validate import box_iou, detect
+    from edgedet_models.training.validate import detect
+    from edgedet_runtime.overlap import box_iou
 
     model = load(read_checkpoint(builtin_checkpoint()))
     found = objects = 0

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from edgedet_runtime.candidates import Candidates
 from edgedet_runtime.decode import decode_outputs
 from edgedet_runtime.nms import nms
+from edgedet_runtime.overlap import box_iou
 from edgedet_runtime.spec import ModelSpec
 
 __all__ = ["Agreement", "compare_detections", "detect", "reference_conf"]
@@ -124,7 +125,7 @@ def _matches(truth: Candidates, other: Candidates) -> tuple[npt.NDArray[np.bool_
     shifts: list[float] = []
     if not len(truth) or not len(other):
         return hit, np.zeros(0, np.float32)
-    overlap = _iou(other.boxes_xyxy, truth.boxes_xyxy)
+    overlap = box_iou(other.boxes_xyxy, truth.boxes_xyxy)
     overlap[other.class_ids[:, None] != truth.class_ids[None]] = 0.0
     for column, limit in enumerate(_IOUS):
         free = np.ones(len(truth), np.bool_)
@@ -147,11 +148,3 @@ def _average_precision(found: npt.NDArray[np.bool_], total: int) -> float:
     precision = np.maximum.accumulate(precision[::-1])[::-1]
     index = np.searchsorted(hits / total, np.linspace(0, 1, 101) - 1e-9)
     return float(np.where(index < len(found), precision[np.minimum(index, len(found) - 1)], 0.0).mean())
-
-
-def _iou(a: Floats, b: Floats) -> Floats:
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    inner = np.clip(high - low, 0, None).prod(axis=2)
-    area_a, area_b = ((x[:, 2:] - x[:, :2]).prod(axis=1) for x in (a, b))
-    return np.asarray(inner / np.maximum(area_a[:, None] + area_b[None] - inner, 1e-9), np.float32)

@@ -19,8 +19,9 @@ from edgedet_models.training.dataset import DataSource, to_input
 from edgedet_runtime.detections import Detections
 from edgedet_runtime.letterbox import Letterbox
 from edgedet_runtime.nms import nms
+from edgedet_runtime.overlap import box_iou
 
-__all__ = ["Scored", "box_iou", "choose_threshold", "detect", "score_picture", "score_source"]
+__all__ = ["Scored", "choose_threshold", "detect", "score_picture", "score_source"]
 
 _LOWEST = 0.02
 _MATCH_IOU = 0.5
@@ -76,17 +77,6 @@ class Scored:
     def false_per_empty(self, threshold: float) -> float:
         """Return the mean number of detections above `threshold` in pictures without objects."""
         return float((self.on_empty & (self.scores > threshold)).sum()) / max(1, self.empty_pictures)
-
-
-def box_iou(a_xyxy: NDArray[np.float32], b_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the IoU of all pairs: (A, 4) and (B, 4) to float32 (A, B)."""
-    low = np.maximum(a_xyxy[:, None, :2], b_xyxy[None, :, :2])
-    high = np.minimum(a_xyxy[:, None, 2:], b_xyxy[None, :, 2:])
-    overlap = np.clip(high - low, 0, None).prod(axis=2)
-    areas_a = np.clip(a_xyxy[:, 2:] - a_xyxy[:, :2], 0, None).prod(axis=1)
-    areas_b = np.clip(b_xyxy[:, 2:] - b_xyxy[:, :2], 0, None).prod(axis=1)
-    union = areas_a[:, None] + areas_b[None, :] - overlap
-    return np.asarray(overlap / np.maximum(union, 1e-9), dtype=np.float32)
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgedet_runtime.detections import Detections
+from edgedet_runtime.overlap import box_iou
 
 __all__ = ["Difference", "difference"]
 
@@ -53,7 +54,7 @@ def difference(expected: Detections, found: Detections) -> Difference:
     for box, expected_score, class_id in zip(
         expected.boxes_xyxy.astype(np.float64), expected.scores, expected.class_ids, strict=True
     ):
-        overlaps = _iou(box, found.boxes_xyxy.astype(np.float64))
+        overlaps = box_iou(box[None], found.boxes_xyxy)[0]
         overlaps[np.abs(found.boxes_xyxy - box).max(axis=1, initial=0.0) <= _SAME_PLACE_PX] = 1.0
         overlaps[taken | (found.class_ids != class_id)] = -1.0
         best = int(np.argmax(overlaps)) if len(overlaps) else -1
@@ -64,10 +65,3 @@ def difference(expected: Detections, found: Detections) -> Difference:
         box_px = max(box_px, float(np.abs(found.boxes_xyxy[best] - box).max()))
         score = max(score, abs(float(found.scores[best]) - float(expected_score)))
     return Difference(missing, int((~taken).sum()), box_px, score)
-
-
-def _iou(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
-    both = np.prod(np.clip(high - low, 0.0, None), axis=1)
-    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) + np.prod(box[2:] - box[:2]) - both
-    return np.asarray(np.where(areas > 0, both / np.maximum(areas, 1e-12), 0.0))
