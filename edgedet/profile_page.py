@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgedet import page
+from edgedet.profile_tables import ROOFLINE_COLUMNS, describe_state, roofline_rows, roofline_sentence
+from edgedet.roofline_plot import PRECISION_COLOURS, draw_roofline
 from edgedet_runtime.profiling.layers import Layer
 from edgedet_runtime.profiling.report import PlanProfile, ProfileReport
+from edgedet_runtime.profiling.roofline import Place
 
 __all__ = ["render_page", "write_page"]
 
 _STEPS = {"pre_ms": "#7a5195", "infer_ms": "#1f9e89", "post_ms": "#e08a00"}
-_COLOURS = {"fp32": "#e08a00", "int8": "#1f9e89", "bf16": "#7a5195", "fp16": "#7a5195"}
 _SHOWN = 40
 
 _BODY = """<h1>{{ r.name }} at {{ r.input_hw[1] }}x{{ r.input_hw[0] }} on {{ r.machine.cpu }}</h1>
-<p class="quiet">{{ r.machine.threads_available }} of {{ r.machine.cpus_online }} CPUs, governor
-{{ r.machine.governor or "unknown" }}, {{ r.machine.system }}; {{ packages }}; {{ r.picture }}{% if load %}; load of
-other processes {{ load }} CPUs{% endif %}{% if r.throttled %}; <b>the CPU was throttled meanwhile</b>{% endif %}.</p>
+<p class="quiet">{{ state }}; {{ r.machine.system }}; {{ packages }}; {{ r.picture }}{% if r.throttled %}; <b>the CPU
+was throttled by heat meanwhile</b>{% endif %}{% if r.quota_throttled %}; <b>the container used up its CPU quota
+meanwhile</b>{% endif %}.</p>
 <p>Recommended: <b>{{ r.recommended }}</b>.</p>
 <div class="wide"><table><thead><tr><th>plan</th><th class="n">pre</th><th class="n">infer</th><th class="n">post</th>
 <th class="n">end to end ms</th><th class="n">p90</th><th class="n">p99</th><th class="n">spread</th>
@@ -34,6 +37,25 @@ other processes {{ load }} CPUs{% endif %}{% if r.throttled %}; <b>the CPU was t
 </tr>
 {% endfor %}</tbody></table></div>
 <p class="quiet">Medians; spread: middle half over median; fresh processes for the first result and memory.</p>
+{% if r.throughput %}<h2>Several requests in flight</h2>
+<div class="wide"><table><thead><tr><th>engine</th><th>precision</th><th class="n">in flight</th>
+<th class="n">images/s</th><th class="n">windows</th><th class="n">one request, images/s</th><th class="n">gain</th>
+<th class="n">request ms</th><th class="n">p99</th></tr></thead><tbody>
+{% for t, alone in throughput %}<tr><td>{{ t.engine }}</td><td>{{ t.precision }}</td><td class="n">{{ t.requests }}</td>
+<td class="n">{{ t.images_per_s | number(1) }}</td>
+<td class="n">{{ t.windows_per_s | min | number(1) }} to {{ t.windows_per_s | max | number(1) }}</td>
+<td class="n">{{ alone | number(1) }}</td><td class="n">{{ (t.images_per_s / alone) | number(2) }}x</td>
+<td class="n">{{ t.request_ms | number(2) }}</td><td class="n">{{ t.request_p99_ms | number(2) }}</td></tr>
+{% endfor %}</tbody></table></div>
+<p class="quiet">Threads, each with a Detector of one engine thread; beside it one request after the other, in the best
+of the thread counts above.</p>{% endif %}
+{% if rooflines %}<h2>What bounds the layers</h2>
+<div class="wide"><table><thead><tr>{% for name in roofline_columns %}<th{% if not loop.first %} class="n"{% endif %}>
+{{ name }}</th>{% endfor %}</tr></thead><tbody>
+{% for row in rooflines %}<tr>{% for cell in row %}<td{% if not loop.first %} class="n"{% endif %}>{{ cell }}</td>
+{% endfor %}</tr>{% endfor %}</tbody></table></div>
+<p class="quiet">Shares of the layers' time; of roof: what the peaks, measured here with the engine and threads, allow,
+over what was measured. {{ sentence }}{% if sentence %}.{% endif %}</p>{% endif %}
 {% for title, plot in plots %}<h2>{{ title }}</h2>{{ plot }}{% endfor %}"""
 
 
@@ -52,10 +74,16 @@ def render_page(report: ProfileReport) -> str:
     for entry in report.plans:
         if entry.layers:
             plots[f"Layers of {entry.plan}"] = _layers(entry)
+        if entry.layers and entry.peaks is not None:
+            plots[f"Roofline of {entry.plan}"] = draw_roofline(entry.layers, entry.places(), entry.peaks)
     values = {
         "r": report,
         "rows": [(entry, entry.summaries()) for entry in report.plans],
-        "load": page.number(report.other_load_cpus, 2),
+        "state": describe_state(report),
+        "throughput": [(of, report.one_request_per_s(of.engine, of.precision)) for of in report.throughput],
+        "rooflines": roofline_rows(report),
+        "roofline_columns": ROOFLINE_COLUMNS,
+        "sentence": roofline_sentence(report),
         "packages": ", ".join(f"{k} {v}" for k, v in report.machine.packages.items()),
     }
     return page.render(_BODY, f"profile of {report.name}", plots, values)
@@ -81,13 +109,19 @@ def _steps(report: ProfileReport) -> str:
 def _layers(entry: PlanProfile) -> str:
     """Draw the slowest layers in order of execution, coloured by the precision that ran."""
     slowest = set(sorted(range(len(entry.layers)), key=lambda i: -entry.layers[i].time_ms)[:_SHOWN])
-    layers: list[Layer] = [layer for i, layer in enumerate(entry.layers) if i in slowest][::-1]
+    places: Sequence[Place | None] = entry.places() or (None,) * len(entry.layers)
+    pairs = [pair for i, pair in enumerate(zip(entry.layers, places, strict=True)) if i in slowest][::-1]
+    layers: list[Layer] = [layer for layer, _ in pairs]
     figure, axes = page.new_figure(1.0 + 0.2 * len(layers))
     axes.barh(
-        range(len(layers)), [x.time_ms for x in layers], color=[_COLOURS.get(x.precision, "#888") for x in layers]
+        range(len(layers)),
+        [x.time_ms for x in layers],
+        color=[PRECISION_COLOURS.get(x.precision, "#888") for x in layers],
     )
-    for row, layer in enumerate(layers):
+    for row, (layer, at) in enumerate(pairs):
         cost = f"  {layer.macs / 1e6:.0f} MMACs, {layer.intensity:.0f} ops/byte" if layer.macs else ""
+        if at is not None and at.attained is not None:
+            cost += f", {at.bound}-bound, at {at.attained:.0%} of the roof"
         axes.text(layer.time_ms, row, f" {layer.precision}{cost}", va="center", fontsize=6, color=page.INK)
     axes.set_yticks(range(len(layers)), [f"{x.kind} {x.name[-36:]}" for x in layers], fontsize=6)
     axes.set_xlabel(f"ms; {len(layers)} slowest of {len(entry.layers)}, first executed on top")

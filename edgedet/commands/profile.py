@@ -12,11 +12,9 @@ from edgedet.commands.board import profile_on
 from edgedet.commands.options import Json, split_list
 
 if TYPE_CHECKING:
-    from edgedet_runtime.profiling.report import Change, ProfileReport
+    from edgedet_runtime.profiling.report import Change
 
 __all__ = ["profile"]
-
-SLOWEST = 8
 
 
 def profile(
@@ -40,7 +38,21 @@ def profile(
         int, typer.Option(min=0, help="Fresh processes per plan; 0 leaves cold start and memory out.")
     ] = 3,
     cold_runs: Annotated[int, typer.Option(min=0, help="Runs in each fresh process, to see memory grow.")] = 100,
-    layers: Annotated[bool, typer.Option("--layers/--no-layers", help="Look into the layers.")] = True,
+    layers: Annotated[
+        bool, typer.Option("--layers/--no-layers", help="Look into the layers, and at what bounds each of them.")
+    ] = True,
+    throughput: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            metavar="SECONDS",
+            help="Keep several requests in flight so long, per engine and precision; 0 leaves it out.",
+        ),
+    ] = 3.0,
+    requests: Annotated[
+        int | None,
+        typer.Option(min=1, help="Requests in flight, one engine thread each; default: the container's quota."),
+    ] = None,
     image: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Picture to detect in; default: the bundle's own.")
     ] = None,
@@ -57,9 +69,10 @@ def profile(
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write one self-contained HTML page.")] = None,
     json: Json = False,
 ) -> None:
-    """Measure latency, cold start, memory and layers, alternatives interleaved."""
+    """Measure latency, throughput, cold start, memory and layers, alternatives interleaved."""
     from edgedet.default_model import default_bundle
     from edgedet.extras import require
+    from edgedet.profile_tables import show_changes, show_report
     from edgedet_runtime.errors import CheckFailedError, InputError
     from edgedet_runtime.profiling.plans import save_plan as store
     from edgedet_runtime.profiling.report import compare as compare_with
@@ -77,6 +90,8 @@ def profile(
         cold_starts=cold_starts,
         cold_runs=cold_runs,
         layers=layers,
+        throughput_s=throughput,
+        requests=requests,
     )
     if host is not None:
         if image is not None or compare is not None or html is not None or save_plan:
@@ -91,8 +106,8 @@ def profile(
     if json:
         output.document({**report.to_dict(), "changes": [_change(c) for c in changes]})
     else:
-        _show(report)
-        _show_changes(changes)
+        show_report(report)
+        show_changes(changes)
     if html is not None:
         from edgedet.profile_page import write_page
 
@@ -106,80 +121,6 @@ def profile(
         raise CheckFailedError(
             f"{worst.plan}: expected no slower than in {compare}, got {worst.ratio.estimate:.3f} times as slow"
             f" (95 % interval {worst.ratio.low:.3f} to {worst.ratio.high:.3f})"
-        )
-
-
-def _show(report: ProfileReport) -> None:
-    machine = report.machine
-    load = "unknown" if report.other_load_cpus is None else f"{report.other_load_cpus:.2f} CPUs"
-    output.line(f"{report.name} at {report.input_hw[1]}x{report.input_hw[0]}, {report.picture}")
-    output.line(
-        f"{machine.cpu}, {machine.threads_available} of {machine.cpus_online} CPUs, governor"
-        f" {machine.governor or 'unknown'}, load of others {load}"
-    )
-    output.table(
-        ["plan", "pre", "infer", "post", "end to end", "p90", "p99", "spread", "first result s", "MB", "KB/1000"],
-        [_row(report, number) for number in range(len(report.plans))],
-        numeric=["pre", "infer", "post", "end to end", "p90", "p99", "spread", "first result s", "MB", "KB/1000"],
-    )
-    output.line(
-        "ms, medians; spread: middle half over median; MB: resident after the first result;"
-        " KB/1000: its growth per 1000 runs"
-    )
-    for entry in report.plans:
-        if entry.plan == report.recommended and entry.layers:
-            total = sum(layer.time_ms for layer in entry.layers) or 1.0
-            slowest = sorted(entry.layers, key=lambda layer: -layer.time_ms)[:SLOWEST]
-            output.table(
-                ["layer", "kind", "precision", "ms", "share", "MMACs", "ops/byte"],
-                [
-                    [
-                        layer.name[-48:],
-                        layer.kind,
-                        layer.precision,
-                        f"{layer.time_ms:.3f}",
-                        f"{layer.time_ms / total:.0%}",
-                        f"{layer.macs / 1e6:.1f}",
-                        f"{layer.intensity:.1f}",
-                    ]
-                    for layer in slowest
-                ],
-                title=f"slowest of {len(entry.layers)} layers, {entry.plan}",
-                numeric=["ms", "share", "MMACs", "ops/byte"],
-            )
-    output.line(f"recommended: {report.recommended}")
-    for entry in report.plans:
-        if entry.summaries()["end_to_end_ms"].unsteady:
-            output.note(f"{entry.plan}: unsteady; something else was running, or the clock changed")
-
-
-def _row(report: ProfileReport, number: int) -> list[str]:
-    entry = report.plans[number]
-    of = entry.summaries()
-    whole, cold = of["end_to_end_ms"], entry.cold_start
-    medians = [f"{of[name].median:.2f}" for name in ("pre_ms", "infer_ms", "post_ms", "end_to_end_ms")]
-    start = ["", "", ""]
-    if cold is not None:
-        values = (cold.total_s, cold.resident_mb, cold.growth_kb_per_1000_runs)
-        formats = ("{:.2f}", "{:.0f}", "{:.0f}")
-        start = ["" if v is None else f.format(v) for v, f in zip(values, formats, strict=True)]
-    return [str(entry.plan), *medians, f"{whole.p90:.2f}", f"{whole.p99:.2f}", f"{whole.spread:.0%}", *start]
-
-
-def _show_changes(changes: tuple[Change, ...]) -> None:
-    if changes:
-        output.table(
-            ["plan", "new / old", "95 % interval", "verdict"],
-            [
-                [
-                    str(change.plan),
-                    f"{change.ratio.estimate:.3f}",
-                    f"{change.ratio.low:.3f} to {change.ratio.high:.3f}",
-                    change.verdict,
-                ]
-                for change in changes
-            ],
-            numeric=["new / old"],
         )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edgedet_runtime.errors import InputError
 
-__all__ = ["available_threads", "cpu_features", "cpu_model"]
+__all__ = ["available_threads", "cpu_features", "cpu_model", "quota_cores", "quota_throttle_count"]
 
 THREADS_VARIABLE = "EDGEDET_THREADS"
 
@@ -51,28 +51,48 @@ def available_threads(root: Path = Path("/")) -> int:
         return int(wish)
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    quota = _quota_cores(root)
+    quota = quota_cores(root)
     return max(1, cores if quota is None else min(cores, math.ceil(quota)))
 
 
-def _quota_cores(root: Path) -> float | None:
-    """Return the tightest CPU quota in cores, or None where there is none."""
+def quota_cores(root: Path = Path("/")) -> float | None:
+    """Return the tightest CPU quota of the control group and its parents in cores, or None where there is none."""
     quotas: list[float] = []
+    for folder, version in _group_folders(root):
+        if version == 2:
+            quota, _, period = _read(folder / "cpu.max").strip().partition(" ")
+        else:
+            quota, period = (_read(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period"))
+        quotas += _ratio(quota, period)
+    return min(quotas, default=None)
+
+
+def quota_throttle_count(root: Path = Path("/")) -> int | None:
+    """Return how often the control group or a parent was stopped because its CPU quota was used up.
+
+    None where the system does not count it. The file is ``cpu.stat``, the line ``nr_throttled``, in both versions.
+    """
+    counts = []
+    for folder, _ in _group_folders(root):
+        for line in _read(folder / "cpu.stat").splitlines():
+            name, _, count = line.partition(" ")
+            if name == "nr_throttled" and count.strip().isdecimal():
+                counts.append(int(count))
+    return sum(counts) if counts else None
+
+
+def _group_folders(root: Path) -> list[tuple[Path, int]]:
+    """Return the folders of the process's CPU control group and its parents, each with the version of its files."""
+    folders: dict[Path, int] = {}
     for line in _read(root / "proc/self/cgroup").splitlines():
         number, controllers, group = (*line.split(":", 2), "", "")[:3]
         group_path = group.strip("/")
         if number == "0" and not controllers:
-            for folder in _up(root / "sys/fs/cgroup", group_path):
-                quota, _, period = _read(folder / "cpu.max").strip().partition(" ")
-                quotas += _ratio(quota, period)
+            folders |= dict.fromkeys(_up(root / "sys/fs/cgroup", group_path), 2)
         elif "cpu" in controllers.split(","):
             for mount in ("cpu", "cpu,cpuacct"):
-                for folder in _up(root / "sys/fs/cgroup" / mount, group_path):
-                    quotas += _ratio(
-                        _read(folder / "cpu.cfs_quota_us").strip(),
-                        _read(folder / "cpu.cfs_period_us").strip(),
-                    )
-    return min(quotas, default=None)
+                folders |= dict.fromkeys(_up(root / "sys/fs/cgroup" / mount, group_path), 1)
+    return list({folder.resolve(): (folder, version) for folder, version in folders.items()}.values())
 
 
 def _up(mount: Path, group: str) -> list[Path]:

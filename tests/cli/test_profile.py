@@ -11,7 +11,7 @@ import pytest
 from edgedet_runtime.profiling.plans import Plan, read_plan
 from tests.cli.colours import refused, run, run_json
 
-QUICK = ("--runs", 6, "--threads", "1", "--cold-starts", 0)
+QUICK = ("--runs", 6, "--threads", "1", "--cold-starts", 0, "--throughput", 0)
 
 
 @pytest.fixture
@@ -20,7 +20,8 @@ def profile(bundle: Path) -> Any:
 
 
 def test_figures_of_a_bundle(bundle: Path) -> None:
-    document = run_json("profile", bundle, "--runs", 6, "--threads", "1", "--cold-starts", 1, "--cold-runs", 8)
+    options = ["--runs", 6, "--threads", "1", "--cold-starts", 1, "--cold-runs", 8, "--throughput", 0]
+    document = run_json("profile", bundle, *options)
     assert document["format"] == "edgedet-profile-1"
     assert (document["name"], document["input_hw"]) == ("colours", [64, 96])
     assert document["machine"]["packages"]["numpy"]
@@ -40,7 +41,42 @@ def test_figures_of_a_bundle(bundle: Path) -> None:
     convolutions = [layer for layer in plan["layers"] if layer["macs"]]
     assert [layer["macs"] for layer in convolutions] == [64 * 96 * 9]
     assert plan["int8_share"] == 0.0
+    assert document["throughput"] == []
     assert document["recommended"] == {"engine": "onnxruntime", "precision": "fp32", "threads": 1}
+
+
+def test_layers_lie_under_measured_roofs(profile: Any) -> None:
+    (plan,) = profile["plans"]
+    peaks, roofline = plan["peaks"], plan["roofline"]
+    assert (peaks["engine"], peaks["threads"]) == ("onnxruntime", 1)
+    assert peaks["gmacs_per_s"]["fp32"] > 0
+    assert len(peaks["bandwidth"]["gb_per_s"]) == len(peaks["bandwidth"]["touched_bytes"]) > 1
+    assert sum(roofline[name] for name in ("memory", "compute", "unknown")) == pytest.approx(1, abs=1e-3)
+    for layer in plan["layers"]:
+        assert layer["bound"] == "memory"  # nine MACs per pixel; no roof is so low that this would be much
+        assert layer["allowed_ms"] is not None
+
+
+def test_several_requests_in_flight(bundle: Path) -> None:
+    quick = ["--runs", 4, "--threads", "1", "--cold-starts", 0, "--no-layers", "--throughput", 0.15]
+    document = run_json("profile", bundle, *quick, "--requests", 3)
+    (of,) = document["throughput"]
+    assert (of["engine"], of["precision"], of["requests"]) == ("onnxruntime", "fp32", 3)
+    assert of["images_per_s"] == sorted(of["windows_per_s"])[1] > 0
+    assert 0 < of["request_ms"] <= of["request_p99_ms"]
+    shown = run("profile", bundle, *quick)
+    assert shown.exit_code == 0, shown.output
+    assert "several requests in flight" in shown.stdout
+    assert "what bounds the layers" not in shown.stdout
+
+
+def test_state_of_the_machine_is_told(bundle: Path, profile: Any) -> None:
+    machine = profile["machine"]
+    assert {"governor", "quota_cpus", "quota_throttle_count", "throttle_count", "load_average"} <= machine.keys()
+    assert {"other_load_cpus", "throttled", "quota_throttled"} <= profile.keys()
+    shown = run("profile", bundle, *QUICK)
+    for words in ("quota", "governor", "throttled:", "load of others", "what bounds the layers", "of the roofline"):
+        assert words in shown.stdout
 
 
 def test_human_output_and_stored_plan(bundle: Path) -> None:
@@ -53,7 +89,7 @@ def test_human_output_and_stored_plan(bundle: Path) -> None:
 
 def test_single_file_and_several_thread_counts(colour_model: Path, photo: Path) -> None:
     document = run_json(
-        "profile", colour_model, "--image", photo, "--runs", 3, "--threads", "1,2", "--cold-starts", 0, "--no-layers"
+        "profile", colour_model, "--image", photo, *QUICK, "--runs", 3, "--threads", "1,2", "--no-layers"
     )
     assert [plan["threads"] for plan in document["plans"]] == [1, 2]
     assert document["picture"] == "given, 192x128"
@@ -100,11 +136,12 @@ def test_compare_refuses(bundle: Path, profile: Any, tmp_path: Path, change: Any
         (["--engine", "openvino"], ["no file for engine openvino"]),
         (["--precision", "int8"], ["no file", "int8"]),
         (["--image", "missing.png"], ["missing.png"]),
+        (["--throughput", "inf"], ["--throughput", "got inf s"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 def test_refuses(bundle: Path, options: list[str], words: list[str]) -> None:
-    refused(run("profile", bundle, "--runs", 1, "--cold-starts", 0, *options), *words)
+    refused(run("profile", bundle, "--runs", 1, "--cold-starts", 0, "--throughput", 0, *options), *words)
 
 
 def test_plan_needs_a_bundle(colour_model: Path) -> None:
@@ -115,10 +152,13 @@ def test_page_stands_alone(bundle: Path, tmp_path: Path) -> None:
     pytest.importorskip("jinja2")
     pytest.importorskip("matplotlib")
     path = tmp_path / "page.html"
-    result = run("profile", bundle, *QUICK, "--html", path)
+    result = run("profile", bundle, *QUICK, "--throughput", 0.1, "--html", path)
     assert result.exit_code == 0, result.output
     text = path.read_text()
     assert "Layers of onnxruntime fp32 1 thread" in text
-    assert text.count("<svg") == 2
+    assert text.count("<svg") == 3
+    for words in ("Roofline of onnxruntime fp32 1 thread", "Several requests in flight", "What bounds the layers"):
+        assert words in text
+    assert "fp32 peak" in text
     for fetching in ("<script", "<link", "<img", "src=", "url(http", "@import"):
         assert fetching not in text

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgedet_runtime.cpu import available_threads, cpu_features, cpu_model
+from edgedet_runtime.cpu import available_threads, cpu_features, cpu_model, quota_cores, quota_throttle_count
 from edgedet_runtime.errors import InputError
 
 V1 = "4:cpu,cpuacct:/docker/abc\n1:name=systemd:/\n"
@@ -81,6 +81,26 @@ def eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_quota(case: str, tmp_path: Path) -> None:
     files, threads = QUOTAS[case]
     assert available_threads(tree(tmp_path, files)) == threads
+
+
+def test_quota_and_how_often_it_was_used_up(tmp_path: Path) -> None:
+    assert (quota_cores(tmp_path), quota_throttle_count(tmp_path)) == (None, None)
+    files = {
+        "proc/self/cgroup": "0::/pod/box\n",
+        "sys/fs/cgroup/pod/box/cpu.max": "150000 100000\n",
+        "sys/fs/cgroup/pod/box/cpu.stat": "usage_usec 9\nnr_periods 20\nnr_throttled 4\nthrottled_usec 77\n",
+        "sys/fs/cgroup/pod/cpu.stat": "nr_throttled 3\n",
+        "sys/fs/cgroup/cpu.stat": "usage_usec 9\n",
+    }
+    root = tree(tmp_path / "v2", files)
+    assert (quota_cores(root), quota_throttle_count(root)) == (1.5, 7)
+
+
+def test_two_names_of_one_mount_count_once(tmp_path: Path) -> None:
+    files = {"proc/self/cgroup": "1:cpu,cpuacct:/\n", "sys/fs/cgroup/cpu,cpuacct/cpu.stat": "nr_throttled 5\n"}
+    root = tree(tmp_path, files)
+    (root / "sys/fs/cgroup/cpu").symlink_to("cpu,cpuacct")
+    assert quota_throttle_count(root) == 5
 
 
 def test_the_environment_goes_before_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

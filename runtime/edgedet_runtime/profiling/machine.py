@@ -33,6 +33,8 @@ class Machine:
         features: Instruction sets that matter to inference, such as ``avx512_vnni`` or ``asimddp``.
         cpus_online: Processors that the system has.
         threads_available: Threads that this process may keep busy, after affinity and container quota.
+        quota_cpus: CPU quota of the container in CPUs; None where there is none.
+        quota_throttle_count: How often the container was stopped since its start because the quota was used up.
         memory_mb: Physical memory.
         governor: Frequency governor of the first CPU.
         frequency_mhz: Frequency of the first CPU now.
@@ -49,6 +51,8 @@ class Machine:
     features: tuple[str, ...]
     cpus_online: int
     threads_available: int
+    quota_cpus: float | None
+    quota_throttle_count: int | None
     memory_mb: int | None
     governor: str | None
     frequency_mhz: int | None
@@ -68,6 +72,8 @@ def describe_machine() -> Machine:
         features=tuple(cpu.cpu_features()),
         cpus_online=os.cpu_count() or 1,
         threads_available=cpu.available_threads(),
+        quota_cpus=cpu.quota_cores(),
+        quota_throttle_count=cpu.quota_throttle_count(),
         memory_mb=_memory_mb(),
         governor=_text(_CPU0 / "cpufreq/scaling_governor"),
         frequency_mhz=_mhz(_CPU0 / "cpufreq/scaling_cur_freq"),

@@ -14,7 +14,9 @@ from edgedet_runtime.profiling.latency import Samples
 from edgedet_runtime.profiling.layers import Layer, int8_share
 from edgedet_runtime.profiling.machine import Machine
 from edgedet_runtime.profiling.plans import Plan
+from edgedet_runtime.profiling.roofline import Peaks, Place, RooflineSummary, place, summarise_places
 from edgedet_runtime.profiling.statistics import Interval, Summary, ratio_of_medians, summarise
+from edgedet_runtime.profiling.throughput import Throughput
 
 __all__ = ["Change", "PlanProfile", "ProfileReport", "compare"]
 
@@ -33,6 +35,7 @@ class PlanProfile:
         samples: Every counted run.
         cold_start: A fresh process; None where it was not measured.
         layers: As executed; empty where the engine does not tell.
+        peaks: What the engine reaches here with the plan's threads; None where the layers were not looked into.
     """
 
     plan: Plan
@@ -41,10 +44,39 @@ class PlanProfile:
     samples: Samples
     cold_start: ColdStart | None = None
     layers: tuple[Layer, ...] = ()
+    peaks: Peaks | None = None
 
     def summaries(self) -> dict[str, Summary]:
         """Return the percentiles of ``pre_ms``, ``infer_ms``, ``post_ms`` and ``end_to_end_ms``."""
         return {name: summarise(values) for name, values in asdict(self.samples).items()}
+
+    def places(self) -> tuple[Place, ...]:
+        """Return where each of the layers lies under the roofs; nothing without peaks."""
+        peaks = self.peaks
+        return () if peaks is None else tuple(place(layer, peaks) for layer in self.layers)
+
+    def roofline(self) -> RooflineSummary | None:
+        """Return where the layers' time goes; None without peaks."""
+        return None if self.peaks is None else summarise_places(self.layers, self.places())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan's figures as JSON data."""
+        layers: list[dict[str, Any]] = [{**asdict(x), "intensity": x.intensity} for x in self.layers]
+        for row, at in zip(layers, self.places(), strict=False):
+            row |= asdict(at)
+        roofline = self.roofline()
+        return {
+            **asdict(self.plan),
+            "file": self.file,
+            "size_bytes": self.size_bytes,
+            "latency": {name: asdict(s) for name, s in self.summaries().items()},
+            "samples": asdict(self.samples),
+            "cold_start": None if self.cold_start is None else asdict(self.cold_start),
+            "int8_share": int8_share(self.layers) if self.layers else None,
+            "peaks": None if self.peaks is None else asdict(self.peaks),
+            "roofline": None if roofline is None else asdict(roofline),
+            "layers": layers,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +90,13 @@ class ProfileReport:
         picture: What was detected in.
         machine: Where, in which state.
         other_load_cpus: CPUs that other processes kept busy meanwhile; None where the system does not tell.
-        throttled: Whether the CPU was throttled meanwhile; None where the system does not tell.
+        throttled: Whether heat throttled the CPU meanwhile; None where the system does not tell.
+        quota_throttled: Whether the container was stopped meanwhile because its CPU quota was used up; None where the
+            system does not tell.
         plans: Figures by plan.
-        recommended: The plan to use.
+        recommended: The plan to use for one request at a time.
         tool_version: Of edgedet.
+        throughput: With several requests in flight, by engine and precision; empty where it was not measured.
     """
 
     model: str
@@ -71,29 +106,25 @@ class ProfileReport:
     machine: Machine
     other_load_cpus: float | None
     throttled: bool | None
+    quota_throttled: bool | None
     plans: tuple[PlanProfile, ...]
     recommended: Plan
     tool_version: str
+    throughput: tuple[Throughput, ...] = ()
+
+    def one_request_per_s(self, engine: str, precision: str) -> float:
+        """Return the images per second of one request after the other, in the best of the measured thread counts."""
+        medians = (
+            entry.summaries()["end_to_end_ms"].median
+            for entry in self.plans
+            if (entry.plan.engine, entry.plan.precision) == (engine, precision)
+        )
+        return max((1e3 / ms for ms in medians), default=0.0)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as JSON data; times in ms keep four decimals."""
-        plans = []
-        for entry in self.plans:
-            layers = [{**asdict(layer), "intensity": layer.intensity} for layer in entry.layers]
-            plans.append(
-                {
-                    **asdict(entry.plan),
-                    "file": entry.file,
-                    "size_bytes": entry.size_bytes,
-                    "latency": {name: asdict(s) for name, s in entry.summaries().items()},
-                    "samples": asdict(entry.samples),
-                    "cold_start": None if entry.cold_start is None else asdict(entry.cold_start),
-                    "int8_share": int8_share(entry.layers) if entry.layers else None,
-                    "layers": layers,
-                }
-            )
+        """Return the report as JSON data; floats keep four decimals."""
         data = asdict(self)
-        data |= {"format": FORMAT, "plans": plans}
+        data |= {"format": FORMAT, "plans": [entry.to_dict() for entry in self.plans]}
         return {str(k): _rounded(v) for k, v in data.items()}
 
 

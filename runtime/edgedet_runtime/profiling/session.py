@@ -1,4 +1,5 @@
-"""A whole profile: choose the plans, measure them interleaved, then start them cold, then look into their layers."""
+"""A whole profile: choose the plans, measure them interleaved, alone and with several requests in flight, then start
+them cold, then look into their layers."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,12 +17,15 @@ from edgedet_runtime.bundle import read_manifest
 from edgedet_runtime.detector import Detector
 from edgedet_runtime.doctor.golden import GOLDEN
 from edgedet_runtime.errors import InputError, ModelFileError
+from edgedet_runtime.profiling.bandwidth import Bandwidth, measure_bandwidth
 from edgedet_runtime.profiling.cold_start import ColdStart, measure_cold_start
 from edgedet_runtime.profiling.latency import Samples, measure
 from edgedet_runtime.profiling.layers import LAYER_ENGINES, Layer, profile_layers
 from edgedet_runtime.profiling.machine import LoadMeter, describe_machine, package_version
 from edgedet_runtime.profiling.plans import Plan, recommend
 from edgedet_runtime.profiling.report import PlanProfile, ProfileReport
+from edgedet_runtime.profiling.roofline import Peaks, measure_peaks
+from edgedet_runtime.profiling.throughput import Throughput, measure_throughput
 from edgedet_runtime.version import __version__
 
 __all__ = ["ProfileConfig", "choose_picture", "list_plans", "profile_model"]
@@ -42,7 +47,9 @@ class ProfileConfig:
         runs: Counted runs per plan.
         cold_starts: Fresh processes per plan; 0 leaves cold start and memory out.
         cold_runs: Further runs in each fresh process, for the growth of memory.
-        layers: Whether to look into the layers.
+        layers: Whether to look into the layers, and measure the machine's peaks to judge them by.
+        throughput_s: Seconds with several requests in flight, per engine and precision; 0 leaves throughput out.
+        requests: Requests in flight; None takes as many as there are threads.
     """
 
     engines: tuple[str, ...] | None = None
@@ -52,6 +59,8 @@ class ProfileConfig:
     cold_starts: int = 3
     cold_runs: int = 100
     layers: bool = True
+    throughput_s: float = 0.0
+    requests: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be measured."""
@@ -59,6 +68,11 @@ class ProfileConfig:
             raise InputError(f"runs: expected 1 or more, got {self.runs} and {self.cold_starts} cold starts")
         if self.threads is not None and min(self.threads, default=0) < 1:
             raise InputError(f"--threads: expected positive numbers, got {self.threads}")
+        if not 0 <= self.throughput_s < float("inf") or (self.requests is not None and self.requests < 1):
+            raise InputError(
+                "--throughput, --requests: expected 0 or more seconds and 1 or more requests,"
+                f" got {self.throughput_s} s and {self.requests}"
+            )
 
 
 def profile_model(
@@ -77,57 +91,123 @@ def profile_model(
         InputError: The model has nothing for the engines and precisions asked for.
         EngineError: An engine failed.
     """
-    tell = progress or (lambda _done, _of, _what: None)
     plans = list_plans(model, config)
     image, picture = choose_picture(model, image_bgr)
+    steps = _Steps(progress, 1 + bool(config.throughput_s) + (2 if config.layers else 1) * len(plans))
     before = describe_machine()
-    steps = 1 + (2 if config.layers else 1) * len(plans)
-    with ExitStack() as stack, LoadMeter() as load:
-        tell(0, steps, "loading")
-        detectors = {
-            plan: stack.enter_context(
-                Detector(model, engine=plan.engine, precision=plan.precision, threads=plan.threads)
-            )
-            for plan in plans
-        }
+    with LoadMeter() as load:
+        loaded, samples = _measure_latency(model, plans, image, config, steps)
+        throughput = _measure_throughput(model, plans, image, config, steps)
+    after = describe_machine()
+    cold = {}
+    for plan in plans:
+        steps.next(f"cold start, {plan}")
+        cold[plan] = _cold(model, plan, image, config)
+    insides = _look_inside(loaded, config, steps)
+    profiles = tuple(
+        _entry(model, plan, loaded[plan].file, samples[plan], cold[plan], *insides.get(plan, ((), None)))
+        for plan in plans
+    )
+    first = loaded[plans[0]]
+    medians = {p.plan: p.summaries()["end_to_end_ms"].median for p in profiles}
+    return ProfileReport(
+        model=str(model),
+        name=first.name,
+        input_hw=first.input_hw,
+        picture=picture,
+        machine=before,
+        other_load_cpus=load.busy_cpus,
+        throttled=_grew(before.throttle_count, after.throttle_count),
+        quota_throttled=_grew(before.quota_throttle_count, after.quota_throttle_count),
+        plans=profiles,
+        recommended=recommend(medians, allowed=_allowed(model, plans)),
+        tool_version=__version__,
+        throughput=throughput,
+    )
+
+
+class _Steps:
+    """Counts the steps for whoever watches."""
+
+    def __init__(self, watcher: Step | None, total: int) -> None:
+        self._watcher, self._total, self._done = watcher, total, -1
+
+    def next(self, what: str) -> None:
+        self._done += 1
+        self.within(what)
+
+    def within(self, what: str) -> None:
+        if self._watcher is not None:
+            self._watcher(self._done, self._total, what)
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """What remains of a detector that was measured: its file, its contract's name and input, and an input tensor."""
+
+    file: Path
+    name: str
+    input_hw: tuple[int, int]
+    tensor: npt.NDArray[Any]
+
+
+def _measure_latency(
+    model: Path, plans: Sequence[Plan], image: Image, config: ProfileConfig, steps: _Steps
+) -> tuple[dict[Plan, _Loaded], dict[Plan, Samples]]:
+    steps.next("loading")
+    with ExitStack() as stack:
+        detectors = {plan: stack.enter_context(Detector(model, plan=plan)) for plan in plans}
         samples = measure(
             detectors,
             image,
             runs=config.runs,
-            on_round=lambda done, of: tell(0, steps, f"latency, round {done} of {of}"),
+            on_round=lambda done, of: steps.within(f"latency, round {done} of {of}"),
         )
-        first = detectors[plans[0]]
-        name, input_hw = first.spec.variant, first.spec.input.size_hw
-        files = {plan: detector.model_file.path for plan, detector in detectors.items()}
-        tensors = {plan: detector.preprocess(image)[0].copy() for plan, detector in detectors.items()}
-    after = describe_machine()
-    profiles = []
-    for number, plan in enumerate(plans):
-        tell(1 + number, steps, f"cold start, {plan}")
-        cold = _cold(model, plan, image, config)
-        layers: tuple[Layer, ...] = ()
-        if config.layers and plan.engine in LAYER_ENGINES:
-            tell(1 + len(plans) + number, steps, f"layers, {plan}")
-            layers = profile_layers(plan.engine, files[plan], tensors[plan], threads=plan.threads)
-        profiles.append(_entry(model, plan, files[plan], samples[plan], cold, layers))
-    throttled = (
-        None
-        if before.throttle_count is None or after.throttle_count is None
-        else after.throttle_count > before.throttle_count
+        loaded = {
+            plan: _Loaded(d.model_file.path, d.spec.variant, d.spec.input.size_hw, d.preprocess(image)[0].copy())
+            for plan, d in detectors.items()
+        }
+    return loaded, samples
+
+
+def _measure_throughput(
+    model: Path, plans: Sequence[Plan], image: Image, config: ProfileConfig, steps: _Steps
+) -> tuple[Throughput, ...]:
+    if config.throughput_s == 0:
+        return ()
+    steps.next("throughput")
+    return measure_throughput(
+        list(dict.fromkeys((plan.engine, plan.precision) for plan in plans)),
+        lambda engine, precision: Detector(model, plan=Plan(engine, precision, 1)),
+        image,
+        requests=config.requests or cpu.available_threads(),
+        seconds=config.throughput_s,
+        on_round=lambda done, of: steps.within(f"throughput, window {done} of {of}"),
     )
-    medians = {p.plan: p.summaries()["end_to_end_ms"].median for p in profiles}
-    return ProfileReport(
-        model=str(model),
-        name=name,
-        input_hw=input_hw,
-        picture=picture,
-        machine=before,
-        other_load_cpus=load.busy_cpus,
-        throttled=throttled,
-        plans=tuple(profiles),
-        recommended=recommend(medians, allowed=_allowed(model, plans)),
-        tool_version=__version__,
-    )
+
+
+def _look_inside(
+    loaded: Mapping[Plan, _Loaded], config: ProfileConfig, steps: _Steps
+) -> dict[Plan, tuple[tuple[Layer, ...], Peaks]]:
+    """Measure layers, and the peaks that they are held against: once per engine and thread count."""
+    found: dict[Plan, tuple[tuple[Layer, ...], Peaks]] = {}
+    bandwidths: dict[int, Bandwidth] = {}
+    peaks: dict[tuple[str, int], Peaks] = {}
+    for plan, of in loaded.items():
+        if not config.layers or plan.engine not in LAYER_ENGINES:
+            continue
+        steps.next(f"layers, {plan}")
+        if plan.threads not in bandwidths:
+            bandwidths[plan.threads] = measure_bandwidth(plan.threads)
+        key = plan.engine, plan.threads
+        if key not in peaks:
+            peaks[key] = measure_peaks(*key, bandwidths[plan.threads])
+        found[plan] = profile_layers(plan.engine, of.file, of.tensor, threads=plan.threads), peaks[key]
+    return found
+
+
+def _grew(before: int | None, after: int | None) -> bool | None:
+    return None if before is None or after is None else after > before
 
 
 def list_plans(model: Path, config: ProfileConfig) -> list[Plan]:
@@ -196,9 +276,15 @@ def _cold(model: Path, plan: Plan, image: Image, config: ProfileConfig) -> ColdS
 
 
 def _entry(
-    model: Path, plan: Plan, file: Path, samples: Samples, cold: ColdStart | None, layers: tuple[Layer, ...]
+    model: Path,
+    plan: Plan,
+    file: Path,
+    samples: Samples,
+    cold: ColdStart | None,
+    layers: tuple[Layer, ...],
+    peaks: Peaks | None,
 ) -> PlanProfile:
     weights = file.with_suffix(".bin")
     size = file.stat().st_size + (weights.stat().st_size if file.suffix == ".xml" and weights.is_file() else 0)
     relative = file.relative_to(model).as_posix() if model.is_dir() else file.name
-    return PlanProfile(plan, relative, size, samples, cold, layers)
+    return PlanProfile(plan, relative, size, samples, cold, layers, peaks)
