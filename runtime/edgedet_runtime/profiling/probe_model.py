@@ -2,7 +2,8 @@
 
 An engine's peak is measured with a layer that an engine is good at: a convolution with many channels, whose weights
 and activations are used often. In INT8 it stands as QuantizeLinear and DequantizeLinear around the float operation,
-which both engines turn into an integer kernel where the CPU has one.
+which both engines turn into an integer kernel where the CPU has one; which signedness of the activations is the fast
+one depends on the CPU (x86 multiplies unsigned by signed bytes, ARM takes equal signs).
 
 ONNX is a Protocol Buffers message; the wire format is described in `edgedet_runtime.onnx_file`, the field numbers are
 those of onnx.proto.
@@ -13,12 +14,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["ProbeShape", "write_convolution"]
+__all__ = ["Activations", "ProbeShape", "write_convolution"]
+
+Activations = Literal["float32", "uint8", "int8"]
 
 _IR_VERSION, _OPSET = 8, 13
 _VARINT, _BYTES = 0, 2
@@ -56,23 +59,25 @@ class ProbeShape:
         return self.channels**2 * self.kernel**2 * self.size_hw[0] * self.size_hw[1]
 
 
-def write_convolution(path: Path, shape: ProbeShape, *, int8: bool) -> Path:
-    """Write the convolution; its input is ``x``, float32, 0..1, also in INT8.
+def write_convolution(path: Path, shape: ProbeShape, activations: Activations) -> Path:
+    """Write the convolution; its input is ``x``, float32, 0..1, whatever the activations.
 
-    Weights are random in -0.5..0.5, per-tensor symmetric int8 in the INT8 file; activations are uint8 there.
+    Weights are random in -0.5..0.5, in a file with ``uint8`` or ``int8`` activations per-tensor symmetric int8. Of the
+    output, whose values are sums of as many random products as a kernel has weights, four deviations fit in there.
     """
     levels = np.random.default_rng(0).integers(-64, 64, (shape.channels, shape.channels, shape.kernel, shape.kernel))
-    scale_w, scale_x = np.float32(1 / 128), np.float32(1 / 255)
+    scale_w = np.float32(1 / 128)
     padding = _attribute("pads", [shape.kernel // 2] * 4)
-    if int8:
-        scale_y = np.float32(shape.channels * shape.kernel**2 / 255)
+    if activations != "float32":
+        highest = np.iinfo(activations).max
+        deviation = (shape.channels * shape.kernel**2) ** 0.5 / 6  # of a weight times an input: sqrt(1/12 * 1/3) = 1/6
         weights: dict[str, npt.NDArray[Any]] = {
             "w": levels.astype(np.int8),
             "scale_w": np.asarray(scale_w),
-            "scale_x": np.asarray(scale_x),
-            "scale_y": np.asarray(scale_y),
+            "scale_x": np.asarray(1 / highest, np.float32),
+            "scale_y": np.asarray(4 * deviation / highest, np.float32),
             "zero_w": np.asarray(0, np.int8),
-            "zero": np.asarray(0, np.uint8),
+            "zero": np.asarray(0, activations),
         }
         nodes = [
             _node("QuantizeLinear", ["x", "scale_x", "zero"], "x_levels"),
