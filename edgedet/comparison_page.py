@@ -1,114 +1,162 @@
-"""A comparison as one HTML page that needs nothing else."""
+"""A comparison as one HTML page that needs nothing else; a section stands only where there is data for it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.resources import files
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+from edgedet import comparison_plots as plots
 from edgedet import page
-from edgedet.comparison import Comparison, Contender
+from edgedet.comparison import Comparison, display_names
+from edgedet.comparison_table import Setup, accuracy_table, cost_table, setup_names
+from edgedet.samples import ModelSamples
+from edgedet.training_log import Curve
+
+if TYPE_CHECKING:
+    from edgedet_runtime.profiling.layers import Layer
 
 __all__ = ["render_page", "write_page"]
 
-_COLOURS = {"fp32": "#e08a00", "int8": "#1f9e89"}
-_MARKERS = {"onnxruntime": "o", "openvino": "s", "opencv": "^"}
-
-_BODY = """<h1>Models compared on {{ c.machine.cpu }}</h1>
-<p class="quiet">{{ c.machine.threads_available }} of {{ c.machine.cpus_online }} CPUs, {{ c.machine.system }};
-{{ packages }}; {{ c.picture }}{% if load %}; load of other processes {{ load }} CPUs{% endif %}.
-Latency is end to end, the median of {{ c.contenders[0].latency.count }} runs, all models interleaved.</p>
-<div class="wide"><table><thead><tr><th>model</th><th>plan</th><th class="n">parameters</th><th class="n">GFLOPs</th>
-<th class="n">MB</th><th class="n">ms</th><th class="n">p90</th><th class="n">speed-up</th>
-{% if c.data %}<th class="n">AP</th><th class="n">AP50</th><th class="n">drop</th>{% endif %}</tr></thead><tbody>
-{% for e in c.contenders %}<tr{% if e.best %} class="best"{% endif %}>
-<td>{{ names[loop.index0] }}</td><td>{{ e.plan }}</td>
-<td class="n">{{ "{:,}".format(e.params) if e.params is not none }}</td><td class="n">{{ e.gflops | number(2) }}</td>
-<td class="n">{{ (e.size_bytes / 1e6) | number(2) }}</td><td class="n">{{ e.latency.median | number(2) }}</td>
-<td class="n">{{ e.latency.p90 | number(2) }}</td><td class="n">{{ e.speed_up | number(2) }}</td>
-{% if c.data %}<td class="n">{{ e.ap | number(3) }}</td><td class="n">{{ e.ap50 | number(3) }}</td>
-<td class="n">{{ e.ap_drop | number(2) }}</td>{% endif %}</tr>
-{% endfor %}</tbody></table></div>
-<p class="quiet">Bold: nothing here is {% if c.data %}both faster and more accurate{% else %}faster{% endif %}.
-Speed-up: over FP32 of the same engine.{% if c.data %} Drop: points of AP below FP32.{% endif %}</p>
-{% for title, plot in plots %}<h2>{{ title }}</h2>{{ plot }}{% endfor %}
-{% for r in c.correlations %}<p>{{ r.plan }}: GFLOPs and latency of {{ r.models }} models correlate with
-r = {{ r.r | number(2) }}.</p>{% endfor %}"""
+_SLOWEST = 15
+_COSTS: Mapping[str, tuple[str, str, plots.Value]] = {
+    "gflops": ("GFLOPs against latency", "GFLOPs", attrgetter("gflops")),
+    "memory_access_bytes": (
+        "Memory access against latency",
+        "memory access, MB",
+        lambda e: None if e.memory_access_bytes is None else e.memory_access_bytes / 1e6,
+    ),
+}
 
 
-def write_page(comparison: Comparison, target: Path) -> None:
-    """Write the page.
+@dataclass(frozen=True, slots=True)
+class _Panel:
+    caption: str
+    svg: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    title: str
+    panels: Sequence[_Panel]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Layered:
+    title: str
+    layers: Sequence[Layer]
+    slowest_ms: float
+
+
+def write_page(
+    comparison: Comparison, target: Path, *, samples: Sequence[ModelSamples] = (), curves: Sequence[Curve] = ()
+) -> None:
+    """Write the page; see `render_page`.
 
     Raises:
         InputError: The file cannot be written.
     """
-    page.write(render_page(comparison), target)
+    page.write(render_page(comparison, samples=samples, curves=curves), target)
 
 
-def render_page(comparison: Comparison) -> str:
-    """Return the page's HTML; every name that comes from a file is escaped."""
-    names = [Path(entry.model).name for entry in comparison.contenders]
-    plots: dict[str, str] = {}
-    if comparison.data is not None:
-        points = [(e.latency.median, e.ap) for e in comparison.contenders]
-        plots["Accuracy against latency"] = _scatter(comparison.contenders, names, points, "AP", front=True)
-    plots["Latency"] = _bars(comparison.contenders, names)
-    if len({entry.gflops for entry in comparison.contenders} - {None}) > 1:
-        points = [(e.latency.median, e.gflops) for e in comparison.contenders]
-        plots["GFLOPs against latency"] = _scatter(comparison.contenders, names, points, "GFLOPs")
+def render_page(comparison: Comparison, *, samples: Sequence[ModelSamples] = (), curves: Sequence[Curve] = ()) -> str:
+    """Return the page's HTML; every name that comes from a file is escaped.
+
+    Args:
+        comparison: What was measured.
+        samples: Pictures with what the models find in them.
+        curves: Of the training runs.
+    """
+    names = display_names(list(dict.fromkeys(entry.model for entry in comparison.contenders)))
+    sections = [*_sections(comparison, plots.short_names(names)), *_training(curves)]
     values = {
         "c": comparison,
+        "title_text": f"{len(names)} model{'s' if len(names) > 1 else ''} compared",
         "names": names,
+        "untrained": [names[model] for model in _untrained(comparison)],
+        "cost": cost_table(comparison),
+        "accuracy": accuracy_table(comparison),
+        "sections": sections,
+        "layered": [(name, _layered(comparison, model)) for model, name in names.items()],
+        "has_layers": any(entry.layers for entry in comparison.contenders),
+        "threads": sorted({entry.plan.threads for entry in comparison.contenders}),
+        "samples": samples,
         "load": page.number(comparison.other_load_cpus, 2),
         "packages": ", ".join(f"{k} {v}" for k, v in comparison.machine.packages.items()),
     }
-    return page.render(_BODY, "comparison", plots, values)
+    body = (files("edgedet") / "templates/comparison.html").read_text(encoding="utf-8")
+    return page.render(body, "comparison", {}, values)
 
 
-def _scatter(
-    contenders: Sequence[Contender],
-    names: Sequence[str],
-    points: Sequence[tuple[float, float | None]],
-    label: str,
-    *,
-    front: bool = False,
+def _sections(comparison: Comparison, names: Mapping[str, str]) -> Iterator[_Section]:
+    """Yield the sections with plots."""
+    every = setup_names(comparison)
+    has = comparison.contenders
+
+    def panels(draw: Callable[[Setup], str], note: Callable[[Setup], str] = lambda _: "") -> list[_Panel]:
+        return [_Panel(label, draw(setup), note(setup)) for setup, label in every.items()]
+
+    def bars(value: plots.Value, label: str, *, int8_only: bool = False, mark: float | None = None) -> list[_Panel]:
+        precisions = ("int8",) if int8_only else plots.PRECISIONS
+        return panels(lambda s: plots.bars(comparison, s, names, value, label, precisions=precisions, mark=mark))
+
+    if any(entry.accuracy is not None for entry in has):
+        yield _Section(
+            "Accuracy against latency",
+            panels(lambda s: plots.front(comparison, s, names)),
+            "Dashed: the Pareto front, beaten by nothing in both. Thin lines join a model's two precisions.",
+        )
+    yield _Section("Latency", bars(lambda e: e.latency.median, "latency, ms"))
+    for cost, (title, label, value) in _COSTS.items():
+        if len({value(entry) for entry in has} - {None}) > 1:
+            draw = partial(_cost_scatter, comparison, names, value, label)
+            yield _Section(title, panels(draw, partial(_told, comparison, cost)))
+    yield _Section("Size", bars(lambda e: e.size_bytes / 1e6, "MB"))
+    if any(entry.speed_up is not None for entry in has):
+        yield _Section("INT8 speed-up", bars(lambda e: e.speed_up, "times as fast as FP32", int8_only=True, mark=1.0))
+    if any(entry.ap_drop is not None for entry in has):
+        yield _Section("INT8 drop", bars(lambda e: e.ap_drop, "points of AP below FP32", int8_only=True))
+    if any(entry.layers for entry in has):
+        yield _Section("Where the time goes", panels(lambda s: plots.kinds(comparison, s, names)))
+
+
+def _cost_scatter(
+    comparison: Comparison, names: Mapping[str, str], value: plots.Value, label: str, setup: Setup
 ) -> str:
-    """Plot a figure over latency; with `front`, join the contenders that nothing beats."""
-    figure, axes = page.new_figure(4.2)
-    for entry, name, (x, y) in zip(contenders, names, points, strict=True):
-        if y is not None:
-            marker, colour = _MARKERS.get(entry.plan.engine, "o"), _COLOURS.get(entry.plan.precision, page.INK)
-            axes.plot([x], [y], marker=marker, color=colour, linestyle="", markersize=8)
-            axes.annotate(name, (x, y), textcoords="offset points", xytext=(7, 5), fontsize=8, color=page.INK)
-    if front:
-        best = sorted((x, y) for entry, (x, y) in zip(contenders, points, strict=True) if entry.best and y is not None)
-        axes.plot([x for x, _ in best], [y for _, y in best], color=page.INK, linewidth=0.8, linestyle="--")
-    axes.set_xlabel("latency, ms")
-    axes.set_ylabel(label)
-    axes.margins(0.12)
-    _legend(axes, contenders)
-    return page.as_svg(figure)
+    return plots.cost_scatter(comparison, setup, names, value, label)
 
 
-def _bars(contenders: Sequence[Contender], names: Sequence[str]) -> str:
-    figure, axes = page.new_figure(0.9 + 0.32 * len(contenders))
-    order = sorted(range(len(contenders)), key=lambda i: -contenders[i].latency.median)
-    for row, i in enumerate(order):
-        entry = contenders[i]
-        axes.barh(row, entry.latency.median, color=_COLOURS.get(entry.plan.precision, page.INK), height=0.7)
-        axes.text(entry.latency.median, row, f" {entry.latency.median:.1f}", va="center", fontsize=8, color=page.INK)
-    axes.set_yticks(range(len(order)), [f"{names[i]}, {contenders[i].plan}" for i in order], fontsize=8)
-    axes.set_xlabel("latency, ms")
-    axes.margins(x=0.1)
-    return page.as_svg(figure)
-
-
-def _legend(axes: Any, contenders: Sequence[Contender]) -> None:
-    from matplotlib.lines import Line2D
-
-    kinds = dict.fromkeys((c.plan.engine, c.plan.precision) for c in contenders)
-    handles = [
-        Line2D([], [], marker=_MARKERS.get(e, "o"), color=_COLOURS.get(p, page.INK), linestyle="", label=f"{e} {p}")
-        for e, p in kinds
+def _told(comparison: Comparison, cost: str, setup: Setup) -> str:
+    """Say how well a cost tells latency."""
+    told = [
+        f"{found.plan.precision.upper()}: Pearson {found.pearson:.2f}, Spearman {found.spearman:.2f}"
+        for found in comparison.correlations
+        if found.cost == cost and Setup(found.plan.engine, found.plan.threads) == setup
     ]
-    axes.legend(handles=handles, labelcolor=page.INK, framealpha=0.0, fontsize=8)
+    return f"Correlation over the models. {'; '.join(told)}." if told else ""
+
+
+def _training(curves: Sequence[Curve]) -> Iterator[_Section]:
+    if curves:
+        yield _Section("Training", [_Panel("loss", plots.losses(curves))])
+
+
+def _untrained(comparison: Comparison) -> list[str]:
+    return list(dict.fromkeys(entry.model for entry in comparison.contenders if entry.trained is False))
+
+
+def _layered(comparison: Comparison, model: str) -> list[_Layered]:
+    """Return a model's slowest layers under each plan, in order of execution."""
+    found = []
+    for entry in comparison.contenders:
+        if entry.model == model and entry.layers:
+            times = sorted((layer.time_ms for layer in entry.layers), reverse=True)[:_SLOWEST]
+            layers = [layer for layer in entry.layers if layer.time_ms >= times[-1]][:_SLOWEST]
+            found.append(_Layered(f"{entry.plan}: {len(layers)} of {len(entry.layers)}", layers, times[0] or 1.0))
+    return found

@@ -20,13 +20,24 @@ INK = "#010203"
 _FRAME = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>edgedet: {{ title }}</title><style>
-:root { color-scheme: light dark; --line: #8884; --quiet: #888; }
-body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 68rem; padding: 1rem; }
+:root { color-scheme: light dark; --line: #8884; --quiet: light-dark(#5c5c5c, #a3a3a3); }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 72rem; padding: 1rem; }
 h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap; }
 td.n, th.n { text-align: right; } .best { font-weight: 700; } .quiet { color: var(--quiet); }
 svg { width: 100%; height: auto; max-width: 46rem; display: block; }
+figure { margin: 0; min-width: 0; } figcaption { font-size: .9rem; } img { max-width: 100%; height: auto; }
+summary { cursor: pointer; margin: .5rem 0; overflow-wrap: anywhere; } .notice { border-left: .25rem solid #e08a00;
+padding-left: .75rem; } thead th { vertical-align: bottom; }
+.panels { display: grid; gap: 1.5rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 28rem), 1fr)); }
+.panels .quiet { font-size: .85rem; margin: .25rem 0; } h1, p, figcaption { overflow-wrap: anywhere; }
+.pair { display: grid; gap: .5rem; grid-template-columns: repeat(2, minmax(0, 1fr)); margin-bottom: .75rem; }
+thead th { white-space: normal; } .wide table { font-size: .9rem; } .layers { font-size: .8rem !important; }
+.layers td { padding-block: .1rem; } .bar { min-width: 6rem; }
+.bar span { background: #888; display: block; height: .8rem; }
+.wide td:first-child, .wide th:first-child { background: Canvas; left: 0; position: sticky; }
+.bar .fp32 { background: #e08a00; } .bar .int8 { background: #1f9e89; }
 </style></head><body>
 {body}
 </body></html>
@@ -68,11 +79,11 @@ def number(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:.{digits}f}"
 
 
-def new_figure(height_in: float) -> tuple[Any, Any]:
-    """Return an empty matplotlib figure, 8 inches wide, and its axes."""
+def new_figure(height_in: float, width_in: float = 8.0) -> tuple[Any, Any]:
+    """Return an empty matplotlib figure and its axes."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, height_in), layout="constrained")
+    figure = Figure(figsize=(width_in, height_in), layout="constrained")
     axes = figure.subplots()
     figure.patch.set_alpha(0.0)
     axes.patch.set_alpha(0.0)

@@ -85,7 +85,7 @@ def build_zoo(
         try:
             export(variant, ExportConfig(out=folder, imgsz=size_hw, int8=True, search=False), progress=tell)
         except (CheckFailedError, InputError) as e:
-            raise type(e)(f"{variant}: {e}") from e
+            raise type(e)(f"{variant} at {size_hw[1]}x{size_hw[0]}: {e}") from e
         built(f"{variant} ({place}): built in {time.monotonic() - start:.0f} s")
     return folders
 

@@ -11,15 +11,39 @@ from edgedet import output
 from edgedet.commands.options import Json, split_list
 
 if TYPE_CHECKING:
-    from edgedet.comparison import Comparison, Contender
+    from edgedet.comparison import Comparison
+    from edgedet.comparison_table import Table
 
 __all__ = ["compare"]
 
+_COSTS = {"gflops": "GFLOPs", "memory_access_bytes": "memory access", "params": "parameters"}
+
 
 def compare(
-    models: Annotated[list[Path], typer.Argument(metavar="MODEL...", help="Bundles or model files.")],
+    models: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="MODEL...", help="Bundles or model files; the first is the measure.", show_default=False
+        ),
+    ] = None,
+    zoo: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="Build and compare, untrained, for latency only: names or patterns from `edgedet models`, such as"
+            " 'yolov5n,yolov5n-*'.",
+        ),
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(min=32, metavar="PX", help="Input of --zoo, rows and columns; default: 640.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where --zoo keeps what it built, to go on from; default: build/zoo."),
+    ] = None,
     data: Annotated[
-        Path | None, typer.Option(metavar="DATA", help="Labelled pictures for AP: COCO json or YOLO data.yaml.")
+        Path | None,
+        typer.Option(metavar="DATA", help="Labelled pictures for accuracy: COCO json or YOLO data.yaml."),
     ] = None,
     engine: Annotated[
         str | None, typer.Option(metavar="LIST", help="Engines, comma-separated; default: all that are installed.")
@@ -34,22 +58,44 @@ def compare(
     image: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Picture for latency; default: the first bundle's own.")
     ] = None,
+    layers: Annotated[
+        bool | None,
+        typer.Option("--layers/--no-layers", help="Look into the layers; default: for --html.", show_default=False),
+    ] = None,
+    samples: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Picture or folder to draw detections in, for --html; default: of --data."),
+    ] = None,
+    training: Annotated[
+        str | None,
+        typer.Option(metavar="LIST", help="Runs of `edgedet train` whose curves go into --html, comma-separated."),
+    ] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write one self-contained HTML page.")] = None,
     json: Json = False,
 ) -> None:
-    """Compare models in one interleaved run: cost, size, latency and, with --data, AP."""
+    """Compare models in one interleaved run: cost, size, latency and, with --data, accuracy."""
     from edgedet.comparison import compare_models
     from edgedet.extras import require
+    from edgedet.samples import draw_samples, sample_paths
+    from edgedet.training_log import read_curve
+    from edgedet_runtime.errors import InputError
     from edgedet_runtime.profiling.session import ProfileConfig
     from edgedet_runtime.sources import read_image
 
     if html is not None:
         require("jinja2", "matplotlib", extra="report", purpose="--html")
+    elif samples is not None or training is not None:
+        raise InputError("--samples, --training: expected --html FILE as well, since they only go into the page")
+    if zoo is not None and data is not None:
+        raise InputError("--data: does not go with --zoo, whose networks are untrained; give trained bundles instead")
+    if zoo is None and (size is not None or out is not None):
+        raise InputError("--size, --out: expected --zoo as well, since they say how and where it builds")
     config = ProfileConfig(
         engines=split_list(engine, str, "--engine"),
         precisions=split_list(precision, str, "--precision"),
         threads=split_list(threads, int, "--threads"),
         runs=runs,
+        layers=html is not None if layers is None else layers,
     )
     dataset = None
     if data is not None:
@@ -58,49 +104,63 @@ def compare(
 
         dataset = load_dataset(data)
     picture = read_image(image) if image is not None else None
+    shown = sample_paths(samples, dataset)
+    curves = [read_curve(Path(run)) for run in split_list(training, str, "--training") or ()]
+    chosen = [*(models or []), *(_zoo(zoo, size, out) if zoo is not None else [])]
+    if not chosen:
+        raise InputError("models: expected bundles or model files, or --zoo with names from `edgedet models`, got none")
     with output.progress_bar("comparing") as step:
-        result = compare_models(models, config, dataset=dataset, image_bgr=picture, progress=step)
-    if html is not None:
-        from edgedet.comparison_page import write_page
+        result = compare_models(chosen, config, dataset=dataset, image_bgr=picture, progress=step)
+        if html is not None:
+            from edgedet.comparison_page import write_page
 
-        write_page(result, html)
-        output.note(f"page: {html}")
+            drawn = draw_samples(result, shown, progress=step) if shown else ()
+            write_page(result, html, samples=drawn, curves=curves)
+            output.note(f"page: {html}")
     if json:
         output.document(result.to_dict())
     else:
         _show(result)
 
 
+def _zoo(patterns: str, size: int | None, out: Path | None) -> list[Path]:
+    """Build what the patterns match, saying what is being built; a terminal also shows the steps."""
+    from edgedet.extras import require
+
+    require("torch", "onnx", "openvino", extra="export", purpose="--zoo")
+    from edgedet.zoo import DEFAULT_FOLDER, DEFAULT_SIZE_HW, build_zoo, match_variants
+
+    variants = match_variants(split_list(patterns, str, "--zoo") or ())
+    size_hw = DEFAULT_SIZE_HW if size is None else (size, size)
+    with output.progress_bar("building") as step:
+        return build_zoo(variants, size_hw, out or DEFAULT_FOLDER, progress=step, built=output.note)
+
+
 def _show(result: Comparison) -> None:
-    columns = ["model", "plan", "params", "GFLOPs", "MB", "ms", "p90", "speed-up"]
-    numeric = columns[2:]
-    if result.data is not None:
-        columns += ["AP", "AP50", "drop"]
-        numeric += ["AP", "AP50", "drop"]
-    output.table([*columns, ""], [_row(c, result) for c in result.contenders], numeric=numeric)
+    from edgedet.comparison_table import accuracy_table, cost_table
+
+    _show_table(cost_table(result))
+    accuracy = accuracy_table(result)
+    if accuracy is not None:
+        _show_table(accuracy)
     load = "unknown" if result.other_load_cpus is None else f"{result.other_load_cpus:.2f} CPUs"
     output.line(
-        f"{result.machine.cpu}; {result.picture}; load of others {load}; ms: median end to end, all models interleaved;"
-        " speed-up: over FP32 of the same engine; *: nothing here is better"
+        f"{result.machine.cpu}; {result.picture}; load of others {load}; FP32 / INT8; ms: median end to end, all models"
+        " interleaved; of first: share of the first one's time; parameters, GFLOPs, memory access (float32, uncached):"
+        " of the unfused network"
     )
+    if any(entry.trained is False for entry in result.contenders):
+        output.line("latency only, untrained: random weights, and INT8 was placed without a search")
+    if accuracy is not None:
+        output.line(
+            "AP: mean over IoU 0.50:0.95; precision, recall, F1: at the threshold with the best F1; drop: points of AP"
+        )
     for entry in result.correlations:
-        output.line(f"{entry.plan}: GFLOPs and latency of {entry.models} models correlate with r = {entry.r:.2f}")
+        output.line(
+            f"{entry.plan}: latency and {_COSTS[entry.cost]} of {entry.models} models correlate with Pearson"
+            f" {entry.pearson:.2f}, Spearman {entry.spearman:.2f}"
+        )
 
 
-def _row(entry: Contender, result: Comparison) -> list[str]:
-    def text(value: float | None, form: str) -> str:
-        return "" if value is None else form.format(value)
-
-    row = [
-        Path(entry.model).name,
-        str(entry.plan),
-        text(entry.params, "{:,}"),
-        text(entry.gflops, "{:.2f}"),
-        f"{entry.size_bytes / 1e6:.2f}",
-        f"{entry.latency.median:.2f}",
-        f"{entry.latency.p90:.2f}",
-        text(entry.speed_up, "{:.2f}"),
-    ]
-    if result.data is not None:
-        row += [text(entry.ap, "{:.3f}"), text(entry.ap50, "{:.3f}"), text(entry.ap_drop, "{:.2f}")]
-    return [*row, "*" if entry.best else ""]
+def _show_table(table: Table) -> None:
+    output.table(table.columns, table.rows, numeric=table.columns[table.named :])

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
-from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import cv2
 import pytest
 
+from edgedet.comparison import display_names
+from edgedet.correlation import correlate
+from edgedet_runtime.profiling.plans import Plan
 from tests.cli.colours import refused, run, run_json, seal, solid, write_bundle
 
 QUICK = ("--runs", 4, "--threads", "1")
@@ -41,9 +40,46 @@ def test_figures(three: list[Path]) -> None:
     assert all(entry["size_bytes"] == (three[0] / "model.onnx").stat().st_size for entry in entries)
     fastest = min(entries, key=lambda entry: entry["latency"]["median"])
     assert [entry for entry in entries if entry["best"]] == [fastest]
-    (correlation,) = document["correlations"]
-    assert correlation["models"] == 3
-    assert -1.0 <= correlation["r"] <= 1.0
+    assert [(c["cost"], c["models"]) for c in document["correlations"]] == [("gflops", 3), ("params", 3)]
+    assert all(-1.0 <= c[kind] <= 1.0 for c in document["correlations"] for kind in ("pearson", "spearman"))
+    assert entries[0]["ratio_to_first"] is None
+    for entry in entries[1:]:
+        ratio = entry["ratio_to_first"]
+        assert ratio["estimate"] == pytest.approx(entry["latency"]["median"] / entries[0]["latency"]["median"])
+        assert ratio["low"] <= ratio["estimate"] <= ratio["high"]
+    assert all(0 < entry["infer_ms"] < entry["latency"]["highest"] for entry in entries)
+    assert all(entry["layers"] == [] for entry in entries)
+
+
+def test_layers(three: list[Path]) -> None:
+    entries = run_json("compare", *three[:2], *QUICK, "--layers")["contenders"]
+    assert all("identity" in {layer["name"].split("/")[-1] for layer in e["layers"]} or e["layers"] for e in entries)
+    assert all(layer["time_ms"] >= 0 for entry in entries for layer in entry["layers"])
+
+
+@pytest.mark.parametrize(
+    ("points", "pearson", "spearman"),
+    [
+        ([(1, 2), (2, 4), (3, 6)], 1.0, 1.0),
+        ([(1, 9), (2, 4), (3, 1)], -0.98974, -1.0),
+        ([(1, 1), (2, 3), (3, 2), (4, 4)], 0.8, 0.8),
+        ([(1, 1), (1, 2), (2, 3), (9, 100)], 0.99415, 0.94868),  # a tie: its ranks are 0.5 and 0.5
+    ],
+)
+def test_correlation(points: list[tuple[float, float]], pearson: float, spearman: float) -> None:
+    found = correlate(Plan("onnxruntime", "fp32", 1), "gflops", points)
+    assert found is not None
+    assert found.pearson == pytest.approx(pearson, abs=1e-4)
+    assert found.spearman == pytest.approx(spearman, abs=1e-4)
+
+
+@pytest.mark.parametrize("points", [[(1, 2), (2, 3)], [(1, 2), (1, 3), (1, 4)], [(1, 2), (2, 2), (3, 2)]])
+def test_no_correlation(points: list[tuple[float, float]]) -> None:
+    assert correlate(Plan("onnxruntime", "fp32", 1), "gflops", points) is None
+
+
+def test_names_are_the_shortest_that_differ() -> None:
+    assert display_names(["a/x", "b/x", "c/y"]) == {"a/x": "a/x", "b/x": "b/x", "c/y": "y"}
 
 
 def coco(folder: Path) -> Path:
@@ -72,6 +108,12 @@ def test_accuracy_in_compare_and_eval(three: list[Path], tmp_path: Path) -> None
     data = coco(tmp_path)
     entries = run_json("compare", *three[:2], *QUICK, "--data", data)["contenders"]
     assert [entry["ap"] for entry in entries] == [pytest.approx(0.5, abs=1e-6)] * 2
+    for entry in entries:  # green is right and red, which scores as high, is wrong: one of two both ways
+        assert entry["ap50"] == pytest.approx(0.5, abs=1e-6)
+        assert (entry["precision"], entry["recall"], entry["f1"]) == (0.5, 0.5, 0.5)
+        assert entry["ap_drop"] is None, "there is no INT8"
+    shown = run("compare", *three[:2], *QUICK, "--data", data)
+    assert all(word in shown.stdout for word in ("AP50", "precision", "recall", "F1", "0.500"))
     document = run_json("eval", three[0], "--data", data)
     assert document["ap"] == pytest.approx(0.5, abs=1e-6)
     assert document["per_class"] == {"blue": None, "green": pytest.approx(1.0), "red": pytest.approx(0.0)}
@@ -87,53 +129,6 @@ def test_eval_refuses_bad_data(three: list[Path], tmp_path: Path, content: str) 
     path = tmp_path / "bad.json"
     path.write_text(content)
     refused(run("eval", three[0], "--data", path), "bad.json")
-
-
-class Page(HTMLParser):
-    """Collects what a page would fetch or run, and its rows."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.fetched: list[str] = []
-        self.rows = 0
-        self.open: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: Any) -> None:
-        self.rows += tag == "tr"
-        self.fetched += [tag] if tag in ("script", "link", "img", "iframe") else []
-        self.fetched += [v for k, v in attrs if k in ("src", "href", "xlink:href") and not str(v).startswith("#")]
-
-
-def test_page_stands_alone_and_escapes_names(three: list[Path], tmp_path: Path) -> None:
-    pytest.importorskip("jinja2")
-    pytest.importorskip("matplotlib")
-    path = tmp_path / "page.html"
-    result = run("compare", *three, *QUICK, "--html", path)
-    assert result.exit_code == 0, result.output
-    text = path.read_text()
-    page = Page()
-    page.feed(text)
-    assert page.fetched == []
-    assert page.rows == 4
-    assert "model<0>" not in text
-    assert text.count("model&lt;0&gt;") >= 3
-    assert re.findall(r"url\((?!#)", text) == []
-    assert "prefers-color-scheme" in text or "color-scheme: light dark" in text
-    refused(run("compare", *three[:1], *QUICK, "--html", tmp_path / "no" / "page.html"), "--html")
-
-
-def test_page_with_accuracy(three: list[Path]) -> None:
-    pytest.importorskip("jinja2")
-    pytest.importorskip("matplotlib")
-    from edgedet.comparison import compare_models
-    from edgedet.comparison_page import render_page
-    from edgedet_runtime.profiling.session import ProfileConfig
-
-    made = compare_models(three[:2], ProfileConfig(runs=2, threads=(1,)))
-    scored = tuple(replace(entry, ap=0.4, ap50=0.6, ap_drop=0.1) for entry in made.contenders)
-    text = render_page(replace(made, contenders=scored, data="set.json"))
-    assert "Accuracy against latency" in text
-    assert "0.400" in text
 
 
 def test_refuses(three: list[Path]) -> None:
