@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, cast
 
 from edgedet_models.checkpoint.content import Checkpoint
+from edgedet_models.checkpoint.stored_spec import restore, stored_spec
 from edgedet_models.detector import DetectorModule
 from edgedet_runtime.errors import CheckpointError
 
@@ -83,13 +84,18 @@ def get_family(name: str) -> Family:
 
 
 def recognise(checkpoint: Checkpoint) -> list[Recognition]:
-    """Ask every family; certain answers first."""
-    found = [r for name in FAMILIES if (r := get_family(name).recognise(checkpoint)) is not None]
+    """Ask every family; certain answers first. Class names that training stored beside the weights are taken."""
+    found = []
+    for name in FAMILIES:
+        recognition = get_family(name).recognise(checkpoint)
+        if recognition is not None:
+            stored = stored_spec(checkpoint, family=name, classes=len(recognition.classes))
+            found.append(recognition if stored is None else replace(recognition, classes=stored.classes))
     return sorted(found, key=lambda r: not r.certain)
 
 
 def load(checkpoint: Checkpoint, *, family: str | None = None) -> DetectorModule:
-    """Load a checkpoint with the family it belongs to.
+    """Load a checkpoint with the family it belongs to; what training stored of the contract is restored.
 
     Args:
         checkpoint: What `read_checkpoint` returned.
@@ -99,7 +105,7 @@ def load(checkpoint: Checkpoint, *, family: str | None = None) -> DetectorModule
         CheckpointError: No family fits, or more than one does and none was named.
     """
     if family is not None:
-        return get_family(family).load(checkpoint)
+        return _load(family, checkpoint)
     found = recognise(checkpoint)
     certain = [r for r in found if r.certain] or found
     if not certain:
@@ -110,7 +116,14 @@ def load(checkpoint: Checkpoint, *, family: str | None = None) -> DetectorModule
     if len(certain) > 1:
         names = ", ".join(r.family for r in certain)
         raise CheckpointError(f"{checkpoint.path}: fits more than one family ({names}); name one with --family")
-    return get_family(certain[0].family).load(checkpoint)
+    return _load(certain[0].family, checkpoint)
+
+
+def _load(family: str, checkpoint: Checkpoint) -> DetectorModule:
+    model = get_family(family).load(checkpoint)
+    spec = model.spec
+    model.spec = restore(spec, stored_spec(checkpoint, family=spec.family, classes=len(spec.classes)))
+    return model
 
 
 def variants() -> dict[str, str]:

@@ -11,7 +11,6 @@ pyramid (SPPF) at stride 32 widens the view to a code that fills the whole input
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -35,9 +34,6 @@ LICENCE = "Apache-2.0"
 """Our own code and our own weights."""
 
 STRIDES = (8, 16, 32)
-SPEC_KEY = "edgedet"
-"""Key of the spec in a checkpoint's metadata."""
-
 _EXPECTED_CELLS = 5.0
 _FIRST_DISTANCE = 2.0
 
@@ -216,20 +212,14 @@ def _sizes_of(tensors: Mapping[str, Tensor]) -> tuple[EdgeCodeSize, int] | None:
 
 
 def recognise(checkpoint: Checkpoint) -> Recognition | None:
-    """Recognise the keys of `EdgeCode`; names come from the spec in the file's metadata."""
+    """Recognise the keys of `EdgeCode`."""
     found = _sizes_of(checkpoint.tensors())
     if found is None:
         return None
     size, count = found
     variant = next((name for name, known in _SIZES.items() if known == size), "custom")
-    spec = _stored_spec(checkpoint)
-    classes = spec.classes if spec is not None else tuple(f"class{i}" for i in range(count))
+    classes = tuple(f"class{i}" for i in range(count))
     return Recognition("edgecode", variant, classes, f"keys of EdgeCode, channels {size.channels}")
-
-
-def _stored_spec(checkpoint: Checkpoint) -> ModelSpec | None:
-    text = checkpoint.metadata.get(SPEC_KEY)
-    return ModelSpec.from_json(text) if text else None
 
 
 def load(checkpoint: Checkpoint) -> DetectorModule:
@@ -240,11 +230,6 @@ def load(checkpoint: Checkpoint) -> DetectorModule:
     if found is None or recognised is None:
         raise CheckpointError(f"{checkpoint.path}: expected an EdgeCode state dict, got other keys")
     model = EdgeCode(recognised.variant, found[0], recognised.classes)
-    stored = _stored_spec(checkpoint)
-    if stored is not None:
-        model.spec = dataclasses.replace(
-            model.spec, thresholds=stored.thresholds, input=stored.input, resize=stored.resize
-        )
     try:
         model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
     except RuntimeError as e:

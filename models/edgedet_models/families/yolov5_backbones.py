@@ -26,7 +26,6 @@ from torch import Tensor, nn
 
 from edgedet_models.backbones import BACKBONES, Backbone
 from edgedet_models.checkpoint.content import Checkpoint
-from edgedet_models.checkpoint.stored_spec import restore, stored_spec
 from edgedet_models.checkpoint.strict import load_strict
 from edgedet_models.detector import DetectorModule
 from edgedet_models.families import Recognition, yolov5
@@ -155,14 +154,12 @@ def recognise(checkpoint: Checkpoint) -> Recognition | None:
         name, width = found
         classes = _head_classes(tensors)
         variant = _name(name) if width == BACKBONES[name].width else f"{_name(name)}-w{width:g}"
-        return Recognition(FAMILY, variant, _class_names(checkpoint, classes), f"layer 0 is {name} of width {width:g}")
+        return Recognition(FAMILY, variant, _numbered(classes), f"layer 0 is {name} of width {width:g}")
     matched = match_layouts(OPTIONS.values(), tensors)
     if matched is None:
         return None
     variant = _name(matched.known.suffix.removeprefix("-"))
-    return Recognition(
-        FAMILY, variant, _class_names(checkpoint, matched.classes), f"state dict with the keys of {variant}"
-    )
+    return Recognition(FAMILY, variant, _numbered(matched.classes), f"state dict with the keys of {variant}")
 
 
 def load(checkpoint: Checkpoint) -> DetectorModule:
@@ -184,13 +181,11 @@ def load(checkpoint: Checkpoint) -> DetectorModule:
         else:
             assert matched is not None, "recognised by it"
             model = matched.build(checkpoint.path, family=FAMILY, variant=recognised.variant, licence=LICENCE)
-    model.spec = restore(model.spec, stored_spec(checkpoint, family=FAMILY, classes=len(recognised.classes)))
     return model
 
 
-def _class_names(checkpoint: Checkpoint, classes: int) -> tuple[str, ...]:
-    stored = stored_spec(checkpoint, family=FAMILY, classes=classes)
-    return tuple(f"class{i}" for i in range(classes)) if stored is None else stored.classes
+def _numbered(classes: int) -> tuple[str, ...]:
+    return tuple(f"class{i}" for i in range(classes))
 
 
 def _head_classes(tensors: Mapping[str, Tensor]) -> int:
