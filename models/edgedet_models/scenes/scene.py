@@ -95,7 +95,11 @@ def render_scene(seed: int, *, long_side: int = 640) -> Scene:
 
 
 def _hard_surface(rng: np.random.Generator) -> str:
-    return str(rng.choice(["marbled", "stripes", "lattice", "checkerboard", "dots", "weave", "page", "keys", "piano"]))
+    return str(
+        rng.choice(
+            ["marbled", "stripes", "lattice", "checkerboard", "dots", "weave", "page", "keys", "piano", "ornament"]
+        )
+    )
 
 
 def _draw_kind(rng: np.random.Generator) -> str:

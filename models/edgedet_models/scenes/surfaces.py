@@ -252,6 +252,84 @@ def _clutter(rng: np.random.Generator, height: int, width: int) -> Image:
     return image
 
 
+def _ornament(rng: np.random.Generator, height: int, width: int) -> Image:
+    """Wallpaper, lace, embroidery: vines that curl, petals, and fields of dots, in one colour on another."""
+    image = _plain(rng, height, width)
+    ground = float(image.mean())
+    ink = random_color(rng, 160, 255, 0.4) if ground < 128 else random_color(rng, 0, 110, 0.4)
+    size = float(np.exp(rng.uniform(np.log(25), np.log(0.3 * min(height, width) + 26))))
+    thickness = max(1, int(size * rng.uniform(0.01, 0.09)))
+    for _ in range(int(min(60, 1 + height * width / size**2 * rng.uniform(0.2, 0.8)))):
+        center = np.array([rng.uniform(0, width), rng.uniform(0, height)])
+        own = size * float(rng.uniform(0.5, 1.3))
+        draw = rng.random()
+        if draw < 0.45:
+            _vine(image, center, own, ink, thickness, rng)
+        elif draw < 0.75:
+            _flower(image, center, own, ink, thickness, rng)
+        else:
+            _dot_field(image, center, own, ink, rng)
+    return image
+
+
+def _vine(
+    image: Image,
+    center: NDArray[np.float64],
+    size: float,
+    ink: tuple[int, int, int],
+    thickness: int,
+    rng: np.random.Generator,
+) -> None:
+    """Draw a spiral that opens, with drops along it, in place."""
+    t = np.linspace(0, 1, 60)
+    turn = rng.uniform(0, 2 * np.pi) + t * rng.uniform(2, 12) * rng.choice([-1, 1])
+    reach = size * t ** rng.uniform(0.5, 1.5)
+    points = center + np.stack([np.cos(turn), np.sin(turn)], axis=1) * reach[:, None]
+    cv2.polylines(image, [points.astype(np.int32)], False, ink, thickness, cv2.LINE_AA)
+    for i in range(10, 60, int(rng.integers(5, 15))):
+        at = points[i] + rng.normal(0, size * 0.05, 2)
+        axes = (int(size * rng.uniform(0.03, 0.12)) + 1, int(size * 0.04) + 1)
+        cv2.ellipse(image, (int(at[0]), int(at[1])), axes, float(np.degrees(turn[i])), 0, 360, ink, -1, cv2.LINE_AA)
+
+
+def _flower(
+    image: Image,
+    center: NDArray[np.float64],
+    size: float,
+    ink: tuple[int, int, int],
+    thickness: int,
+    rng: np.random.Generator,
+) -> None:
+    """Draw petals around a middle, outlined or filled, in place."""
+    petals, first = int(rng.integers(3, 12)), rng.uniform(0, 360)
+    filled = -1 if rng.random() < 0.35 else thickness
+    axes = (int(size * 0.3) + 1, int(size * rng.uniform(0.06, 0.2)) + 1)
+    for i in range(petals):
+        angle = first + 360 * i / petals
+        at = center + 0.35 * size * np.array([np.cos(np.radians(angle)), np.sin(np.radians(angle))])
+        cv2.ellipse(image, (int(at[0]), int(at[1])), axes, angle, 0, 360, ink, filled, cv2.LINE_AA)
+    cv2.circle(image, (int(center[0]), int(center[1])), int(size * 0.08) + 1, ink, -1, cv2.LINE_AA)
+    if rng.random() < 0.5:
+        _dot_field(image, center, size * 0.5, ink, rng)
+
+
+def _dot_field(
+    image: Image, center: NDArray[np.float64], size: float, ink: tuple[int, int, int], rng: np.random.Generator
+) -> None:
+    """Draw rows of dots within an ellipse, in place."""
+    pitch = max(3.0, size * float(rng.uniform(0.08, 0.25)))
+    aspect, angle = rng.uniform(0.4, 1.0), rng.uniform(0, np.pi)
+    grid = np.arange(-size / 2, size / 2, pitch)
+    u, v = np.meshgrid(grid, grid)
+    inside = (u / (size / 2)) ** 2 + (v / (size / 2 * aspect)) ** 2 < 1
+    u, v = u[inside], v[inside]
+    x = center[0] + u * np.cos(angle) - v * np.sin(angle)
+    y = center[1] + u * np.sin(angle) + v * np.cos(angle)
+    radius = max(1, int(pitch * rng.uniform(0.15, 0.4)))
+    for a, b in zip(x, y, strict=True):
+        cv2.circle(image, (int(a), int(b)), radius, ink, -1, cv2.LINE_AA)
+
+
 def _patches(rng: np.random.Generator, height: int, width: int) -> Image:
     """Different surfaces side by side, as objects that lie on each other."""
     image = draw_surface(rng, height, width, str(rng.choice(["plain", "grain", "clutter"])))
@@ -292,6 +370,7 @@ SURFACES: Mapping[str, tuple[Callable[[np.random.Generator, int, int], Image], f
     "page": (_page, 2.0),
     "keys": (_keys, 0.5),
     "piano": (_piano, 0.4),
+    "ornament": (_ornament, 1.5),
     "clutter": (_clutter, 4.0),
     "patches": (_patches, 3.0),
 }
