@@ -47,14 +47,12 @@ class Table:
     """Headings and cells, all text.
 
     Attributes:
-        columns: Headings; the first `named` of them are of words, the others of numbers.
-        rows: Setups outermost, models in the order given.
-        named: How many columns hold words.
+        columns: Headings: the model, the engine, and then numbers.
+        rows: Engines outermost, models in the order given.
     """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    named: int = 2
 
 
 _Of = Mapping[str, Contender]
@@ -87,13 +85,13 @@ def cost_table(comparison: Comparison) -> Table:
     return _table(
         comparison,
         {
-            "parameters": lambda of: _one(of, lambda e: None if e.params is None else f"{e.params:,}"),
-            "GFLOPs": lambda of: _one(of, lambda e: number(e.gflops, 2)),
-            "memory access MB": lambda of: _one(of, _memory_access),
-            "MB": lambda of: _pair(of, lambda e: e.size_bytes / 1e6),
             "ms": lambda of: _pair(of, lambda e: e.latency.median),
             "INT8 speed-up": lambda of: number(of["int8"].speed_up) if "int8" in of else "",
             "of first": lambda of: _pair(of, _of_first, digits=2),
+            "MB": lambda of: _pair(of, lambda e: e.size_bytes / 1e6),
+            "parameters": lambda of: _one(of, lambda e: None if e.params is None else f"{e.params:,}"),
+            "GFLOPs": lambda of: _one(of, lambda e: number(e.gflops, 2)),
+            "memory access MB": lambda of: _one(of, _memory_access),
         },
     )
 

@@ -37,6 +37,8 @@ thead th { white-space: normal; } .wide table { font-size: .9rem; } .layers { fo
 .layers td { padding-block: .1rem; } .bar { min-width: 6rem; }
 .bar span { background: #888; display: block; height: .8rem; }
 .wide td:first-child, .wide th:first-child { background: Canvas; left: 0; position: sticky; }
+tbody th.group { padding-top: 1rem; }
+@media (max-width: 40rem) { .wide td:first-child { max-width: 9rem; overflow-wrap: anywhere; white-space: normal; } }
 .bar .fp32 { background: #e08a00; } .bar .int8 { background: #1f9e89; }
 </style></head><body>
 {body}

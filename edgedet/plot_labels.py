@@ -37,7 +37,8 @@ def label_points(
     canvas: Any = FigureCanvasAgg(axes.figure)
     canvas.draw()
     renderer = canvas.get_renderer()
-    dot = _MARKER_PT * axes.figure.dpi / 72
+    px_per_pt = axes.figure.dpi / 72
+    dot = _MARKER_PT * px_per_pt
     taken = [
         Bbox([[x - dot, y - dot], [x + dot, y + dot]]) for x, y in axes.transData.transform([*points, *avoid]).tolist()
     ]
@@ -45,30 +46,41 @@ def label_points(
     for point, name in sorted(zip(points, names, strict=True), reverse=True):
         text = axes.annotate(name, point, xytext=(0, 0), textcoords="offset points", fontsize=7, color=page.INK)
         text.set_in_layout(False)
-        harms = []
+        extent = text.get_window_extent(renderer)
+        x, y = axes.transData.transform(point).tolist()
+        harms, boxes = [], []
         for side, distance in _PLACES:
-            _move(text, side, distance)
-            box = text.get_window_extent(renderer)
-            harms.append(sum(_overlap(box, o) for o in taken) + box.width * box.height - _overlap(box, inside))
+            box = _box(x, y, extent.width, extent.height, side, distance * px_per_pt)
+            boxes.append(Bbox(box))
+            harms.append(sum(_overlap(boxes[-1], o) for o in taken) + _outside(boxes[-1], inside))
             if harms[-1] < _FREE_PX:
                 break
-        side, distance = _PLACES[harms.index(min(harms))]
-        _move(text, side, distance)
-        taken.append(text.get_window_extent(renderer))
+        best = harms.index(min(harms))
+        (right, up), distance = _PLACES[best]
+        text.set_position((right * distance, up * distance))
+        text.set_horizontalalignment(("center", "left", "right")[right])
+        text.set_verticalalignment(("center", "bottom", "top")[up])
+        taken.append(boxes[best])
         if distance >= _LINE_FROM_PT:
             _join(axes, point, text.get_position())
 
 
-def _move(text: Any, side: tuple[int, int], distance: int) -> None:
-    text.set_position((side[0] * distance, side[1] * distance))
-    text.set_horizontalalignment(("center", "left", "right")[side[0]])
-    text.set_verticalalignment(("center", "bottom", "top")[side[1]])
+def _box(x: float, y: float, width: float, height: float, side: tuple[int, int], away: float) -> list[list[float]]:
+    """Return the corners of a label of this size on one side of a point, in pixels."""
+    left = x + side[0] * away - width * (0.5, 0.0, 1.0)[side[0]]
+    low = y + side[1] * away - height * (0.5, 0.0, 1.0)[side[1]]
+    return [[left, low], [left + width, low + height]]
 
 
 def _join(axes: Any, point: tuple[float, float], offset_pt: tuple[float, float]) -> None:
     line = {"arrowstyle": "-", "linewidth": 0.5, "color": page.INK, "alpha": 0.5}
     drawn = axes.annotate("", point, xytext=offset_pt, textcoords="offset points", arrowprops=line)
     drawn.set_in_layout(False)
+
+
+def _outside(box: Any, inside: Any) -> float:
+    """Return the area of a box that lies outside of another."""
+    return float(box.width * box.height) - _overlap(box, inside)
 
 
 def _overlap(a: Any, b: Any) -> float:

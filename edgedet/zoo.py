@@ -17,7 +17,7 @@ from typing import Any
 
 from edgedet_runtime.errors import CheckFailedError, InputError
 
-__all__ = ["DEFAULT_FOLDER", "DEFAULT_SIZE_HW", "build_zoo", "match_variants"]
+__all__ = ["DEFAULT_FOLDER", "DEFAULT_SIZE_HW", "build_zoo", "is_built", "match_variants"]
 
 DEFAULT_FOLDER = Path("build/zoo")
 DEFAULT_SIZE_HW = (640, 640)
@@ -74,7 +74,7 @@ def build_zoo(
         folder = out / f"{size_hw[1]}x{size_hw[0]}" / variant
         folders.append(folder)
         place = f"{number + 1} of {len(variants)}"
-        if _usable(folder, variant, size_hw):
+        if is_built(folder, variant, size_hw):
             built(f"{variant} ({place}): {folder} is there already")
             continue
 
@@ -90,7 +90,7 @@ def build_zoo(
     return folders
 
 
-def _usable(folder: Path, variant: str, size_hw: tuple[int, int]) -> bool:
+def is_built(folder: Path, variant: str, size_hw: tuple[int, int]) -> bool:
     """Tell whether a bundle is what would be built: same variant, size, version and kind of CPU, and whole."""
     from edgedet_export.quantize.config import this_cpu
     from edgedet_runtime.bundle import MANIFEST, verify_bundle

@@ -163,4 +163,4 @@ def _show(result: Comparison) -> None:
 
 
 def _show_table(table: Table) -> None:
-    output.table(table.columns, table.rows, numeric=table.columns[table.named :])
+    output.table(table.columns, table.rows, numeric=table.columns[2:])

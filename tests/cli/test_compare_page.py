@@ -71,7 +71,7 @@ def contender(number: int, plan: Plan, *, scored: bool) -> Contender:
     )
 
 
-def comparison(models: int = 18, *, scored: bool) -> Comparison:
+def comparison(models: int = 3, *, scored: bool) -> Comparison:
     """Return a comparison of models on two engines in two precisions."""
     return Comparison(
         machine=describe_machine(),
@@ -240,7 +240,7 @@ LOOK = """({
 def test_in_a_real_browser(tmp_path: Path) -> None:
     """Desk and phone, light and dark: no complaint, no request, no scrolling sideways; everything is drawn."""
     find_chromium()
-    made = comparison(scored=True)
+    made = comparison(18, scored=True)
     page = tmp_path / "page.html"
     page.write_text(
         render(made, samples=samples(made), curves=[Curve("run", (1, 2, 3), (3.0, 2.0, 1.5))]), encoding="utf-8"

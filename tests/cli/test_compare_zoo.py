@@ -11,7 +11,7 @@ from tests.cli.colours import refused, run
 
 pytest.importorskip("torch", reason="the zoo is built with the extra export")
 
-from edgedet.zoo import match_variants
+from edgedet.zoo import is_built, match_variants
 from edgedet_runtime.errors import InputError
 
 SMALL = ("yolov5n-squeezenet", "yolov5n-mobilenetv3-small")
@@ -64,13 +64,19 @@ def test_builds_keeps_and_measures(tmp_path: Path) -> None:
 
     kept = tmp_path / "96x96" / SMALL[0]
     written = (kept / "manifest.json").stat().st_mtime_ns
-    (tmp_path / "96x96" / SMALL[1] / "model.onnx").unlink()
     second = run("compare", *options)
     assert second.exit_code == 0, second.output
-    assert second.stderr.count("built in") == 1, "the one that lost a file is built again"
+    assert second.stderr.count("is there already") == 2
     assert (kept / "manifest.json").stat().st_mtime_ns == written
     assert "latency only, untrained" in second.stdout
     assert all(name in second.stdout for name in ("parameters", "GFLOPs", "memory access MB", "speed-up", "of first"))
     manifest = json.loads((kept / "manifest.json").read_text())
     assert manifest["quantisation"]["openvino"]["searched"] is False
     assert manifest["recommended"] == {"onnxruntime": "fp32", "openvino": "fp32"}, "nobody judged the INT8 files"
+
+    assert is_built(kept, SMALL[0], (96, 96))
+    assert not is_built(kept, SMALL[1], (96, 96))
+    assert not is_built(kept, SMALL[0], (96, 128))
+    assert not is_built(tmp_path, SMALL[0], (96, 96))
+    (kept / "model.int8.onnx").unlink()
+    assert not is_built(kept, SMALL[0], (96, 96)), "a file is gone"
