@@ -125,7 +125,7 @@ def _matches(truth: Candidates, other: Candidates) -> tuple[npt.NDArray[np.bool_
     shifts: list[float] = []
     if not len(truth) or not len(other):
         return hit, np.zeros(0, np.float32)
-    overlap = box_iou(other.boxes_xyxy, truth.boxes_xyxy)
+    overlap = box_iou(_at_least_a_pixel(other.boxes_xyxy), _at_least_a_pixel(truth.boxes_xyxy))
     overlap[other.class_ids[:, None] != truth.class_ids[None]] = 0.0
     for column, limit in enumerate(_IOUS):
         free = np.ones(len(truth), np.bool_)
@@ -137,6 +137,13 @@ def _matches(truth: Candidates, other: Candidates) -> tuple[npt.NDArray[np.bool_
                 if column == 0:
                     shifts.append(float(other.scores[row] - truth.scores[best]))
     return hit, np.array(shifts, np.float32)
+
+
+def _at_least_a_pixel(boxes_xyxy: Floats) -> Floats:
+    """Return boxes widened to one pixel; one without area would not even overlap itself."""
+    centre = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2
+    half = np.maximum((boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]) / 2, np.float32(0.5))
+    return np.concatenate([centre - half, centre + half], axis=1)
 
 
 def _average_precision(found: npt.NDArray[np.bool_], total: int) -> float:

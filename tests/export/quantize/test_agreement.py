@@ -25,6 +25,12 @@ def test_same_detections_agree_fully() -> None:
     assert found.threshold == pytest.approx(0.45, abs=1e-5)
 
 
+def test_boxes_without_area_agree_with_themselves() -> None:
+    flat = boxes(5)
+    flat.boxes_xyxy[:, 2] = flat.boxes_xyxy[:, 0]
+    assert compare_detections([flat], [flat], 0.25).agreement == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize(
     ("other", "low", "high"),
     [
