@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
 from typing import cast
 
@@ -72,7 +73,8 @@ def write_cache(
     """
     folder.mkdir(parents=True, exist_ok=True)
     starts = range(first_seed, first_seed + count, shard)
-    with ProcessPoolExecutor(processes) as pool:
+    # Not forked: a process that has threads (OpenCV's, torch's) may hang in a fork.
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         jobs = [pool.submit(_write_shard, folder, s, min(shard, first_seed + count - s), long_side) for s in starts]
         for job in as_completed(jobs):
             yield job.result()
