@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgedet.correlation import COSTS, Correlation, correlate
+from edgedet_runtime.bundle import MANIFEST
 from edgedet_runtime.detector import Detector
 from edgedet_runtime.errors import InputError
+from edgedet_runtime.model_files import model_bytes
 from edgedet_runtime.profiling.latency import Samples, measure
 from edgedet_runtime.profiling.layers import LAYER_ENGINES, Layer, profile_layers
 from edgedet_runtime.profiling.machine import LoadMeter, Machine, describe_machine
@@ -186,7 +188,7 @@ def compare_models(
         loaded = []
         for path, plan in pairs:
             tell(0, steps, f"loading {path.name}, {plan}")
-            loaded.append(_Loaded(path, plan, stack.enter_context(_load(path, plan))))
+            loaded.append(_Loaded(path, plan, stack.enter_context(Detector(path, plan=plan))))
         with LoadMeter() as load:
             samples = measure(
                 {number: entry.detector for number, entry in enumerate(loaded)},
@@ -230,10 +232,6 @@ def display_names(models: Sequence[str]) -> dict[str, str]:
     return {model: name if names.count(name) == 1 else model for model, name in last.items()}
 
 
-def _load(path: Path, plan: Plan) -> Detector:
-    return Detector(path, engine=plan.engine, precision=plan.precision, threads=plan.threads)
-
-
 def _accuracy(detector: Detector, dataset: LabelledSet | None) -> Accuracy | None:
     if dataset is None:
         return None
@@ -253,7 +251,6 @@ def _contender(entry: _Measured, everything: Sequence[_Measured]) -> Contender:
     manifest = _manifest(entry.path)
     found = manifest.get("complexity")
     cost = found if isinstance(found, dict) else {}
-    weights = entry.file.with_suffix(".bin")
     own, of_fp32 = entry.accuracy, None if fp32 is None else fp32.accuracy
     drop = None
     if own is not None and of_fp32 is not None and own.ap is not None and of_fp32.ap is not None:
@@ -268,7 +265,7 @@ def _contender(entry: _Measured, everything: Sequence[_Measured]) -> Contender:
         params=cost.get("params"),
         gflops=cost.get("gflops"),
         memory_access_bytes=cost.get("memory_access_bytes"),
-        size_bytes=entry.file.stat().st_size + (weights.stat().st_size if entry.file.suffix == ".xml" else 0),
+        size_bytes=model_bytes(entry.file),
         latency=entry.latency,
         infer_ms=summarise(entry.samples.infer_ms).median,
         speed_up=None if fp32 is None else fp32.latency.median / entry.latency.median,
@@ -286,7 +283,7 @@ def _ratio(entry: _Measured, first: _Measured) -> Interval:
 
 def _manifest(path: Path) -> dict[str, Any]:
     """Return a bundle's manifest; empty for a single file."""
-    manifest = path / "manifest.json"
+    manifest = path / MANIFEST
     if not manifest.is_file():
         return {}
     found: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))

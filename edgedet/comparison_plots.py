@@ -14,7 +14,6 @@ from edgedet.training_log import Curve
 
 __all__ = ["PRECISIONS", "Value", "bars", "cost_scatter", "front", "kinds", "losses", "pareto", "short_names"]
 
-COLOURS = {"fp32": "#e08a00", "int8": "#1f9e89"}
 _NAMES = {"fp32": "FP32", "int8": "INT8"}
 _KINDS = ("#1f9e89", "#e08a00", "#7a5195", "#3b82c4", "#c8553d", "#8a9a2f", "#b05c9c")
 _WIDTH_IN = 4.6
@@ -61,7 +60,7 @@ def bars(
             x = value(of[precision]) if precision in of else None
             if x is not None:
                 y = row + (at - (len(used) - 1) / 2) * thick
-                axes.barh(y, x, height=thick * 0.92, color=COLOURS.get(precision, page.INK))
+                axes.barh(y, x, height=thick * 0.92, color=page.PRECISION_COLOURS.get(precision, page.INK))
                 axes.text(max(x, 0.0), y, f" {number(x)}", va="center", fontsize=6.5, color=page.INK)
     if mark is not None:
         axes.axvline(mark, color=page.INK, linewidth=0.8, linestyle=":")
@@ -182,7 +181,7 @@ def losses(curves: Sequence[Curve]) -> str:
 
 def _dots(axes: Any, points: Sequence[tuple[float, float]], precision: str) -> None:
     xs, ys = [x for x, _ in points], [y for _, y in points]
-    axes.plot(xs, ys, "o", color=COLOURS.get(precision, page.INK), markersize=5, zorder=2)
+    axes.plot(xs, ys, "o", color=page.PRECISION_COLOURS.get(precision, page.INK), markersize=5, zorder=2)
 
 
 def _finish(axes: Any, x_label: str, y_label: str | None, precisions: Sequence[str]) -> None:
@@ -191,7 +190,7 @@ def _finish(axes: Any, x_label: str, y_label: str | None, precisions: Sequence[s
     if y_label is not None:
         axes.set_ylabel(y_label, fontsize=8)
     if len(precisions) > 1:
-        _legend(axes, [(_NAMES.get(p, p), COLOURS.get(p, page.INK)) for p in precisions])
+        _legend(axes, [(_NAMES.get(p, p), page.PRECISION_COLOURS.get(p, page.INK)) for p in precisions])
 
 
 def _legend(axes: Any, entries: Sequence[tuple[str, str]]) -> None:

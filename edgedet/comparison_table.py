@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from edgedet import page
 from edgedet.comparison import Accuracy, Comparison, Contender, display_names
 
 __all__ = [
@@ -119,11 +120,9 @@ def accuracy_table(comparison: Comparison) -> Table | None:
 
 def number(value: float | None, digits: int | None = None) -> str:
     """Return a number with so many decimals, by default two below 10 and one above; nothing for None."""
-    if value is None:
-        return ""
     if digits is None:
-        digits = 2 if abs(value) < 10 else 1
-    return f"{value:.{digits}f}"
+        digits = 2 if abs(value or 0.0) < 10 else 1
+    return page.number(value, digits)
 
 
 def _table(comparison: Comparison, figures: Mapping[str, Callable[[_Of], str]]) -> Table:

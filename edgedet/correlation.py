@@ -12,8 +12,8 @@ from edgedet_runtime.profiling.plans import Plan
 
 __all__ = ["COSTS", "Correlation", "correlate"]
 
-COSTS = ("gflops", "memory_access_bytes", "params")
-"""Fields of a `Contender` that are known without running it."""
+COSTS = {"gflops": "GFLOPs", "memory_access_bytes": "memory access", "params": "parameters"}
+"""Fields of a `Contender` that are known without running it, and what to call them."""
 _FEWEST = 3
 
 

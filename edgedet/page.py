@@ -12,10 +12,13 @@ from typing import Any
 
 from edgedet_runtime.errors import InputError
 
-__all__ = ["INK", "as_svg", "new_figure", "number", "render", "write"]
+__all__ = ["INK", "PRECISION_COLOURS", "as_svg", "new_figure", "number", "render", "write"]
 
 INK = "#010203"
 """Stands for the page's text colour in plots; becomes ``currentColor``."""
+
+PRECISION_COLOURS = {"fp32": "#e08a00", "int8": "#1f9e89", "bf16": "#7a5195", "fp16": "#7a5195"}
+"""By the precision that ran."""
 
 _FRAME = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">

@@ -6,8 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgedet import page
-from edgedet.profile_tables import ROOFLINE_COLUMNS, describe_state, roofline_rows, roofline_sentence
-from edgedet.roofline_plot import PRECISION_COLOURS, draw_roofline
+from edgedet.profile_tables import (
+    ROOFLINE_COLUMNS,
+    THROUGHPUT_COLUMNS,
+    describe_state,
+    roofline_rows,
+    roofline_sentence,
+    throughput_rows,
+)
+from edgedet.roofline_plot import draw_roofline
 from edgedet_runtime.profiling.layers import Layer
 from edgedet_runtime.profiling.report import PlanProfile, ProfileReport
 from edgedet_runtime.profiling.roofline import Place
@@ -17,7 +24,12 @@ __all__ = ["render_page", "write_page"]
 _STEPS = {"pre_ms": "#7a5195", "infer_ms": "#1f9e89", "post_ms": "#e08a00"}
 _SHOWN = 40
 
-_BODY = """<h1>{{ r.name }} at {{ r.input_hw[1] }}x{{ r.input_hw[0] }} on {{ r.machine.cpu }}</h1>
+_BODY = """{% macro grid(columns, rows, words) %}<div class="wide"><table><thead><tr>
+{% for name in columns %}<th{% if loop.index > words %} class="n"{% endif %}>{{ name }}</th>{% endfor %}</tr></thead>
+<tbody>
+{% for row in rows %}<tr>{% for cell in row %}<td{% if loop.index > words %} class="n"{% endif %}>{{ cell }}</td>
+{% endfor %}</tr>{% endfor %}</tbody></table></div>{% endmacro %}
+<h1>{{ r.name }} at {{ r.input_hw[1] }}x{{ r.input_hw[0] }} on {{ r.machine.cpu }}</h1>
 <p class="quiet">{{ state }}; {{ r.machine.system }}; {{ packages }}; {{ r.picture }}{% if r.throttled %}; <b>the CPU
 was throttled by heat meanwhile</b>{% endif %}{% if r.quota_throttled %}; <b>the container used up its CPU quota
 meanwhile</b>{% endif %}.</p>
@@ -37,23 +49,12 @@ meanwhile</b>{% endif %}.</p>
 </tr>
 {% endfor %}</tbody></table></div>
 <p class="quiet">Medians; spread: middle half over median; fresh processes for the first result and memory.</p>
-{% if r.throughput %}<h2>Several requests in flight</h2>
-<div class="wide"><table><thead><tr><th>engine</th><th>precision</th><th class="n">in flight</th>
-<th class="n">images/s</th><th class="n">windows</th><th class="n">one request, images/s</th><th class="n">gain</th>
-<th class="n">request ms</th><th class="n">p99</th></tr></thead><tbody>
-{% for t, alone in throughput %}<tr><td>{{ t.engine }}</td><td>{{ t.precision }}</td><td class="n">{{ t.requests }}</td>
-<td class="n">{{ t.images_per_s | number(1) }}</td>
-<td class="n">{{ t.windows_per_s | min | number(1) }} to {{ t.windows_per_s | max | number(1) }}</td>
-<td class="n">{{ alone | number(1) }}</td><td class="n">{{ (t.images_per_s / alone) | number(2) }}x</td>
-<td class="n">{{ t.request_ms | number(2) }}</td><td class="n">{{ t.request_p99_ms | number(2) }}</td></tr>
-{% endfor %}</tbody></table></div>
-<p class="quiet">Threads, each with a Detector of one engine thread; beside it one request after the other, in the best
-of the thread counts above.</p>{% endif %}
+{% if throughput %}<h2>Several requests in flight</h2>
+{{ grid(throughput_columns, throughput, 2) }}
+<p class="quiet">Threads, each with a Detector of one engine thread; one request: images/s of one after the other, in
+the best of the thread counts above.</p>{% endif %}
 {% if rooflines %}<h2>What bounds the layers</h2>
-<div class="wide"><table><thead><tr>{% for name in roofline_columns %}<th{% if not loop.first %} class="n"{% endif %}>
-{{ name }}</th>{% endfor %}</tr></thead><tbody>
-{% for row in rooflines %}<tr>{% for cell in row %}<td{% if not loop.first %} class="n"{% endif %}>{{ cell }}</td>
-{% endfor %}</tr>{% endfor %}</tbody></table></div>
+{{ grid(roofline_columns, rooflines, 1) }}
 <p class="quiet">Shares of the layers' time; of roof: what the peaks, measured here with the engine and threads, allow,
 over what was measured. {{ sentence }}{% if sentence %}.{% endif %}</p>{% endif %}
 {% for title, plot in plots %}<h2>{{ title }}</h2>{{ plot }}{% endfor %}"""
@@ -80,7 +81,8 @@ def render_page(report: ProfileReport) -> str:
         "r": report,
         "rows": [(entry, entry.summaries()) for entry in report.plans],
         "state": describe_state(report),
-        "throughput": [(of, report.one_request_per_s(of.engine, of.precision)) for of in report.throughput],
+        "throughput": throughput_rows(report),
+        "throughput_columns": THROUGHPUT_COLUMNS,
         "rooflines": roofline_rows(report),
         "roofline_columns": ROOFLINE_COLUMNS,
         "sentence": roofline_sentence(report),
@@ -116,7 +118,7 @@ def _layers(entry: PlanProfile) -> str:
     axes.barh(
         range(len(layers)),
         [x.time_ms for x in layers],
-        color=[PRECISION_COLOURS.get(x.precision, "#888") for x in layers],
+        color=[page.PRECISION_COLOURS.get(x.precision, "#888") for x in layers],
     )
     for row, (layer, at) in enumerate(pairs):
         cost = f"  {layer.macs / 1e6:.0f} MMACs, {layer.intensity:.0f} ops/byte" if layer.macs else ""

@@ -8,7 +8,16 @@ from edgedet import output
 from edgedet_runtime.profiling.machine import Machine
 from edgedet_runtime.profiling.report import Change, PlanProfile, ProfileReport
 
-__all__ = ["ROOFLINE_COLUMNS", "describe_state", "roofline_rows", "roofline_sentence", "show_changes", "show_report"]
+__all__ = [
+    "ROOFLINE_COLUMNS",
+    "THROUGHPUT_COLUMNS",
+    "describe_state",
+    "roofline_rows",
+    "roofline_sentence",
+    "show_changes",
+    "show_report",
+    "throughput_rows",
+]
 
 SLOWEST = 8
 ROOFLINE_COLUMNS = (
@@ -22,6 +31,18 @@ ROOFLINE_COLUMNS = (
     "cache GB/s",
 )
 """Of `roofline_rows`; all but the first are numbers."""
+THROUGHPUT_COLUMNS = (
+    "engine",
+    "precision",
+    "in flight",
+    "images/s",
+    "windows",
+    "one request",
+    "gain",
+    "request ms",
+    "p99",
+)
+"""Of `throughput_rows`; all but the first two are numbers."""
 
 
 def show_report(report: ProfileReport) -> None:
@@ -101,10 +122,8 @@ def _plan_row(entry: PlanProfile) -> list[str]:
     return [str(entry.plan), *medians, f"{whole.p90:.2f}", f"{whole.p99:.2f}", f"{whole.spread:.0%}", *start]
 
 
-def _show_throughput(report: ProfileReport) -> None:
-    if not report.throughput:
-        return
-    columns = ["engine", "precision", "in flight", "images/s", "windows", "one request", "gain", "request ms", "p99"]
+def throughput_rows(report: ProfileReport) -> list[list[str]]:
+    """Return images per second with several requests in flight, beside one; see `THROUGHPUT_COLUMNS`."""
     rows = []
     for of in report.throughput:
         alone = report.one_request_per_s(of.engine, of.precision)
@@ -112,7 +131,14 @@ def _show_throughput(report: ProfileReport) -> None:
         gain = f"{of.images_per_s / alone:.2f}x" if alone else ""
         row = [of.engine, of.precision, str(of.requests), f"{of.images_per_s:.1f}", windows, f"{alone:.1f}", gain]
         rows.append([*row, f"{of.request_ms:.2f}", f"{of.request_p99_ms:.2f}"])
-    output.table(columns, rows, title="several requests in flight", numeric=columns[2:])
+    return rows
+
+
+def _show_throughput(report: ProfileReport) -> None:
+    rows = throughput_rows(report)
+    if not rows:
+        return
+    output.table(THROUGHPUT_COLUMNS, rows, title="several requests in flight", numeric=THROUGHPUT_COLUMNS[2:])
     output.line(
         "in flight: threads, each with a Detector of one engine thread; one request: images/s of one after the other,"
         " in the best of the thread counts above"

@@ -17,10 +17,7 @@ from edgedet import page
 from edgedet_runtime.profiling.layers import Layer
 from edgedet_runtime.profiling.roofline import Peaks, Place
 
-__all__ = ["PRECISION_COLOURS", "draw_roofline"]
-
-PRECISION_COLOURS = {"fp32": "#e08a00", "int8": "#1f9e89", "bf16": "#7a5195", "fp16": "#7a5195"}
-"""By the precision that ran."""
+__all__ = ["draw_roofline"]
 
 _LARGEST_POINT = 260.0
 _ROOF = "#888888"
@@ -48,7 +45,7 @@ def draw_roofline(layers: Sequence[Layer], places: Sequence[Place], peaks: Peaks
             [layer.intensity for layer, _ in of],
             [at.gmacs_per_s for _, at in of],
             s=[12 + _LARGEST_POINT * layer.time_ms / longest for layer, _ in of],
-            c=PRECISION_COLOURS.get(precision, "#888"),
+            c=page.PRECISION_COLOURS.get(precision, "#888"),
             alpha=0.6,
             linewidths=0,
             label=f"{precision}: {len(of)} layers",

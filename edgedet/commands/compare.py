@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["compare"]
 
-_COSTS = {"gflops": "GFLOPs", "memory_access_bytes": "memory access", "params": "parameters"}
-
 
 def compare(
     models: Annotated[
@@ -138,6 +136,7 @@ def _zoo(patterns: str, size: int | None, out: Path | None) -> list[Path]:
 
 def _show(result: Comparison) -> None:
     from edgedet.comparison_table import accuracy_table, cost_table
+    from edgedet.correlation import COSTS
 
     _show_table(cost_table(result))
     accuracy = accuracy_table(result)
@@ -157,7 +156,7 @@ def _show(result: Comparison) -> None:
         )
     for entry in result.correlations:
         output.line(
-            f"{entry.plan}: latency and {_COSTS[entry.cost]} of {entry.models} models correlate with Pearson"
+            f"{entry.plan}: latency and {COSTS[entry.cost]} of {entry.models} models correlate with Pearson"
             f" {entry.pearson:.2f}, Spearman {entry.spearman:.2f}"
         )
 

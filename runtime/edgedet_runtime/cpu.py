@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edgedet_runtime.errors import InputError
 
-__all__ = ["available_threads", "cpu_features", "cpu_model", "quota_cores", "quota_throttle_count"]
+__all__ = ["available_threads", "cpu_features", "cpu_model", "quota_cores", "quota_throttle_count", "system_text"]
 
 THREADS_VARIABLE = "EDGEDET_THREADS"
 
@@ -60,9 +60,9 @@ def quota_cores(root: Path = Path("/")) -> float | None:
     quotas: list[float] = []
     for folder, version in _group_folders(root):
         if version == 2:
-            quota, _, period = _read(folder / "cpu.max").strip().partition(" ")
+            quota, _, period = system_text(folder / "cpu.max").strip().partition(" ")
         else:
-            quota, period = (_read(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period"))
+            quota, period = (system_text(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period"))
         quotas += _ratio(quota, period)
     return min(quotas, default=None)
 
@@ -74,7 +74,7 @@ def quota_throttle_count(root: Path = Path("/")) -> int | None:
     """
     counts = []
     for folder, _ in _group_folders(root):
-        for line in _read(folder / "cpu.stat").splitlines():
+        for line in system_text(folder / "cpu.stat").splitlines():
             name, _, count = line.partition(" ")
             if name == "nr_throttled" and count.strip().isdecimal():
                 counts.append(int(count))
@@ -84,7 +84,7 @@ def quota_throttle_count(root: Path = Path("/")) -> int | None:
 def _group_folders(root: Path) -> list[tuple[Path, int]]:
     """Return the folders of the process's CPU control group and its parents, each with the version of its files."""
     folders: dict[Path, int] = {}
-    for line in _read(root / "proc/self/cgroup").splitlines():
+    for line in system_text(root / "proc/self/cgroup").splitlines():
         number, controllers, group = (*line.split(":", 2), "", "")[:3]
         group_path = group.strip("/")
         if number == "0" and not controllers:
@@ -111,7 +111,7 @@ def _ratio(quota: str, period: str) -> list[float]:
     return [int(quota) / int(period)]
 
 
-def _read(path: Path) -> str:
+def system_text(path: Path) -> str:
     """Return a file's text; empty where the system has no such file."""
     try:
         return path.read_text(encoding="utf-8", errors="replace")
@@ -122,7 +122,7 @@ def _read(path: Path) -> str:
 def cpu_features(root: Path = Path("/")) -> tuple[str, ...]:
     """Return the instruction sets that matter here, sorted, such as avx2, vnni, amx_int8, dotprod, i8mm."""
     flags: set[str] = set()
-    for line in _read(root / "proc/cpuinfo").splitlines():
+    for line in system_text(root / "proc/cpuinfo").splitlines():
         key, _, value = line.partition(":")
         if key.strip().lower() in ("flags", "features"):
             flags.update(value.split())
@@ -132,7 +132,7 @@ def cpu_features(root: Path = Path("/")) -> tuple[str, ...]:
 def cpu_model(root: Path = Path("/")) -> str:
     """Return the processor's name, or its architecture where the system does not tell it."""
     names: dict[str, str] = {}
-    for line in _read(root / "proc/cpuinfo").splitlines():
+    for line in system_text(root / "proc/cpuinfo").splitlines():
         key, _, value = line.partition(":")
         names.setdefault(key.strip().lower(), value.strip())
     return names.get("model name") or names.get("model") or names.get("hardware") or platform.machine() or "unknown"

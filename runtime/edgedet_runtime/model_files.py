@@ -24,7 +24,7 @@ from edgedet_runtime.spec import ModelSpec
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-__all__ = ["ModelFile", "Precision", "find_model_file", "read_spec"]
+__all__ = ["ModelFile", "Precision", "find_model_file", "model_bytes", "read_spec"]
 
 Precision = Literal["fp32", "int8"]
 
@@ -48,6 +48,12 @@ class ModelFile:
     spec: ModelSpec
     engine: str
     precision: Precision
+
+
+def model_bytes(path: Path) -> int:
+    """Return the size of a model file, the weights of an IR with it."""
+    weights = path.with_suffix(".bin")
+    return path.stat().st_size + (weights.stat().st_size if path.suffix == ".xml" and weights.is_file() else 0)
 
 
 def find_model_file(model: str | Path, *, engine: str | None = None, precision: str | None = None) -> ModelFile:

@@ -33,6 +33,7 @@ from edgedet_models.scenes.placement import place_card, random_pose
 from edgedet_models.scenes.surfaces import draw_surface
 from edgedet_runtime import Detector
 from edgedet_runtime.detections import Detections
+from edgedet_runtime.overlap import box_iou
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("EDGEDET_SHARED", ROOT.parent / "shared"))
@@ -62,10 +63,7 @@ def overlap_1d(a: tuple[float, float], b: tuple[float, float]) -> float:
 
 def iou(a: Box, b: Box) -> float:
     """IoU of two boxes."""
-    w = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
-    h = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
-    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - w * h
-    return w * h / max(1e-9, union)
+    return float(box_iou(np.array([a]), np.array([b]))[0, 0])
 
 
 def is_found(kind: str, box: Box, predicted: list[tuple[str, Box]]) -> bool:

@@ -14,7 +14,7 @@ with measured ranges in place of those of the producer's weights, which are quan
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,7 +77,12 @@ def equalise(model: onnx.ModelProto, statistics: Mapping[str, TensorStatistics])
 
 
 class _Links:
-    """Which channels of which tensors must share a factor, and which must keep 1: a union-find over channels."""
+    """Which channels of which tensors must share a factor, and which must keep 1: a union-find over channels.
+
+    Attributes:
+        total: Number of channels of all tensors.
+        free: bool (total,), which groups may have a factor other than 1.
+    """
 
     def __init__(self, graph: OnnxGraph) -> None:
         self._first: dict[str, int] = {}
@@ -110,10 +115,6 @@ class _Links:
         """Return whether a tensor has channels (four dimensions, as many channels as the shapes say)."""
         return tensor in self._first
 
-    def is_free(self, group: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
-        """Return which groups may have a factor, bool, the shape of `group`."""
-        return np.asarray(self.free[group], np.bool_)
-
     def _visit(self, graph: OnnxGraph, node: onnx.NodeProto) -> None:
         data = [name for name in node.input if name in self._first]
         made = [name for name in node.output if name in self._first]
@@ -124,17 +125,9 @@ class _Links:
         elif node.op_type in _SAME_CHANNELS and len(data) == len(made) == 1:
             return self._join(data[0], made[0])
         elif node.op_type == "Concat" and attribute(node, "axis", 0) in (1, -3) and len(data) == len(node.input):
-            at = 0
-            for name in data:
-                self._join(name, made[0], there=at)
-                at += self._count[name]
-            return None
+            return self._join_parts(data, made[0])
         elif node.op_type == "Split" and attribute(node, "axis", 0) in (1, -3) and len(made) == len(node.output):
-            at = 0
-            for name in made:
-                self._join(name, data[0], there=at)
-                at += self._count[name]
-            return None
+            return self._join_parts(made, data[0])
         elif node.op_type == "Add" and len(data) == 2 and self._count[data[0]] == self._count[data[1]]:
             self._join(data[0], made[0])
             return self._join(data[1], made[0])
@@ -160,6 +153,13 @@ class _Links:
             if x != y:
                 self._parent[x] = y
 
+    def _join_parts(self, parts: Sequence[str], whole: str) -> None:
+        """Link tensors with the channels of the one that they are parts of, in order."""
+        at = 0
+        for name in parts:
+            self._join(name, whole, there=at)
+            at += self._count[name]
+
     def _find(self, i: int) -> int:
         while self._parent[i] != i:
             self._parent[i] = self._parent[self._parent[i]]
@@ -181,7 +181,7 @@ def _factors(
         if len(values) == len(groups) and values.max() > 0:
             np.maximum.at(reach, groups, values / values.max())
             np.maximum.at(weight, groups, _relative_weights(graph, layer))
-    known = links.is_free(np.arange(links.total)) & (weight > 0)
+    known = links.free & (weight > 0)
     factors = np.ones(links.total)
     factors[known] = np.clip(np.sqrt(reach[known] / weight[known]), _LEAST_FACTOR, 1 / _LEAST_FACTOR)
     return factors

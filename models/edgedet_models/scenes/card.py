@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edgedet_models.scenes.lettering import draw_text, random_words, text_block
 from edgedet_models.scenes.symbols import Symbol
 
-__all__ = ["Card", "make_card", "random_color"]
+__all__ = ["Card", "Color", "make_card", "random_color"]
 
 Color = tuple[int, int, int]
 

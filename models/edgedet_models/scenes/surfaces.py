@@ -6,6 +6,7 @@ Each function draws a picture of a given size; none holds a code. `SURFACES` map
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import cast
 
 import cv2
@@ -13,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedet_models.scenes.camera import smooth_field
-from edgedet_models.scenes.card import random_color
+from edgedet_models.scenes.card import Color, random_color
 from edgedet_models.scenes.lettering import text_block
 
 __all__ = ["SURFACES", "draw_surface"]
 
 Image = NDArray[np.uint8]
 FloatImage = NDArray[np.float32]
+Point = NDArray[np.float64]
 
 
 def draw_surface(rng: np.random.Generator, height: int, width: int, name: str | None = None) -> Image:
@@ -252,70 +254,60 @@ def _clutter(rng: np.random.Generator, height: int, width: int) -> Image:
     return image
 
 
+@dataclass(frozen=True, slots=True)
+class _Pen:
+    ink: Color
+    thickness: int
+
+
 def _ornament(rng: np.random.Generator, height: int, width: int) -> Image:
     """Wallpaper, lace, embroidery: vines that curl, petals, and fields of dots, in one colour on another."""
     image = _plain(rng, height, width)
     ground = float(image.mean())
     ink = random_color(rng, 160, 255, 0.4) if ground < 128 else random_color(rng, 0, 110, 0.4)
     size = float(np.exp(rng.uniform(np.log(25), np.log(0.3 * min(height, width) + 26))))
-    thickness = max(1, int(size * rng.uniform(0.01, 0.09)))
+    pen = _Pen(ink, max(1, int(size * rng.uniform(0.01, 0.09))))
     for _ in range(int(min(60, 1 + height * width / size**2 * rng.uniform(0.2, 0.8)))):
         center = np.array([rng.uniform(0, width), rng.uniform(0, height)])
         own = size * float(rng.uniform(0.5, 1.3))
         draw = rng.random()
         if draw < 0.45:
-            _vine(image, center, own, ink, thickness, rng)
+            _vine(image, center, own, pen, rng)
         elif draw < 0.75:
-            _flower(image, center, own, ink, thickness, rng)
+            _flower(image, center, own, pen, rng)
         else:
             _dot_field(image, center, own, ink, rng)
     return image
 
 
-def _vine(
-    image: Image,
-    center: NDArray[np.float64],
-    size: float,
-    ink: tuple[int, int, int],
-    thickness: int,
-    rng: np.random.Generator,
-) -> None:
+def _vine(image: Image, center: Point, size: float, pen: _Pen, rng: np.random.Generator) -> None:
     """Draw a spiral that opens, with drops along it, in place."""
     t = np.linspace(0, 1, 60)
     turn = rng.uniform(0, 2 * np.pi) + t * rng.uniform(2, 12) * rng.choice([-1, 1])
     reach = size * t ** rng.uniform(0.5, 1.5)
     points = center + np.stack([np.cos(turn), np.sin(turn)], axis=1) * reach[:, None]
-    cv2.polylines(image, [points.astype(np.int32)], False, ink, thickness, cv2.LINE_AA)
+    cv2.polylines(image, [points.astype(np.int32)], False, pen.ink, pen.thickness, cv2.LINE_AA)
     for i in range(10, 60, int(rng.integers(5, 15))):
         at = points[i] + rng.normal(0, size * 0.05, 2)
         axes = (int(size * rng.uniform(0.03, 0.12)) + 1, int(size * 0.04) + 1)
-        cv2.ellipse(image, (int(at[0]), int(at[1])), axes, float(np.degrees(turn[i])), 0, 360, ink, -1, cv2.LINE_AA)
+        cv2.ellipse(image, (int(at[0]), int(at[1])), axes, float(np.degrees(turn[i])), 0, 360, pen.ink, -1, cv2.LINE_AA)
 
 
-def _flower(
-    image: Image,
-    center: NDArray[np.float64],
-    size: float,
-    ink: tuple[int, int, int],
-    thickness: int,
-    rng: np.random.Generator,
-) -> None:
+def _flower(image: Image, center: Point, size: float, pen: _Pen, rng: np.random.Generator) -> None:
     """Draw petals around a middle, outlined or filled, in place."""
     petals, first = int(rng.integers(3, 12)), rng.uniform(0, 360)
-    filled = -1 if rng.random() < 0.35 else thickness
+    filled = -1 if rng.random() < 0.35 else pen.thickness
     axes = (int(size * 0.3) + 1, int(size * rng.uniform(0.06, 0.2)) + 1)
     for i in range(petals):
         angle = first + 360 * i / petals
         at = center + 0.35 * size * np.array([np.cos(np.radians(angle)), np.sin(np.radians(angle))])
-        cv2.ellipse(image, (int(at[0]), int(at[1])), axes, angle, 0, 360, ink, filled, cv2.LINE_AA)
-    cv2.circle(image, (int(center[0]), int(center[1])), int(size * 0.08) + 1, ink, -1, cv2.LINE_AA)
+        cv2.ellipse(image, (int(at[0]), int(at[1])), axes, angle, 0, 360, pen.ink, filled, cv2.LINE_AA)
+    cv2.circle(image, (int(center[0]), int(center[1])), int(size * 0.08) + 1, pen.ink, -1, cv2.LINE_AA)
     if rng.random() < 0.5:
-        _dot_field(image, center, size * 0.5, ink, rng)
+        _dot_field(image, center, size * 0.5, pen.ink, rng)
 
 
-def _dot_field(
-    image: Image, center: NDArray[np.float64], size: float, ink: tuple[int, int, int], rng: np.random.Generator
-) -> None:
+def _dot_field(image: Image, center: Point, size: float, ink: Color, rng: np.random.Generator) -> None:
     """Draw rows of dots within an ellipse, in place."""
     pitch = max(3.0, size * float(rng.uniform(0.08, 0.25)))
     aspect, angle = rng.uniform(0.4, 1.0), rng.uniform(0, np.pi)

@@ -80,11 +80,15 @@ class Symbol:
 def _words(rng: np.random.Generator, alphabet: str, low: int, high: int, *, skew: float = 2.5) -> str:
     # Skewed towards short contents: most codes in the world are small versions.
     length = int(low + (high - low) * rng.random() ** skew)
-    return "".join(alphabet[i] for i in rng.integers(0, len(alphabet), max(1, length)))
+    return _letters(rng, alphabet, max(1, length))
+
+
+def _letters(rng: np.random.Generator, alphabet: str, count: int) -> str:
+    return "".join(alphabet[i] for i in rng.integers(0, len(alphabet), count))
 
 
 def _digits(rng: np.random.Generator, count: int) -> str:
-    return "".join(str(d) for d in rng.integers(0, 10, count))
+    return _letters(rng, string.digits, count)
 
 
 def _zxing() -> Any:
@@ -128,8 +132,7 @@ def _datamatrix(rng: np.random.Generator) -> Symbol:
         return _write("datamatrix", "DataMatrix", _words(rng, alphabet, 3, 90))
     version = int(len(_SQUARE_CODEWORDS) * rng.random() ** 2)
     length = max(1, int(_SQUARE_CODEWORDS[version] * rng.uniform(0.4, 0.85)))
-    text = "".join(alphabet[i] for i in rng.integers(0, len(alphabet), length))
-    return _write("datamatrix", "DataMatrix", text, version=version + 1)
+    return _write("datamatrix", "DataMatrix", _letters(rng, alphabet, length), version=version + 1)
 
 
 def _aztec(rng: np.random.Generator) -> Symbol:
@@ -167,7 +170,7 @@ _LINEAR_TEXT: Mapping[str, Callable[[np.random.Generator], str]] = {
     "EAN13": lambda rng: _digits(rng, 12),
     "EAN8": lambda rng: _digits(rng, 7),
     "UPCA": lambda rng: _digits(rng, 11),
-    "UPCE": lambda rng: "0" + "".join(str(d) for d in rng.integers(3, 10, 6)),  # others cannot all be suppressed
+    "UPCE": lambda rng: "0" + _letters(rng, "3456789", 6),  # others cannot all be suppressed
     "Code128": lambda rng: _digits(rng, 12) if rng.random() < 0.3 else _words(rng, _ALPHANUMERIC, 4, 26),
     "ITF": lambda rng: _digits(rng, 2 * int(rng.integers(2, 9))),
     "Codabar": lambda rng: f"A{_digits(rng, int(rng.integers(4, 13)))}B",

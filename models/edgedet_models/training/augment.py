@@ -126,11 +126,19 @@ def _random_view(
     shift = target - linear @ center
     if rng.random() < 0.8:
         # Grey borders teach nothing: where the picture is larger than the view, keep the view within it.
-        frame = np.array([[0, 0], [width, 0], [width, height], [0, height]]) @ linear.T + shift
-        low, high = frame.min(axis=0), frame.max(axis=0)
+        low, high = _extent(size_hw, linear, shift)
         larger = high - low >= size
         shift = shift - larger * np.maximum(low, 0) + larger * np.maximum(size - high, 0)
     return np.concatenate([linear, shift[:, None]], axis=1)
+
+
+def _extent(
+    size_hw: tuple[int, ...], linear: NDArray[np.float64], shift: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the lowest and highest corner, (2,) each, of a picture that an affine map has moved."""
+    height, width = size_hw
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]]) @ linear.T + shift
+    return corners.min(axis=0), corners.max(axis=0)
 
 
 def _apply(
@@ -157,10 +165,8 @@ def _apply(
     else:
         low = high = np.zeros((0, 2))
     # The picture's own border cuts objects too; what lies beyond it is not visible.
-    frame = np.array([[0, 0], [image.shape[1], 0], [image.shape[1], image.shape[0]], [0, image.shape[0]]])
-    frame = frame @ matrix[:, :2].T + matrix[:, 2]
-    inner_low = np.maximum(frame.min(axis=0), 0)
-    inner_high = np.minimum(frame.max(axis=0), size)
+    frame_low, frame_high = _extent(image.shape[:2], matrix[:, :2], matrix[:, 2])
+    inner_low, inner_high = np.maximum(frame_low, 0), np.minimum(frame_high, size)
     clipped = np.concatenate([np.clip(low, inner_low, inner_high), np.clip(high, inner_low, inner_high)], axis=1)
     sides = clipped[:, 2:] - clipped[:, :2]
     visible = sides.prod(axis=1) / ((high - low).prod(axis=1) + 1e-6)

@@ -17,6 +17,8 @@ from threading import Barrier
 
 import numpy as np
 
+from edgedet_runtime.cpu import system_text
+
 __all__ = ["Bandwidth", "last_cache_bytes", "measure_bandwidth"]
 
 MIB = 1 << 20
@@ -108,7 +110,7 @@ def last_cache_bytes(root: Path = Path("/")) -> int | None:
     """Return the size of the first CPU's largest cache; None where the system does not tell."""
     sizes = []
     for path in (root / "sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
-        text = _text(path).strip()
+        text = system_text(path).strip()
         unit = {"K": 1 << 10, "M": MIB}.get(text[-1:], 1)
         digits = text.rstrip("KM")
         sizes += [int(digits) * unit] if digits.isdecimal() else []
@@ -117,16 +119,9 @@ def last_cache_bytes(root: Path = Path("/")) -> int | None:
 
 def _available_bytes() -> int | None:
     """Return the memory that is free, or the container's limit if that is less; None where neither is told."""
-    lines = _text(Path("/proc/meminfo")).splitlines()
+    lines = system_text(Path("/proc/meminfo")).splitlines()
     known = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
     for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        limit = _text(Path("/sys/fs/cgroup") / name).strip()
+        limit = system_text(Path("/sys/fs/cgroup") / name).strip()
         known += [int(limit)] if limit.isdecimal() else []
     return min(known, default=None)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return ""

@@ -17,6 +17,7 @@ from edgedet_runtime.bundle import read_manifest
 from edgedet_runtime.detector import Detector
 from edgedet_runtime.doctor.golden import GOLDEN
 from edgedet_runtime.errors import InputError, ModelFileError
+from edgedet_runtime.model_files import model_bytes
 from edgedet_runtime.profiling.bandwidth import Bandwidth, measure_bandwidth
 from edgedet_runtime.profiling.cold_start import ColdStart, measure_cold_start
 from edgedet_runtime.profiling.latency import Samples, measure
@@ -284,7 +285,5 @@ def _entry(
     layers: tuple[Layer, ...],
     peaks: Peaks | None,
 ) -> PlanProfile:
-    weights = file.with_suffix(".bin")
-    size = file.stat().st_size + (weights.stat().st_size if file.suffix == ".xml" and weights.is_file() else 0)
     relative = file.relative_to(model).as_posix() if model.is_dir() else file.name
-    return PlanProfile(plan, relative, size, samples, cold, layers, peaks)
+    return PlanProfile(plan, relative, model_bytes(file), samples, cold, layers, peaks)

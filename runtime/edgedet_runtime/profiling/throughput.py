@@ -18,7 +18,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from threading import Barrier
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +30,6 @@ ROUNDS = 3
 
 Image = npt.NDArray[np.uint8]
 Detect = Callable[[Image], object]
-K = TypeVar("K")
 
 
 @dataclass(frozen=True, slots=True)
