@@ -13,6 +13,7 @@ import numpy.typing as npt
 import onnx
 
 from edgedet_export.quantize.config import QuantEngine
+from edgedet_runtime.engines.onnxruntime_engine import session_options
 from edgedet_runtime.engines.openvino_engine import cpu_settings
 from edgedet_runtime.errors import EngineError
 
@@ -42,11 +43,7 @@ def make_runner(model: onnx.ModelProto, engine: QuantEngine, *, threads: int, op
 def _onnxruntime(model: onnx.ModelProto, threads: int, optimise: bool) -> Runner:
     import onnxruntime as ort
 
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options = session_options(threads)
     if not optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from edgedet_runtime.engines.onnxruntime_engine import session_options
 from edgedet_runtime.errors import EngineError
 from edgedet_runtime.profiling.layers import Layer, convolution_macs
 from edgedet_runtime.profiling.onnx_graph import GraphNode, OnnxGraph, read_graph
@@ -49,14 +50,10 @@ def profile_layers(model_file: Path, tensor: npt.NDArray[Any], *, threads: int, 
     import onnxruntime as ort
 
     with tempfile.TemporaryDirectory(prefix="edgedet-") as folder:
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
+        options = session_options(threads)
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "trace")
         options.optimized_model_filepath = str(Path(folder) / "optimised.onnx")
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # as the detector runs it
         try:
             session = ort.InferenceSession(str(model_file), options, providers=["CPUExecutionProvider"])
             name = session.get_inputs()[0].name
