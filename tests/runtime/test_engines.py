@@ -132,6 +132,14 @@ def test_openvino_pins_its_precision(tmp_path: Path) -> None:
     assert engine.compiled.get_property("INFERENCE_NUM_THREADS") == 1
 
 
+def test_openvino_binds_no_thread_to_a_core(tmp_path: Path) -> None:
+    """Bound threads of two detectors would share the first core, whatever the others do."""
+    from edgedet_runtime.engines.openvino_engine import OpenVinoEngine
+
+    engine = OpenVinoEngine(tiny_onnx(tmp_path / "tiny.onnx"), TINY_SPEC, 1)
+    assert engine.compiled.get_property("ENABLE_CPU_PINNING") is False
+
+
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
 def test_memory_is_not_copied_anew_for_each_frame(name: str, tmp_path: Path) -> None:
     engine = load_engine(name, tiny_onnx(tmp_path / "tiny.onnx"), TINY_SPEC, threads=1)

@@ -18,11 +18,14 @@ __all__ = ["OpenVinoEngine", "cpu_settings"]
 
 
 def cpu_settings(threads: int) -> dict[str, Any]:
-    """Return the settings under which every OpenVINO model runs here: one stream, computing in float32 what is float.
+    """Return the settings under which every OpenVINO model runs here.
 
-    Left alone, newer Xeons would compute in bf16 and ARM in fp16, and results would differ from machine to machine.
+    One stream; what is float is computed in float32, since newer Xeons would take bf16 and ARM fp16, and results would
+    differ from machine to machine. No pinning: OpenVINO would bind each model's threads to cores counted from the
+    first, so that two detectors of one thread, in a process or in two, share one core while the others idle.
     """
     return {
+        "ENABLE_CPU_PINNING": False,
         "INFERENCE_PRECISION_HINT": "f32",
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads,
