@@ -83,14 +83,14 @@ class _Writer:
                     graph.set_input(node, index, self._values[name])
         for layer_id in self._plan.layers:
             node = nodes[layer_id]
-            if layer_id in self._plan.integer_heads:
+            if layer_id in self._plan.integer_products:
                 graph.remove_nodes([node])
-                self._head(self._layers[layer_id])
+                self._product(self._layers[layer_id])
             else:
                 self._layer(node, self._layers[layer_id])
         graph.add_nodes(self._new)
         graph.remove_dead()
-        return _finish(graph.to_model(), bool(self._plan.integer_heads))
+        return _finish(graph.to_model(), bool(self._plan.integer_products))
 
     def _constant(self, name: str, value: npt.NDArray[np.generic]) -> str:
         self._graph.set_constant(name, value)
@@ -178,8 +178,8 @@ class _Writer:
         self._add("DequantizeLinear", inputs, f"{name}/values", axis=0)
         self._graph.set_input(node, 2, f"{name}/values")
 
-    def _head(self, layer: ConvLayer) -> None:
-        """Write a 1x1 head as an integer matrix product, channels last, with float output."""
+    def _product(self, layer: ConvLayer) -> None:
+        """Write a 1x1 convolution as an integer matrix product, channels last, with float output."""
         weight, bias = self._numbers(layer)
         codes, scales = quantise_weight(weight, self._plan.number_format.weight_limit)
         name = f"{layer.id}/w"

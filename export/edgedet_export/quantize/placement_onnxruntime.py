@@ -10,12 +10,15 @@ when 8-bit tensors run through whole stretches of the network, so here, unlike f
 - before SiLU, what lies below -10 is not resolved: SiLU makes it 0 anyway;
 - a 1x1 head becomes an integer matrix product with float output (MatMulIntegerToFloat), because an 8-bit grid over
   logits and box offsets would cost accuracy, and a float convolution would need the features converted back;
+- so does a 1x1 convolution before SiLU or another activation that has no integer kernel: SiLU on bytes is two passes
+  (a table, a product), on floats it is one, and two grids less blur the result (measured on YOLOv5n, 640 px: 1.1 times
+  as fast, and the detections agree better with those of FP32);
 - depthwise convolutions are quantised as well: left in float, each costs two changes of layout.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import onnx
 
@@ -30,6 +33,7 @@ __all__ = ["place_onnxruntime"]
 _CARRIERS = MOVES | {"Resize", "Upsample"}
 _INTEGER_KERNELS = frozenset({"Add", "AveragePool", "GlobalAveragePool", "LeakyRelu", "Mul", "Sigmoid"})
 _CLIPPING = frozenset({"Clip", "Relu"})
+_GATES = ({"Mul", "Sigmoid"}, {"HardSigmoid", "Mul"})
 _SILU_FLOOR = -10.0
 _SHARE_LIMIT = 3.0  # a Concat's inputs share a grid where that makes no step more than this much coarser
 
@@ -50,13 +54,13 @@ def place_onnxruntime(
             kept.append(KeptFloat(layer.id, reason, layer.macs))
         else:
             quantised.append(layer)
-    heads = tuple(layer.id for layer in quantised if layer.is_head)
-    tensors = _spread(graph, quantised)
+    products = tuple(layer.id for layer in quantised if layer.is_pointwise and _wants_floats(graph, layer))
+    tensors = _spread(graph, quantised, products)
     return QuantPlan(
         grids=_grids(graph, tensors, ranges, number_format),
         everywhere=frozenset(tensors),
         layers=tuple(layer.id for layer in quantised),
-        integer_heads=heads,
+        integer_products=products,
         kept=tuple(kept),
         number_format=number_format,
     )
@@ -70,10 +74,16 @@ def _unsuited(layer: ConvLayer) -> str:
     return ""
 
 
-def _spread(graph: OnnxGraph, layers: list[ConvLayer]) -> list[str]:
+def _wants_floats(graph: OnnxGraph, layer: ConvLayer) -> bool:
+    """Return whether what reads a layer's output computes in float anyway, or cheaper so."""
+    readers = {node.op_type for node in graph.consumers(layer.id)}
+    return readers in _GATES or not readers & (_CARRIERS | _INTEGER_KERNELS | _CLIPPING | {"Conv", "ConvTranspose"})
+
+
+def _spread(graph: OnnxGraph, layers: list[ConvLayer], products: Collection[str]) -> list[str]:
     """Return the tensors to quantise, in graph order: around the INT8 layers, and what lies between them."""
     found = {layer.data for layer in layers}
-    found |= {_result(graph, layer.id) for layer in layers if not layer.is_head}
+    found |= {_result(graph, layer.id) for layer in layers if layer.id not in products}
     size = -1
     while size != len(found):
         size = len(found)

@@ -71,7 +71,7 @@ class QuantPlan:
         grids: Tensor → its 8-bit grid.
         everywhere: Tensors of `grids` that all readers see quantised; the others are quantised for INT8 layers only.
         layers: Ids of the layers that multiply in INT8.
-        integer_heads: Those of `layers` that give float outputs from an integer matrix product (onnxruntime).
+        integer_products: Those of `layers` that give float outputs from an integer matrix product (onnxruntime).
         kept: Layers that stay in float.
         number_format: Of activations and weights.
     """
@@ -79,6 +79,6 @@ class QuantPlan:
     grids: Mapping[str, Grid]
     everywhere: frozenset[str]
     layers: tuple[str, ...]
-    integer_heads: tuple[str, ...]
+    integer_products: tuple[str, ...]
     kept: tuple[KeptFloat, ...]
     number_format: NumberFormat

@@ -4,9 +4,10 @@
 2. If that loses too much: the best of them with equalised channels, where the network allows it (see `equalise`).
 3. If that still loses too much: the layers are ranked by what INT8 does to them alone, and the worst stay in float,
    one, two, four … of them, as long as the share of float MACs allows.
-4. For onnxruntime, the first layers in float as well, the stem alone and with the layer behind it: with three or four
-   input channels its INT8 kernel is slower than the float one (measured on YOLOv5n, 640 px: 7.4 ms against 3.0 ms), and
-   on large maps SiLU on bytes costs what the convolution gains.
+4. For onnxruntime, where the stem cannot be computed on cells (see `stem_to_depth`), the first layers in float as
+   well, the stem alone and with the layer behind it: with three or four input channels its INT8 kernel is slower than
+   the float one (measured on YOLOv5n, 640 px: 7.4 ms against 3.0 ms), and on large maps SiLU on bytes costs what the
+   convolution gains.
 
 Of what keeps the budget the fastest wins, or the most accurate of those within 5 % of it; latencies are measured
 interleaved, with FP32 among them.

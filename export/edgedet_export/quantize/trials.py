@@ -22,6 +22,7 @@ from edgedet_export.quantize.placement_onnxruntime import place_onnxruntime
 from edgedet_export.quantize.placement_openvino import place_openvino
 from edgedet_export.quantize.plan import QuantPlan
 from edgedet_export.quantize.runner import Runner, make_runner
+from edgedet_export.quantize.stem_to_depth import stem_to_depth
 from edgedet_export.quantize.tensor_ranges import TensorRanges
 from edgedet_runtime.candidates import Candidates
 from edgedet_runtime.errors import CheckFailedError
@@ -109,9 +110,10 @@ class Workbench:
     """Builds and judges trials for one model and engine.
 
     Attributes:
-        graph: The FP32 graph with shapes.
+        model: FP32 in the form that is quantised.
+        graph: Its graph with shapes.
         layers: Its convolutions.
-        runner: FP32 on the engine.
+        runner: FP32 on the engine, in the form that was given.
         reference_ap: AP of FP32, if labels were given.
     """
 
@@ -126,13 +128,13 @@ class Workbench:
         evaluate: Evaluate | None,
     ) -> None:
         """Run FP32 on the judging pictures."""
-        self.model = model
+        self.model = stem_to_depth(model) if config.engine == "onnxruntime" else model
         self.spec = spec
         self.config = config
         self.calibration = calibration
         self.threads = threads
         self.tensors = judge_tensors
-        self._plain = _Variant(model, calibration, judge_tensors[: config.mean_images], threads)
+        self._plain = _Variant(self.model, calibration, judge_tensors[: config.mean_images], threads)
         self._equalised: _Variant | None = None
         self.graph, self.layers = self._plain.graph, self._plain.layers
         self.runner: Runner = make_runner(model, config.engine, threads=threads)

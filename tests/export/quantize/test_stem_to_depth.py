@@ -1,0 +1,83 @@
+"""The stem over 2x2 cells computes what it computed over pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edgedet_export.onnx_graph import OnnxGraph
+from edgedet_export.quantize.runner import make_runner
+from edgedet_export.quantize.stem_to_depth import stem_to_depth
+
+Pads = tuple[int, int, int, int]
+
+
+def stem(
+    kernel: int, pads: Pads, *, size_hw: tuple[int, int] = (12, 16), stride: int = 2, channels: int = 3
+) -> onnx.ModelProto:
+    """Return uint8 NHWC → Transpose → Cast → Conv → Relu."""
+    weight = np.random.default_rng(0).normal(size=(5, channels, kernel, kernel)).astype(np.float32)
+    nodes = [
+        helper.make_node("Transpose", ["images"], ["bytes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Cast", ["bytes"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("Conv", ["floats", "w", "b"], ["stem"], pads=pads, strides=[stride, stride]),
+        helper.make_node("Relu", ["stem"], ["out"]),
+    ]
+    weights = [
+        numpy_helper.from_array(weight, "w"),
+        numpy_helper.from_array(np.arange(5, dtype=np.float32), "b"),
+    ]
+    images = helper.make_tensor_value_info("images", TensorProto.UINT8, [1, *size_hw, channels])
+    out = helper.make_tensor_value_info("out", TensorProto.FLOAT, [1, 5, None, None])
+    graph = helper.make_graph(nodes, "stem", [images], [out], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    shaped = OnnxGraph(model)
+    shaped.infer_shapes()
+    return shaped.to_model()
+
+
+def run(model: onnx.ModelProto, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    return make_runner(model, "onnxruntime", threads=1, optimise=False)(image)["out"]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "pads"),
+    [
+        (6, (2, 2, 2, 2)),
+        (3, (1, 1, 1, 1)),
+        (3, (0, 0, 1, 1)),
+        (7, (3, 3, 3, 3)),
+        (2, (0, 0, 0, 0)),
+        (5, (2, 1, 2, 3)),
+        (4, (3, 3, 0, 0)),
+    ],
+)
+def test_same_numbers_on_cells(kernel: int, pads: Pads) -> None:
+    model = stem(kernel, pads)
+    moved = stem_to_depth(model)
+    onnx.checker.check_model(moved, full_check=True)
+    graph = OnnxGraph(moved)
+    (conv,) = graph.nodes_of("Conv")
+    weight = graph.constant(conv.input[1])
+    assert weight is not None
+    assert weight.shape[1] == 12
+    assert (conv.input[0], conv.output[0]) == ("floats", "stem")
+    image = np.random.default_rng(1).integers(0, 256, (1, 12, 16, 3)).astype(np.uint8)
+    expected = run(model, image)
+    np.testing.assert_allclose(run(moved, image), expected, rtol=0, atol=2e-6 * float(np.abs(expected).max()))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        stem(3, (1, 1, 1, 1), stride=1),
+        stem(3, (1, 1, 1, 1), size_hw=(13, 16)),
+        stem(3, (1, 1, 1, 1), channels=12),
+    ],
+    ids=["stride 1", "odd rows", "many channels"],
+)
+def test_others_stay_as_they_are(model: onnx.ModelProto) -> None:
+    assert stem_to_depth(model) is model
