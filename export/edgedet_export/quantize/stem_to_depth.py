@@ -63,9 +63,10 @@ def _suits(graph: OnnxGraph, conv: onnx.NodeProto, weight: Weights, source: str)
     shape, made = graph.shape(source), graph.shape(conv.output[0])
     if shape is None or made is None or None in shape or None in made or weight.ndim != 4:
         return False
+    batch, height, width, channels = (d or 0 for d in shape)
     return (
-        (shape[0], (shape[1] or 1) % 2, (shape[2] or 1) % 2) == (1, 0, 0)
-        and weight.shape[1] == shape[3] <= _MOST_CHANNELS
+        (batch, height % 2, width % 2) == (1, 0, 0)
+        and weight.shape[1] == channels <= _MOST_CHANNELS
         and list(attribute(conv, "strides", [1, 1])) == [2, 2]
         and list(attribute(conv, "dilations", [1, 1])) == [1, 1]
         and attribute(conv, "auto_pad", "NOTSET") == "NOTSET"
