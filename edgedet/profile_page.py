@@ -8,10 +8,12 @@ from pathlib import Path
 from edgedet import page
 from edgedet.profile_tables import (
     ROOFLINE_COLUMNS,
+    STEP_COLUMNS,
     THROUGHPUT_COLUMNS,
     describe_state,
     roofline_rows,
     roofline_sentence,
+    step_rows,
     throughput_rows,
 )
 from edgedet.roofline_plot import draw_roofline
@@ -49,6 +51,10 @@ meanwhile</b>{% endif %}.</p>
 </tr>
 {% endfor %}</tbody></table></div>
 <p class="quiet">Medians; spread: middle half over median; fresh processes for the first result and memory.</p>
+<h2>Steps</h2>
+{% for e, s in rows %}<p>{{ e.plan }}</p>
+{{ grid(step_columns, steps[loop.index0], 1) }}{% endfor %}
+<p class="quiet">ms, {{ rows[0][1].end_to_end_ms.count }} counted runs of each plan, alternatives taking turns.</p>
 {% if throughput %}<h2>Several requests in flight</h2>
 {{ grid(throughput_columns, throughput, 2) }}
 <p class="quiet">Threads, each with a Detector of one engine thread; one request: images/s of one after the other, in
@@ -80,6 +86,8 @@ def render_page(report: ProfileReport) -> str:
     values = {
         "r": report,
         "rows": [(entry, entry.summaries()) for entry in report.plans],
+        "steps": [step_rows(entry) for entry in report.plans],
+        "step_columns": STEP_COLUMNS,
         "state": describe_state(report),
         "throughput": throughput_rows(report),
         "throughput_columns": THROUGHPUT_COLUMNS,

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from edgedet import output
+from edgedet_runtime.profiling.changes import Comparison
 from edgedet_runtime.profiling.machine import Machine
-from edgedet_runtime.profiling.report import Change, PlanProfile, ProfileReport
+from edgedet_runtime.profiling.report import PlanProfile, ProfileReport
 
 __all__ = [
     "ROOFLINE_COLUMNS",
+    "STEP_COLUMNS",
     "THROUGHPUT_COLUMNS",
     "describe_state",
     "roofline_rows",
     "roofline_sentence",
-    "show_changes",
+    "show_comparison",
     "show_report",
+    "step_rows",
     "throughput_rows",
 ]
 
@@ -31,6 +32,8 @@ ROOFLINE_COLUMNS = (
     "cache GB/s",
 )
 """Of `roofline_rows`; all but the first are numbers."""
+STEP_COLUMNS = ("step", "median", "p90", "p99", "lowest", "highest", "spread")
+"""Of `step_rows`; all but the first are numbers."""
 THROUGHPUT_COLUMNS = (
     "engine",
     "precision",
@@ -55,6 +58,9 @@ def show_report(report: ProfileReport) -> None:
         "ms, medians; spread: middle half over median; MB: resident after the first result;"
         " KB/1000: its growth per 1000 runs"
     )
+    for entry in report.plans:
+        if entry.plan == report.recommended:
+            _show_steps(entry)
     _show_throughput(report)
     for entry in report.plans:
         if entry.plan == report.recommended and entry.layers:
@@ -108,6 +114,20 @@ def roofline_rows(report: ProfileReport) -> list[list[str]]:
         shares = [f"{share:.0%}" for share in (summary.memory, summary.compute, summary.attained)]
         rows.append([str(entry.plan), *shares, *rates, *bandwidths])
     return rows
+
+
+def step_rows(entry: PlanProfile) -> list[list[str]]:
+    """Return the percentiles of the three steps and of the whole, in ms; see `STEP_COLUMNS`."""
+    rows = []
+    for name, of in entry.summaries().items():
+        values = (of.median, of.p90, of.p99, of.lowest, of.highest)
+        step = name.removesuffix("_ms").replace("_", " ")
+        rows.append([step, *(f"{value:.3f}" for value in values), f"{of.spread:.0%}"])
+    return rows
+
+
+def _show_steps(entry: PlanProfile) -> None:
+    output.table(STEP_COLUMNS, step_rows(entry), title=f"steps of {entry.plan}, ms", numeric=STEP_COLUMNS[1:])
 
 
 def _plan_row(entry: PlanProfile) -> list[str]:
@@ -173,7 +193,7 @@ def _show_layers(entry: PlanProfile) -> None:
     columns = ["layer", "kind", "precision", "ms", "share", "MMACs", "MB", "ops/byte", "GMAC/s", "bound by", "of roof"]
     rows = []
     for layer, at in slowest:
-        row = [layer.name[-40:], layer.kind, layer.precision, f"{layer.time_ms:.3f}", f"{layer.time_ms / total:.0%}"]
+        row = [_tail(layer.name), layer.kind, layer.precision, f"{layer.time_ms:.3f}", f"{layer.time_ms / total:.0%}"]
         row += [f"{layer.macs / 1e6:.1f}", f"{layer.bytes / 1e6:.2f}", f"{layer.intensity:.1f}"]
         if at is not None:
             rate = "" if at.gmacs_per_s is None or not layer.macs else f"{at.gmacs_per_s:.1f}"
@@ -183,11 +203,19 @@ def _show_layers(entry: PlanProfile) -> None:
     output.table(columns, rows, title=f"slowest of {len(entry.layers)} layers, {entry.plan}", numeric=numeric)
 
 
-def show_changes(changes: Sequence[Change]) -> None:
-    """Write the comparison with an older profile; nothing where there is none."""
-    if not changes:
-        return
+def _tail(name: str, length: int = 40) -> str:
+    """Return a name's end, which tells layers apart, marked where its start was cut off."""
+    return name if len(name) <= length else f"…{name[1 - length :]}"
+
+
+def show_comparison(comparison: Comparison) -> None:
+    """Write the comparison with an older profile; what may explain it as notes."""
     rows = [
-        [str(c.plan), f"{c.ratio.estimate:.3f}", f"{c.ratio.low:.3f} to {c.ratio.high:.3f}", c.verdict] for c in changes
+        [str(c.plan), f"{c.ratio.estimate:.3f}", f"{c.ratio.low:.3f} to {c.ratio.high:.3f}", c.verdict]
+        for c in comparison.changes
     ]
     output.table(["plan", "new / old", "95 % interval", "verdict"], rows, numeric=["new / old"])
+    if comparison.missing:
+        output.note(f"in one of the two profiles only: {', '.join(map(str, comparison.missing))}")
+    for difference in comparison.differs:
+        output.note(f"also different: {difference}")

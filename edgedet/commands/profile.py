@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgedet import output
-from edgedet.commands.board import profile_on
+from edgedet.commands.board import profile_on, show_doctor
 from edgedet.commands.options import Json, split_list
 
 if TYPE_CHECKING:
-    from edgedet_runtime.profiling.report import Change
+    from edgedet_runtime.profiling.changes import Comparison
+    from edgedet_runtime.profiling.report import ProfileReport
 
 __all__ = ["profile"]
 
@@ -72,10 +74,10 @@ def profile(
     """Measure latency, throughput, cold start, memory and layers, alternatives interleaved."""
     from edgedet.default_model import default_bundle
     from edgedet.extras import require
-    from edgedet.profile_tables import show_changes, show_report
-    from edgedet_runtime.errors import CheckFailedError, InputError
-    from edgedet_runtime.profiling.plans import save_plan as store
-    from edgedet_runtime.profiling.report import compare as compare_with
+    from edgedet_runtime.cpu import cpu_model
+    from edgedet_runtime.errors import InputError
+    from edgedet_runtime.profiling.changes import check_cpu
+    from edgedet_runtime.profiling.report import ProfileReport, read_profile
     from edgedet_runtime.profiling.session import ProfileConfig, profile_model
     from edgedet_runtime.sources import read_image
 
@@ -93,38 +95,78 @@ def profile(
         throughput_s=throughput,
         requests=requests,
     )
-    if host is not None:
-        if image is not None or compare is not None or html is not None or save_plan:
-            raise InputError("--host: does not go with --image, --compare, --html or --save-plan; save its --json")
-        profile_on(host, host_python, model, config, json=json)
     if save_plan and not model.is_dir():
         raise InputError(f"--save-plan: expected a bundle folder to store it in, got {model}")
-    picture = read_image(image) if image is not None else None
-    with output.progress_bar("profiling") as step:
-        report = profile_model(model, config, image_bgr=picture, progress=step)
-    changes = compare_with(report, compare) if compare is not None else ()
-    if json:
-        output.document({**report.to_dict(), "changes": [_change(c) for c in changes]})
-    else:
-        show_report(report)
-        show_changes(changes)
-    if html is not None:
-        from edgedet.profile_page import write_page
+    old = None if compare is None else read_profile(compare)
+    outputs = _Outputs(old, compare, html, model if save_plan else None, json)
+    if host is None:
+        if old is not None:
+            check_cpu(old, cpu_model())
+        picture = read_image(image) if image is not None else None
+        with output.progress_bar("profiling") as step:
+            report = profile_model(model, config, image_bgr=picture, progress=step)
+        outputs.give(report)
+        return
+    if image is not None:
+        raise InputError("--host: does not go with --image; the board detects in the bundle's own picture")
+    document = profile_on(host, host_python, model, config)
+    if not json:
+        show_doctor(document)
+    if document["profile"] is not None:
+        outputs.give(ProfileReport.from_dict(document["profile"]), document)
+    elif json:
+        output.document(document)
+    raise typer.Exit(int(document["doctor"]["exit_code"]))
 
-        write_page(report, html)
-        output.note(f"page: {html}")
-    if save_plan:
-        output.note(f"plan stored in {store(report.recommended, model)}")
-    slower = [change for change in changes if change.verdict == "slower"]
+
+@dataclass(frozen=True, slots=True)
+class _Outputs:
+    """What becomes of a report: held against an older one, a page, the bundle's plan, JSON or text."""
+
+    old: ProfileReport | None
+    old_path: Path | None
+    html: Path | None
+    plan_to: Path | None
+    json: bool
+
+    def give(self, report: ProfileReport, board: dict[str, Any] | None = None) -> None:
+        """Print or write everything; `board` is the document that ``--host`` prints around the profile.
+
+        Raises:
+            CheckFailedError: A plan is slower than in the older profile.
+        """
+        from edgedet.profile_tables import show_comparison, show_report
+        from edgedet_runtime.profiling.changes import compare
+        from edgedet_runtime.profiling.plans import save_plan
+
+        comparison = None if self.old is None else compare(report, self.old)
+        if self.json:
+            told = {"changes": [], "differs": []} if comparison is None else asdict(comparison)
+            document = {**report.to_dict(), "changes": told["changes"], "differs": told["differs"]}
+            output.document(document if board is None else {**board, "profile": document})
+        else:
+            show_report(report)
+            if comparison is not None:
+                show_comparison(comparison)
+        if self.html is not None:
+            from edgedet.profile_page import write_page
+
+            write_page(report, self.html)
+            output.note(f"page: {self.html}")
+        if self.plan_to is not None:
+            stored = save_plan(report.recommended, self.plan_to, measured_on=report.machine.processor)
+            output.note(f"plan stored in {stored}")
+        if comparison is not None:
+            _refuse_slower(comparison, self.old_path)
+
+
+def _refuse_slower(comparison: Comparison, old_path: Path | None) -> None:
+    from edgedet_runtime.errors import CheckFailedError
+
+    slower = [change for change in comparison.changes if change.verdict == "slower"]
     if slower:
         worst = max(slower, key=lambda change: change.ratio.estimate)
         raise CheckFailedError(
-            f"{worst.plan}: expected no slower than in {compare}, got {worst.ratio.estimate:.3f} times as slow"
+            f"{worst.plan}: expected no slower than in {old_path}, got {worst.ratio.estimate:.3f} times as slow"
             f" (95 % interval {worst.ratio.low:.3f} to {worst.ratio.high:.3f})"
         )
-
-
-def _change(change: Change) -> dict[str, object]:
-    from dataclasses import asdict
-
-    return asdict(change)

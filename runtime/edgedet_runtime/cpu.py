@@ -9,11 +9,21 @@ from __future__ import annotations
 import math
 import os
 import platform
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgedet_runtime.errors import InputError
 
-__all__ = ["available_threads", "cpu_features", "cpu_model", "quota_cores", "quota_throttle_count", "system_text"]
+__all__ = [
+    "Processor",
+    "available_threads",
+    "cpu_features",
+    "cpu_model",
+    "quota_cores",
+    "quota_throttle_count",
+    "system_text",
+    "this_processor",
+]
 
 THREADS_VARIABLE = "EDGEDET_THREADS"
 
@@ -136,3 +146,27 @@ def cpu_model(root: Path = Path("/")) -> str:
         key, _, value = line.partition(":")
         names.setdefault(key.strip().lower(), value.strip())
     return names.get("model name") or names.get("model") or names.get("hardware") or platform.machine() or "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Processor:
+    """Which processor something was measured on.
+
+    Attributes:
+        cpu: Its name, as the system tells it.
+        architecture: Such as ``x86_64`` or ``aarch64``.
+        features: Instruction sets that matter to inference, see `cpu_features`.
+    """
+
+    cpu: str
+    architecture: str
+    features: tuple[str, ...]
+
+    def computes_like(self, other: Processor) -> bool:
+        """Tell whether engines have the same kernels on both; names differ between revisions of one board already."""
+        return self.architecture == other.architecture and set(self.features) == set(other.features)
+
+
+def this_processor(root: Path = Path("/")) -> Processor:
+    """Return the processor that this process runs on."""
+    return Processor(cpu_model(root), platform.machine(), cpu_features(root))

@@ -81,8 +81,9 @@ class Detector:
             precision: ``fp32`` or ``int8``; by default what the bundle recommends for the engine.
             threads: Threads of the engine; by default what the process may use, see `cpu.available_threads`.
             plan: ``auto`` takes engine, precision and threads from the plan that ``edgedet profile --save-plan`` stored
-                in the bundle; a bundle without one, or a single file, runs with the defaults. A `Plan` says the three
-                itself. What is given above wins over a plan, see `profiling.plans.apply_plan`.
+                in the bundle; a bundle without one, a single file, or a plan that was measured on another kind of
+                processor (a warning says so) means the defaults. A `Plan` says the three itself. What is given above
+                wins over a plan, see `profiling.plans.apply_plan`.
             conf: Objects must score above this, 0..1; as all that follow, the model's default if None.
             iou: Boxes of a class that overlap by more than this are one object, 0..1.
             max_det: Objects per picture, at most.

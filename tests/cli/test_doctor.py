@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from edgedet_runtime.cpu import available_threads
+from edgedet_runtime.cpu import available_threads, this_processor
 from edgedet_runtime.detections import Detections
 from edgedet_runtime.doctor.matching import difference
 from edgedet_runtime.doctor.resize_check import exact_bilinear
+from edgedet_runtime.profiling.plans import PLAN_FILE, Plan, save_plan
 from tests.cli.colours import refused, run, run_json, seal, solid
 
 
@@ -53,6 +55,23 @@ def test_healthy(bundle: Path) -> None:
     shown = run("doctor", bundle)
     assert shown.exit_code == 0
     assert shown.stdout.strip().splitlines()[-1] == report["verdict"]
+
+
+def test_stored_plan(bundle: Path) -> None:
+    plan, here = Plan("onnxruntime", "fp32", 1), this_processor()
+    for stored, processor, status, words in (
+        (plan, None, "ok", "onnxruntime fp32 1 thread"),
+        (plan, here, "ok", f"onnxruntime fp32 1 thread, measured on {here.cpu}"),
+        (plan, replace(here, cpu="Z80", architecture="z80"), "warning", "measured on Z80"),
+        (Plan("tensorrt", "fp32", 1), here, "warning", "tensorrt is not installed"),
+    ):
+        save_plan(stored, bundle, measured_on=processor)
+        report = run_json("doctor", bundle)
+        assert report["exit_code"] == 0
+        found = findings(report)["plan"]
+        assert (found["status"], words in found["detail"]) == (status, True), found
+    (bundle / PLAN_FILE).write_text("{}")
+    assert findings(run_json("doctor", bundle))["plan"]["status"] == "warning"
 
 
 def test_changed_byte(bundle: Path) -> None:

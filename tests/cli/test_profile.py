@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from edgedet_runtime.profiling.plans import Plan, read_plan
+from edgedet_runtime.cpu import this_processor
+from edgedet_runtime.profiling.plans import Plan, StoredPlan, read_plan
+from edgedet_runtime.profiling.report import ProfileReport
 from tests.cli.colours import refused, run, run_json
 
 QUICK = ("--runs", 6, "--threads", "1", "--cold-starts", 0, "--throughput", 0)
@@ -84,7 +86,7 @@ def test_human_output_and_stored_plan(bundle: Path) -> None:
     assert shown.exit_code == 0, shown.output
     assert "onnxruntime fp32 1 thread" in shown.stdout
     assert "recommended: onnxruntime fp32 1 thread" in shown.stdout
-    assert read_plan(bundle) == Plan("onnxruntime", "fp32", 1)
+    assert read_plan(bundle) == StoredPlan(Plan("onnxruntime", "fp32", 1), this_processor())
 
 
 def test_single_file_and_several_thread_counts(colour_model: Path, photo: Path) -> None:
@@ -111,6 +113,28 @@ def test_same_speed_passes_and_half_speed_fails(bundle: Path, profile: Any, tmp_
             refused(result, "expected no slower", code=1)
 
 
+def test_what_else_changed_is_told(bundle: Path, profile: Any, tmp_path: Path) -> None:
+    machine = {**profile["machine"], "packages": {**profile["machine"]["packages"], "onnxruntime": "1.0"}}
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps({"host": "board", "profile": {**profile, "machine": machine, "picture": "another"}}))
+    result = run("profile", bundle, *QUICK, "--no-layers", "--compare", path)
+    assert "also different: picture: another, now golden picture" in result.stderr
+    assert "also different: onnxruntime: 1.0, now " in result.stderr
+    assert "new / old" in result.stdout
+
+
+def test_report_survives_json(bundle: Path) -> None:
+    document = run_json("profile", bundle, *QUICK, "--runs", 3, "--cold-starts", 1, "--cold-runs", 4)
+    report = ProfileReport.from_dict(document)
+    assert ProfileReport.from_dict(json.loads(json.dumps(report.to_dict()))) == report
+    (entry,), (told,) = report.plans, document["plans"]
+    assert list(entry.samples.end_to_end_ms) == told["samples"]["end_to_end_ms"]
+    assert entry.cold_start is not None
+    assert entry.peaks is not None
+    assert len(entry.layers) == len(told["layers"]) > 0
+    assert document["machine"]["cpu"] == report.machine.cpu
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -118,8 +142,11 @@ def test_same_speed_passes_and_half_speed_fails(bundle: Path, profile: Any, tmp_
         (lambda old: {**old, "format": "edgedet-profile-99"}, ["edgedet-profile-99"]),
         (lambda old: {**old, "machine": {**old["machine"], "cpu": "Z80"}}, ["another CPU", "Z80"]),
         (lambda old: {**old, "plans": []}, ["a plan in common"]),
+        (lambda old: {**old, "plans": [{"engine": "onnxruntime"}]}, ["plans[0]", "is missing"]),
+        (lambda old: {**old, "name": "yolov5n"}, ["another model", "yolov5n at 96x64", "edgedet compare"]),
+        (lambda old: {**old, "input_hw": [640, 640]}, ["another model", "colours at 640x640"]),
     ],
-    ids=["text", "format", "cpu", "plans"],
+    ids=["text", "format", "cpu", "plans", "damaged", "name", "size"],
 )
 def test_compare_refuses(bundle: Path, profile: Any, tmp_path: Path, change: Any, words: list[str]) -> None:
     path = tmp_path / "old.json"

@@ -18,6 +18,8 @@ import pytest
 from edgedet.remote import SSH_VARIABLE, Board
 from edgedet_runtime import InputError
 from edgedet_runtime.board import run as run_on_board
+from edgedet_runtime.cpu import this_processor
+from edgedet_runtime.profiling.plans import Plan, StoredPlan, read_plan
 from tests.cli.colours import refused, run
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
@@ -91,9 +93,20 @@ def test_board_is_examined_and_profiled_over_ssh(loopback: str, bundle: Path, tm
     before = {path.name: path.stat().st_ino for path in cache.iterdir()}
     assert {name.split("-")[0] for name in before} == {"runtime", "bundle"}
 
-    text = run("profile", bundle, *options[:-1])
-    assert text.exit_code == 0, text.output
-    assert "recommended: onnxruntime fp32" in text.stdout
+    old, page = tmp_path / "old.json", tmp_path / "page.html"
+    old.write_text(result.stdout)
+    text = run("profile", bundle, *options[:-1], "--save-plan", "--html", page, "--compare", old)
+    assert text.exit_code in (0, 1), text.output  # 1 where it happened to be slower
+    for words in (
+        "recommended: onnxruntime fp32",
+        "steps of onnxruntime fp32",
+        "governor",
+        "first result s",
+        "new / old",
+    ):
+        assert words in text.stdout
+    assert read_plan(bundle) == StoredPlan(Plan("onnxruntime", "fp32", 1), this_processor())
+    assert "Where the time goes" in page.read_text()
     assert {path.name: path.stat().st_ino for path in cache.iterdir()} == before, "sent again, though it was there"
 
     missing = run("profile", bundle, "--host", loopback, "--host-python", "/nonexistent/python")
@@ -117,7 +130,7 @@ def test_host_that_ssh_would_take_for_an_option_is_refused(host: str) -> None:
 
 
 def test_options_that_only_work_here_are_refused(bundle: Path) -> None:
-    refused(run("profile", bundle, "--host", "board", "--save-plan"), "--save-plan")
+    refused(run("profile", bundle, "--host", "board", "--image", "photo.png"), "--host", "--image")
 
 
 def test_unfit_bundle_is_not_profiled(bundle: Path) -> None:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from edgedet_runtime.cpu import available_threads, cpu_features, cpu_model, quota_cores, quota_throttle_count
+from edgedet_runtime.cpu import (
+    available_threads,
+    cpu_features,
+    cpu_model,
+    quota_cores,
+    quota_throttle_count,
+    this_processor,
+)
 from edgedet_runtime.errors import InputError
 
 V1 = "4:cpu,cpuacct:/docker/abc\n1:name=systemd:/\n"
@@ -131,3 +139,13 @@ def test_features(tmp_path: Path) -> None:
     assert cpu_features(arm) == ("dotprod", "fp16", "i8mm", "neon")
     assert cpu_features(tmp_path) == ()
     assert (cpu_model(x86), cpu_model(arm)) == ("Some CPU @ 2GHz", "Raspberry Pi 5 Model B")
+
+
+def test_processors_of_one_kind(tmp_path: Path) -> None:
+    x86 = this_processor(tree(tmp_path / "x86", {"proc/cpuinfo": X86}))
+    renamed = this_processor(tree(tmp_path / "renamed", {"proc/cpuinfo": X86.replace("Some", "Other")}))
+    fewer = this_processor(tree(tmp_path / "fewer", {"proc/cpuinfo": X86.replace("avx_vnni", "")}))
+    assert (x86.cpu, renamed.cpu) == ("Some CPU @ 2GHz", "Other CPU @ 2GHz")
+    assert x86.computes_like(renamed)
+    assert not x86.computes_like(fewer)
+    assert not x86.computes_like(replace(x86, architecture="aarch64"))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edgedet_runtime import Detector
+from edgedet_runtime.cpu import this_processor
 from edgedet_runtime.errors import InputError, MissingDependencyError, ModelFileError
 from edgedet_runtime.profiling.plans import PLAN_FILE, Plan, save_plan
 from tests.runtime.tiny_models import tiny_onnx
@@ -73,6 +75,20 @@ def test_stored_plan_takes_no_more_threads_than_allowed(bundle: Path) -> None:
         assert detector.plan == Plan("onnxruntime", "int8", 2)
 
 
+def test_plan_of_another_processor_is_not_followed(bundle: Path, caplog: pytest.LogCaptureFixture) -> None:
+    here = this_processor()
+    save_plan(STORED, bundle, measured_on=replace(here, cpu="its other name"))
+    with Detector(bundle, plan="auto") as detector:
+        assert detector.plan == STORED
+    assert not caplog.records
+    save_plan(STORED, bundle, measured_on=replace(here, cpu="Z80", features=("neon",)))
+    with Detector(bundle, plan="auto", threads=1) as detector:
+        assert detector.plan == Plan("onnxruntime", "fp32", 1)
+    (record,) = caplog.records
+    for words in (str(bundle / PLAN_FILE), f"{STORED} was measured on Z80", here.cpu, "profile --save-plan"):
+        assert words in record.getMessage()
+
+
 def test_without_a_stored_plan_the_defaults_hold(bundle: Path) -> None:
     with Detector(bundle / "model.int8.onnx", plan="auto") as detector:
         assert detector.plan == Plan("onnxruntime", "int8", 2)
@@ -107,6 +123,8 @@ def test_plan_that_the_bundle_cannot_meet(bundle: Path, plan: Plan) -> None:
         "[]",
         '{"engine": "openvino"}',
         '{"engine": "a", "precision": "b", "threads": 0}',
+        '{"engine": "a", "precision": "b", "threads": 1, "measured_on": "Z80"}',
+        '{"engine": "a", "precision": "b", "threads": 1, "measured_on": {"cpu": "Z80"}}',
     ],
 )
 def test_damaged_plan(bundle: Path, text: str) -> None:

@@ -16,6 +16,7 @@ from edgedet_runtime.errors import EdgedetError, InputError, ModelFileError
 from edgedet_runtime.model_files import read_spec
 from edgedet_runtime.profiling.layers import LAYER_ENGINES, int8_share, profile_layers
 from edgedet_runtime.profiling.machine import describe_machine, package_version
+from edgedet_runtime.profiling.plans import read_plan
 from edgedet_runtime.signature import KEY_VARIABLE, require_trusted
 from edgedet_runtime.spec import SPEC_VERSION, ModelSpec
 
@@ -56,6 +57,7 @@ def examine(bundle: Path, *, engine: str | None = None, threads: int | None = No
     findings.append(check_resize(golden.image_bgr, spec))
     wanted = [engine] if engine is not None else _installed(models)
     findings += _engines(models, wanted)
+    findings += _plan(bundle)
     for file in models:
         for name in (e for e in wanted if e in file.engines):
             findings += _run(bundle, file, name, golden, threads, fallback=engine is None and name == _FALLBACK)
@@ -134,6 +136,26 @@ def _engines(models: list[BundleFile], wanted: list[str]) -> list[Finding]:
         engines = sorted({engine for file in models for engine in file.engines})
         found.append(Finding("engine", "failure", f"expected one of {', '.join(engines)} installed, got none"))
     return found
+
+
+def _plan(bundle: Path) -> Iterator[Finding]:
+    """Tell whether the plan that is stored in the bundle, if one is, holds on this machine."""
+    again = "measure here: edgedet profile --save-plan"
+    try:
+        stored = read_plan(bundle)
+    except EdgedetError as e:
+        yield Finding("plan", "warning", f"{e}: {again}")
+        return
+    if stored is None:
+        return
+    why_not, engine = stored.elsewhere(), stored.plan.engine
+    if why_not is not None:
+        yield Finding("plan", "warning", f"{why_not}: the defaults hold; {again}")
+    elif engine not in _PACKAGES or _version(engine) is None:
+        yield Finding("plan", "warning", f"{stored.plan}: {engine} is not installed: install it, or {again}")
+    else:
+        where = "" if stored.measured_on is None else f", measured on {stored.measured_on.cpu}"
+        yield Finding("plan", "ok", f"{stored.plan}{where}")
 
 
 def _run(

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 
 from edgedet_runtime import cpu
+from edgedet_runtime.cpu import Processor
 
 __all__ = ["LoadMeter", "Machine", "describe_machine", "package_version"]
 
@@ -63,13 +64,19 @@ class Machine:
     python: str
     packages: dict[str, str]
 
+    @property
+    def processor(self) -> Processor:
+        """Name, architecture and instruction sets."""
+        return Processor(self.cpu, self.architecture, self.features)
+
 
 def describe_machine() -> Machine:
     """Read what the machine is now."""
+    processor = cpu.this_processor()
     return Machine(
-        cpu=cpu.cpu_model(),
-        architecture=platform.machine(),
-        features=tuple(cpu.cpu_features()),
+        cpu=processor.cpu,
+        architecture=processor.architecture,
+        features=processor.features,
         cpus_online=os.cpu_count() or 1,
         threads_available=cpu.available_threads(),
         quota_cpus=cpu.quota_cores(),

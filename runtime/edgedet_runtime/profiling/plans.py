@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from edgedet_runtime.cpu import available_threads
+from edgedet_runtime.cpu import Processor, available_threads, this_processor
 from edgedet_runtime.errors import InputError, ModelFileError
 
-__all__ = ["PLAN_FILE", "Plan", "Wishes", "apply_plan", "read_plan", "recommend", "save_plan"]
+__all__ = ["PLAN_FILE", "Plan", "StoredPlan", "Wishes", "apply_plan", "read_plan", "recommend", "save_plan"]
+
+_LOG = logging.getLogger(__name__)
 
 PLAN_FILE = "plan.json"
 _EQUALLY_FAST = 1.03
@@ -54,16 +57,53 @@ def recommend(median_ms: Mapping[Plan, float], *, allowed: Sequence[Plan] | None
     return min(near, key=lambda plan: (plan.threads, choice[plan]))
 
 
-def save_plan(plan: Plan, bundle: Path) -> Path:
-    """Store a plan in a bundle folder and return the file's path."""
+@dataclass(frozen=True, slots=True)
+class StoredPlan:
+    """What a bundle's plan file says.
+
+    Attributes:
+        plan: The plan.
+        measured_on: Where it was the fastest; None where the file does not say.
+    """
+
+    plan: Plan
+    measured_on: Processor | None = None
+
+    def elsewhere(self) -> str | None:
+        """Return why the plan says nothing about the processor here, as a sentence; None where it holds."""
+        there, here = self.measured_on, this_processor()
+        if there is None or there.computes_like(here):
+            return None
+        return f"{self.plan} was measured on {_described(there)}, and this is {_described(here)}"
+
+
+def _described(processor: Processor) -> str:
+    return f"{processor.cpu} ({', '.join([processor.architecture, *processor.features])})"
+
+
+def save_plan(plan: Plan, bundle: Path, *, measured_on: Processor | None = None) -> Path:
+    """Store a plan in a bundle folder and return the file's path.
+
+    Args:
+        plan: The plan.
+        bundle: The folder.
+        measured_on: Where it was the fastest; `Detector(plan="auto")` follows it on such processors only.
+
+    Raises:
+        InputError: The folder cannot be written to.
+    """
     target = bundle / PLAN_FILE
     aside = target.with_suffix(".json.part")
-    aside.write_text(json.dumps(asdict(plan), indent=2) + "\n", encoding="utf-8")
-    aside.replace(target)
+    document = asdict(plan) | ({} if measured_on is None else {"measured_on": asdict(measured_on)})
+    try:
+        aside.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        aside.replace(target)
+    except OSError as e:
+        raise InputError(f"{target}: the plan cannot be stored: {e.strerror}") from None
     return target
 
 
-def read_plan(bundle: Path) -> Plan | None:
+def read_plan(bundle: Path) -> StoredPlan | None:
     """Read the plan that was stored in a bundle folder; None where there is none.
 
     Raises:
@@ -75,11 +115,18 @@ def read_plan(bundle: Path) -> Plan | None:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         plan = Plan(str(data["engine"]), str(data["precision"]), int(data["threads"]))
-    except (OSError, ValueError, KeyError, TypeError) as e:
+        measured_on = _read_processor(data.get("measured_on"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
         raise ModelFileError(f"{path}: expected engine, precision and threads, got something else ({e})") from None
     if plan.threads < 1:
         raise ModelFileError(f"{path}: threads: expected a positive number, got {plan.threads}")
-    return plan
+    return StoredPlan(plan, measured_on)
+
+
+def _read_processor(data: Any) -> Processor | None:
+    if data is None:
+        return None
+    return Processor(str(data["cpu"]), str(data["architecture"]), tuple(map(str, data["features"])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +150,10 @@ def apply_plan(model: str | Path, plan: Plan | Literal["auto"] | None, given: Wi
     """Fill in what the caller left open from a plan.
 
     What the caller gives wins over the plan. With another engine than the plan's, the plan's precision is left out
-    too: it was measured on an engine that shall not run. A stored plan never takes more threads than the process may
-    use now (`cpu.available_threads`); a `Plan` that the caller hands over is taken as it is.
+    too: it was measured on an engine that shall not run. A `Plan` that the caller hands over is taken as it is. A
+    stored plan never takes more threads than the process may use now (`cpu.available_threads`), and says nothing where
+    it was measured on a processor of another architecture or with other instruction sets: which engine and precision
+    are fastest is then another question, so the defaults hold, and a warning is logged.
 
     Args:
         model: Bundle folder or model file; only a folder has a stored plan.
@@ -117,15 +166,25 @@ def apply_plan(model: str | Path, plan: Plan | Literal["auto"] | None, given: Wi
     """
     if not (plan is None or plan == "auto" or isinstance(plan, Plan)):
         raise InputError(f"plan: expected auto, a Plan or None, got {plan!r}")
-    path = Path(model) / PLAN_FILE if plan == "auto" else None
-    found = read_plan(Path(model)) if plan == "auto" else plan
-    if found is None:
+    if plan != "auto":
+        return given if plan is None else _fill(given, plan)
+    path = Path(model) / PLAN_FILE
+    stored = read_plan(Path(model))
+    if stored is None:
         return given
-    threads = found.threads if path is None else min(found.threads, available_threads())
-    same_engine = given.engine in (None, found.engine)
+    why_not = stored.elsewhere()
+    if why_not is not None:
+        _LOG.warning("%s: %s: the defaults hold; measure here: edgedet profile --save-plan", path, why_not)
+        return given
+    threads = min(stored.plan.threads, available_threads())
+    return _fill(given, replace(stored.plan, threads=threads), plan_path=path)
+
+
+def _fill(given: Wishes, plan: Plan, *, plan_path: Path | None = None) -> Wishes:
+    same_engine = given.engine in (None, plan.engine)
     return Wishes(
-        engine=given.engine or found.engine,
-        precision=given.precision or (found.precision if same_engine else None),
-        threads=threads if given.threads is None else given.threads,
-        plan_path=path,
+        engine=given.engine or plan.engine,
+        precision=given.precision or (plan.precision if same_engine else None),
+        threads=plan.threads if given.threads is None else given.threads,
+        plan_path=plan_path,
     )

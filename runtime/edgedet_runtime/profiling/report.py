@@ -1,4 +1,4 @@
-"""What a profile says, as one frozen value that is JSON and can be compared with an older one."""
+"""What a profile says, as one frozen value that goes to JSON and back."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 
 from edgedet_runtime.errors import InputError
 from edgedet_runtime.profiling.cold_start import ColdStart
+from edgedet_runtime.profiling.from_json import from_json
 from edgedet_runtime.profiling.latency import Samples
 from edgedet_runtime.profiling.layers import Layer, int8_share
 from edgedet_runtime.profiling.machine import Machine
 from edgedet_runtime.profiling.plans import Plan
 from edgedet_runtime.profiling.roofline import Peaks, Place, RooflineSummary, place, summarise_places
-from edgedet_runtime.profiling.statistics import Interval, Summary, ratio_of_medians, summarise
+from edgedet_runtime.profiling.statistics import Summary, summarise
 from edgedet_runtime.profiling.throughput import Throughput
 
-__all__ = ["Change", "PlanProfile", "ProfileReport", "compare"]
+__all__ = ["PlanProfile", "ProfileReport", "read_profile"]
 
 FORMAT = "edgedet-profile-1"
-_WORTH_TELLING = 1.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +121,22 @@ class ProfileReport:
         )
         return max((1e3 / ms for ms in medians), default=0.0)
 
+    @staticmethod
+    def from_dict(data: Any) -> ProfileReport:
+        """Build a report from what `to_dict` gave.
+
+        Raises:
+            ValueError: It is something else, or of another version.
+        """
+        if not isinstance(data, Mapping) or data.get("format") != FORMAT:
+            got = data.get("format") if isinstance(data, Mapping) else None
+            raise ValueError(f"format: expected {FORMAT}, got {got!r:.40}")
+        plans = data.get("plans")
+        if not isinstance(plans, list) or not all(isinstance(entry, Mapping) for entry in plans):
+            raise ValueError("plans: expected a list of objects")
+        entries = [{**entry, "plan": entry} for entry in plans]  # a plan's three fields stand among its figures
+        return from_json(ProfileReport, {**data, "plans": entries})
+
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON data; floats keep four decimals."""
         data = asdict(self)
@@ -128,58 +144,17 @@ class ProfileReport:
         return {str(k): _rounded(v) for k, v in data.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One plan's end-to-end time against an older profile.
-
-    Attributes:
-        plan: Measured in both.
-        ratio: New median over old, with its 95 % interval.
-        verdict: ``faster``, ``slower``, or ``same`` where the interval holds 1 or the change is below 3 %.
-    """
-
-    plan: Plan
-    ratio: Interval
-    verdict: str
-
-
-def compare(new: ProfileReport, old_path: Path) -> tuple[Change, ...]:
-    """Compare with a profile that was saved with ``--json``.
-
-    The interval covers the noise within the two measurements, not what changed on the machine between them.
+def read_profile(path: Path) -> ProfileReport:
+    """Read a profile that was saved with ``--json``; of one that was taken with ``--host``, the board's.
 
     Raises:
-        InputError: The file is no profile, of another CPU, or has no plan in common.
+        InputError: The file cannot be read, or is something else.
     """
     try:
-        old = json.loads(old_path.read_text(encoding="utf-8"))
-        if old["format"] != FORMAT:
-            raise ValueError(f"format {old['format']!r}")
-        cpu = str(old["machine"]["cpu"])
-        samples = {
-            Plan(str(p["engine"]), str(p["precision"]), int(p["threads"])): [
-                float(v) for v in p["samples"]["end_to_end_ms"]
-            ]
-            for p in old["plans"]
-        }
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        raise InputError(f"{old_path}: expected a profile written with --json, got something else ({e})") from None
-    if cpu != new.machine.cpu:
-        raise InputError(f"{old_path}: was measured on another CPU, {cpu}; this one is {new.machine.cpu}")
-    common = [entry for entry in new.plans if entry.plan in samples]
-    if not common:
-        raise InputError(f"{old_path}: expected a plan in common with this profile, got {', '.join(map(str, samples))}")
-    changes = []
-    for entry in common:
-        ratio = ratio_of_medians(entry.samples.end_to_end_ms, samples[entry.plan])
-        changes.append(Change(entry.plan, ratio, _verdict(ratio)))
-    return tuple(changes)
-
-
-def _verdict(ratio: Interval) -> str:
-    if not ratio.excludes(1.0) or 1 / _WORTH_TELLING < ratio.estimate < _WORTH_TELLING:
-        return "same"
-    return "slower" if ratio.estimate > 1 else "faster"
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return ProfileReport.from_dict(data["profile"] if isinstance(data, dict) and "profile" in data else data)
+    except (OSError, ValueError) as e:
+        raise InputError(f"{path}: expected a profile written with --json, got something else ({e})") from None
 
 
 def _rounded(value: Any) -> Any:

@@ -12,7 +12,7 @@ import pytest
 
 from edgedet_runtime.errors import InputError, ModelFileError
 from edgedet_runtime.profiling.latency import BLOCK, WARM_UP, measure
-from edgedet_runtime.profiling.plans import Plan, read_plan, recommend, save_plan
+from edgedet_runtime.profiling.plans import Plan, StoredPlan, read_plan, recommend, save_plan
 
 IMAGE = np.zeros((4, 4, 3), np.uint8)
 
@@ -90,7 +90,7 @@ def test_recommend_refuses_nothing() -> None:
 def test_plan_survives_the_file(tmp_path: Path) -> None:
     assert read_plan(tmp_path) is None
     path = save_plan(FAST_2, tmp_path)
-    assert read_plan(tmp_path) == FAST_2
+    assert read_plan(tmp_path) == StoredPlan(FAST_2)
     path.write_text('{"engine": "x"}')
     with pytest.raises(ModelFileError, match="expected engine, precision and threads"):
         read_plan(tmp_path)
