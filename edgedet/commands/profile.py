@@ -39,7 +39,7 @@ def profile(
     cold_starts: Annotated[
         int, typer.Option(min=0, help="Fresh processes per plan; 0 leaves cold start and memory out.")
     ] = 3,
-    cold_runs: Annotated[int, typer.Option(min=0, help="Runs in each fresh process, to see memory grow.")] = 100,
+    cold_runs: Annotated[int, typer.Option(min=0, help="Runs in one of them, to see memory grow.")] = 400,
     layers: Annotated[
         bool, typer.Option("--layers/--no-layers", help="Look into the layers, and at what bounds each of them.")
     ] = True,

@@ -13,7 +13,7 @@ import time
 
 from edgedet_runtime.errors import EdgedetError
 
-_MEMORY_SAMPLES = 20
+_MEMORY_SAMPLES = 40
 
 
 def main(arguments: list[str]) -> int:
@@ -50,7 +50,7 @@ def _probe(
         if run % max(1, runs // _MEMORY_SAMPLES) == 0 and (now_mb := resident_mb()) is not None:
             at.append(run)
             held_mb.append(now_mb)
-    settled = len(at) // 4
+    settled = len(at) // 2
     return {
         "imported": imported,
         "loaded": loaded,

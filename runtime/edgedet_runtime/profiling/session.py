@@ -47,7 +47,7 @@ class ProfileConfig:
         threads: Thread counts; None takes what the machine offers.
         runs: Counted runs per plan.
         cold_starts: Fresh processes per plan; 0 leaves cold start and memory out.
-        cold_runs: Further runs in each fresh process, for the growth of memory.
+        cold_runs: Further runs in one fresh process per plan, for the growth of memory.
         layers: Whether to look into the layers, and measure the machine's peaks to judge them by.
         throughput_s: Seconds with several requests in flight, per engine and precision; 0 leaves throughput out.
         requests: Requests in flight; None takes as many as there are threads.
@@ -58,7 +58,7 @@ class ProfileConfig:
     threads: tuple[int, ...] | None = None
     runs: int = 50
     cold_starts: int = 3
-    cold_runs: int = 100
+    cold_runs: int = 400
     layers: bool = True
     throughput_s: float = 0.0
     requests: int | None = None
