@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.resources import files
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from edgedet import comparison_plots as plots
 from edgedet import page
 from edgedet.comparison import Comparison, display_names
 from edgedet.comparison_table import Setup, accuracy_table, cost_table, setup_names
 from edgedet.samples import ModelSamples
+from edgedet.slowest_layers import SlowestLayers, slowest_layers
 from edgedet.training_log import Curve
-
-if TYPE_CHECKING:
-    from edgedet_runtime.profiling.layers import Layer
 
 __all__ = ["render_page", "write_page"]
 
@@ -45,13 +41,6 @@ class _Section:
     title: str
     panels: Sequence[_Panel]
     note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Layered:
-    title: str
-    layers: Sequence[Layer]
-    slowest_ms: float
 
 
 def write_page(
@@ -90,8 +79,7 @@ def render_page(comparison: Comparison, *, samples: Sequence[ModelSamples] = (),
         "load": page.number(comparison.other_load_cpus, 2),
         "packages": ", ".join(f"{k} {v}" for k, v in comparison.machine.packages.items()),
     }
-    body = (files("edgedet") / "templates/comparison.html").read_text(encoding="utf-8")
-    return page.render(body, "comparison", {}, values)
+    return page.render("comparison.html", "comparison", values)
 
 
 def _sections(comparison: Comparison, names: Mapping[str, str]) -> Iterator[_Section]:
@@ -151,12 +139,10 @@ def _untrained(comparison: Comparison) -> list[str]:
     return list(dict.fromkeys(entry.model for entry in comparison.contenders if entry.trained is False))
 
 
-def _layered(comparison: Comparison, model: str) -> list[_Layered]:
-    """Return a model's slowest layers under each plan, in order of execution."""
-    found = []
-    for entry in comparison.contenders:
-        if entry.model == model and entry.layers:
-            times = sorted((layer.time_ms for layer in entry.layers), reverse=True)[:_SLOWEST]
-            layers = [layer for layer in entry.layers if layer.time_ms >= times[-1]][:_SLOWEST]
-            found.append(_Layered(f"{entry.plan}: {len(layers)} of {len(entry.layers)}", layers, times[0] or 1.0))
-    return found
+def _layered(comparison: Comparison, model: str) -> list[SlowestLayers]:
+    """Return a model's slowest layers under each plan."""
+    return [
+        slowest_layers(entry.plan, entry.layers, most=_SLOWEST)
+        for entry in comparison.contenders
+        if entry.model == model and entry.layers
+    ]

@@ -12,7 +12,7 @@ from typing import Any
 
 from edgedet_runtime.errors import InputError
 
-__all__ = ["INK", "PRECISION_COLOURS", "as_svg", "new_figure", "number", "render", "write"]
+__all__ = ["INK", "PRECISION_COLOURS", "as_svg", "new_figure", "number", "render", "tail", "write"]
 
 INK = "#010203"
 """Stands for the page's text colour in plots; becomes ``currentColor``."""
@@ -20,51 +20,21 @@ INK = "#010203"
 PRECISION_COLOURS = {"fp32": "#e08a00", "int8": "#1f9e89", "bf16": "#7a5195", "fp16": "#7a5195"}
 """By the precision that ran."""
 
-_FRAME = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>edgedet: {{ title }}</title><style>
-:root { color-scheme: light dark; --line: #8884; --quiet: light-dark(#5c5c5c, #a3a3a3); }
-body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 72rem; padding: 1rem; }
-h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap; }
-td.n, th.n { text-align: right; } .best { font-weight: 700; } .quiet { color: var(--quiet); }
-svg { width: 100%; height: auto; max-width: 46rem; display: block; }
-figure { margin: 0; min-width: 0; } figcaption { font-size: .9rem; } img { max-width: 100%; height: auto; }
-summary { cursor: pointer; margin: .5rem 0; overflow-wrap: anywhere; } .notice { border-left: .25rem solid #e08a00;
-padding-left: .75rem; } thead th { vertical-align: bottom; }
-.panels { display: grid; gap: 1.5rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 28rem), 1fr)); }
-.panels .quiet { font-size: .85rem; margin: .25rem 0; } h1, p, figcaption { overflow-wrap: anywhere; }
-.pair { display: grid; gap: .5rem; grid-template-columns: repeat(2, minmax(0, 1fr)); margin-bottom: .75rem; }
-thead th { white-space: normal; } .wide table { font-size: .9rem; } .layers { font-size: .8rem !important; }
-.layers td { padding-block: .1rem; } .bar { min-width: 6rem; }
-.bar span { background: #888; display: block; height: .8rem; }
-.wide td:first-child, .wide th:first-child { background: Canvas; left: 0; position: sticky; }
-tbody th.group { padding-top: 1rem; }
-@media (max-width: 40rem) { .wide td:first-child { max-width: 9rem; overflow-wrap: anywhere; white-space: normal; } }
-.bar .fp32 { background: #e08a00; } .bar .int8 { background: #1f9e89; }
-</style></head><body>
-{body}
-</body></html>
-"""
 
-
-def render(body: str, title: str, plots: Mapping[str, str], values: Mapping[str, Any]) -> str:
+def render(body: str, title: str, values: Mapping[str, Any]) -> str:
     """Return a page.
 
     Args:
-        body: Jinja template of the page's body; every value is escaped, the plots excepted, which are drawn here.
+        body: File name of the body's Jinja template in ``templates``; every value is escaped there, and what is drawn
+            here passes as ``svg | safe``.
         title: Of the page.
-        plots: SVG by heading; in the body, ``plots`` lists (heading, SVG).
         values: Names in the body.
     """
-    from jinja2 import Environment
-    from markupsafe import Markup
+    from jinja2 import Environment, PackageLoader
 
-    environment = Environment(autoescape=True)
-    environment.filters["number"] = number
-    drawn = [(heading, Markup(svg)) for heading, svg in plots.items()]
-    return environment.from_string(_FRAME.replace("{body}", body)).render(title=title, plots=drawn, **values)
+    environment = Environment(autoescape=True, loader=PackageLoader("edgedet", "templates"))
+    environment.filters |= {"number": number, "tail": tail}
+    return environment.get_template("frame.html").render(body=body, title=title, **values)
 
 
 def write(text: str, target: Path) -> None:
@@ -82,6 +52,11 @@ def write(text: str, target: Path) -> None:
 def number(value: float | None, digits: int) -> str:
     """Return a number with so many decimals; nothing for None."""
     return "" if value is None else f"{value:.{digits}f}"
+
+
+def tail(name: str, length: int = 40) -> str:
+    """Return a name's end, which tells layers apart, marked where its start was cut off."""
+    return name if len(name) <= length else f"…{name[1 - length :]}"
 
 
 def new_figure(height_in: float, width_in: float = 8.0) -> tuple[Any, Any]:

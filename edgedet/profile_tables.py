@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgedet import output
+from edgedet import output, page
 from edgedet_runtime.profiling.changes import Comparison
 from edgedet_runtime.profiling.machine import Machine
 from edgedet_runtime.profiling.report import PlanProfile, ProfileReport
@@ -193,7 +193,13 @@ def _show_layers(entry: PlanProfile) -> None:
     columns = ["layer", "kind", "precision", "ms", "share", "MMACs", "MB", "ops/byte", "GMAC/s", "bound by", "of roof"]
     rows = []
     for layer, at in slowest:
-        row = [_tail(layer.name), layer.kind, layer.precision, f"{layer.time_ms:.3f}", f"{layer.time_ms / total:.0%}"]
+        row = [
+            page.tail(layer.name),
+            layer.kind,
+            layer.precision,
+            f"{layer.time_ms:.3f}",
+            f"{layer.time_ms / total:.0%}",
+        ]
         row += [f"{layer.macs / 1e6:.1f}", f"{layer.bytes / 1e6:.2f}", f"{layer.intensity:.1f}"]
         if at is not None:
             rate = "" if at.gmacs_per_s is None or not layer.macs else f"{at.gmacs_per_s:.1f}"
@@ -201,11 +207,6 @@ def _show_layers(entry: PlanProfile) -> None:
         rows.append(row)
     numeric = [name for name in columns[3:] if name != "bound by"]
     output.table(columns, rows, title=f"slowest of {len(entry.layers)} layers, {entry.plan}", numeric=numeric)
-
-
-def _tail(name: str, length: int = 40) -> str:
-    """Return a name's end, which tells layers apart, marked where its start was cut off."""
-    return name if len(name) <= length else f"…{name[1 - length :]}"
 
 
 def show_comparison(comparison: Comparison) -> None:

@@ -19,7 +19,7 @@ from edgedet_runtime.profiling.roofline import Peaks, Place
 
 __all__ = ["draw_roofline"]
 
-_LARGEST_POINT = 260.0
+_LARGEST_POINT = 130.0
 _ROOF = "#888888"
 
 
@@ -32,7 +32,7 @@ def draw_roofline(layers: Sequence[Layer], places: Sequence[Place], peaks: Peaks
         peaks: The roofs.
     """
     shown = [(x, at) for x, at in zip(layers, places, strict=True) if x.macs and at.gmacs_per_s]
-    figure, axes = page.new_figure(4.6)
+    figure, axes = page.new_figure(3.8, 4.6)
     axes.set_xscale("log")
     axes.set_yscale("log")
     intensities = [layer.intensity for layer, _ in shown] or [1.0]
@@ -50,10 +50,11 @@ def draw_roofline(layers: Sequence[Layer], places: Sequence[Place], peaks: Peaks
             linewidths=0,
             label=f"{precision}: {len(of)} layers",
         )
-    axes.set_xlabel("operations per byte (2 per multiply-accumulate)")
-    axes.set_ylabel("GMAC/s")
+    axes.set_xlabel("operations per byte (2 per multiply-accumulate)", fontsize=8)
+    axes.set_ylabel("GMAC/s", fontsize=8)
+    axes.tick_params(which="both", labelsize=7, colors=page.INK)
     axes.set_xlim(span[0], span[-1])
-    legend = axes.legend(labelcolor=page.INK, framealpha=0.0, fontsize=8, loc="lower right") if shown else None
+    legend = axes.legend(labelcolor=page.INK, framealpha=0.0, fontsize=7, loc="lower right") if shown else None
     for handle in legend.legend_handles if legend is not None else ():
         handle.set_sizes([40.0])
     return page.as_svg(figure)
@@ -77,4 +78,4 @@ def _roofs(axes: Any, peaks: Peaks, span: Any) -> None:
 
 def _label(axes: Any, text: str, at: tuple[float, float], offset: tuple[int, int], *, va: str, ha: str) -> None:
     """Write beside a point, so many typographic points away."""
-    axes.annotate(text, at, offset, textcoords="offset points", fontsize=8, color=page.INK, va=va, ha=ha)
+    axes.annotate(text, at, offset, textcoords="offset points", fontsize=7, color=page.INK, va=va, ha=ha)

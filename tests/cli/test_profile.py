@@ -11,6 +11,7 @@ import pytest
 from edgedet_runtime.cpu import this_processor
 from edgedet_runtime.profiling.plans import Plan, StoredPlan, read_plan
 from edgedet_runtime.profiling.report import ProfileReport
+from tests.cli.chromium import Chromium, find_chromium
 from tests.cli.colours import refused, run, run_json
 
 QUICK = ("--runs", 6, "--threads", "1", "--cold-starts", 0, "--throughput", 0)
@@ -183,9 +184,30 @@ def test_page_stands_alone(bundle: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     text = path.read_text()
     assert "Layers of onnxruntime fp32 1 thread" in text
-    assert text.count("<svg") == 3
+    assert text.count("<svg") == 2
     for words in ("Roofline of onnxruntime fp32 1 thread", "Several requests in flight", "What bounds the layers"):
         assert words in text
     assert "fp32 peak" in text
     for fetching in ("<script", "<link", "<img", "src=", "url(http", "@import"):
         assert fetching not in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width_px", "dark"), [(1280, False), (390, True)], ids=["desk", "phone"])
+def test_page_in_a_real_browser(bundle: Path, tmp_path: Path, width_px: int, dark: bool) -> None:
+    pytest.importorskip("jinja2")
+    pytest.importorskip("matplotlib")
+    find_chromium()
+    page = tmp_path / "page.html"
+    assert run("profile", bundle, *QUICK, "--html", page).exit_code == 0
+    script = """({
+      narrowest: Math.min(...[...document.querySelectorAll('.wide td:first-child')].map(c => c.clientWidth)),
+      smallest: Math.min(...[...document.querySelectorAll('svg text')].map(t => t.getBoundingClientRect().height)),
+    })"""
+    with Chromium(tmp_path / "profile") as browser:
+        seen = browser.visit(page, width_px=width_px, dark=dark, script=script)
+    assert seen.complaints == []
+    assert seen.requests == [page.resolve().as_uri()]
+    assert seen.content_px <= width_px
+    assert seen.facts["smallest"] > 6, "letters can be read"
+    assert seen.facts["narrowest"] > 30, "words are not broken into pieces"
