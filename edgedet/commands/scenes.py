@@ -1,4 +1,4 @@
-"""``edgedet scenes``: render labelled pictures of machine-readable codes, to train with or to look at."""
+"""``edgedet scenes``: render labelled pictures of machine-readable codes, to train with, to score on or to look at."""
 
 from __future__ import annotations
 
@@ -12,34 +12,67 @@ from edgedet import output
 __all__ = ["scenes"]
 
 SHEET_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+LABELS_SUFFIX = ".json"
 
 
 def scenes(
-    out: Annotated[Path, typer.Argument(help="Folder for a training cache; or a .png or .jpg for a preview sheet.")],
+    out: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder for a training cache; a .json for labelled pictures in COCO's format, to score on; or a .png"
+            " or .jpg for a preview sheet."
+        ),
+    ],
     count: Annotated[int, typer.Option(min=1, help="Scenes to render.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first scene; each next one has the next.")] = 0,
-    processes: Annotated[int, typer.Option(min=1, help="Worker processes of a cache.")] = 2,
+    processes: Annotated[int, typer.Option(min=1, help="Worker processes; a sheet needs none.")] = 2,
     labels: Annotated[bool, typer.Option("--labels/--no-labels", help="Draw the labels into a sheet.")] = True,
 ) -> None:
-    """Render labelled scenes: a cache for `edgedet train`, or a sheet to look at."""
+    """Render labelled scenes: to train with, to score on, or a sheet to look at."""
     from edgedet.extras import require
     from edgedet_runtime.errors import InputError
 
     require("torch", "zxingcpp", "segno", extra="train", purpose="edgedet scenes")
-    from edgedet_models.scenes import preview_sheet, write_cache
+    suffix = out.suffix.lower()
+    is_file = suffix in (LABELS_SUFFIX, *SHEET_SUFFIXES)
+    if out.exists() and out.is_dir() == is_file:
+        endings = ", ".join((LABELS_SUFFIX, *SHEET_SUFFIXES))
+        got = "a file" if out.is_file() else "a folder"
+        raise InputError(f"{out}: expected a folder, or a file whose name ends in {endings}, got {got}")
+    try:
+        if suffix in SHEET_SUFFIXES:
+            _sheet(out, range(seed, seed + count), labels)
+        elif suffix == LABELS_SUFFIX:
+            _labelled(out, count, seed, processes)
+        else:
+            _cache(out, count, seed, processes)
+    except OSError as e:
+        raise InputError(f"{out}: cannot be written: {e.strerror or e}") from None
 
-    if out.suffix.lower() in SHEET_SUFFIXES:
-        import cv2
 
-        _, data = cv2.imencode(out.suffix.lower(), preview_sheet(range(seed, seed + count), labels=labels))
-        try:
-            out.write_bytes(data.tobytes())
-        except OSError as e:
-            raise InputError(f"{out}: cannot be written: {e.strerror or e}") from None
-        output.line(str(out))
-        return
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: expected a folder, or a name that ends in {', '.join(SHEET_SUFFIXES)}, got a file")
+def _sheet(out: Path, seeds: range, labels: bool) -> None:
+    import cv2
+
+    from edgedet_models.scenes import preview_sheet
+
+    _, data = cv2.imencode(out.suffix.lower(), preview_sheet(seeds, labels=labels))
+    out.write_bytes(data.tobytes())
+    output.line(str(out))
+
+
+def _labelled(out: Path, count: int, seed: int, processes: int) -> None:
+    from edgedet_models.scenes import write_coco
+
+    with output.progress_bar("rendering", total=count) as step:
+        for _path in write_coco(out, count, first_seed=seed, processes=processes):
+            step()
+    output.line(f"{count} scenes: {out}")
+    output.note(f"next: edgedet eval MODEL --data {out}")
+
+
+def _cache(out: Path, count: int, seed: int, processes: int) -> None:
+    from edgedet_models.scenes import write_cache
+
     with output.progress_bar("rendering") as step:
         shards = 0
         for shards, _path in enumerate(write_cache(out, count, first_seed=seed, processes=processes), 1):

@@ -8,7 +8,16 @@ import cv2
 import numpy as np
 import pytest
 
-from edgedet_models.scenes import KINDS, SceneCache, make_symbol, preview_sheet, render_scene, write_cache
+from edgedet.evaluation import load_dataset
+from edgedet_models.scenes import (
+    KINDS,
+    SceneCache,
+    make_symbol,
+    preview_sheet,
+    render_scene,
+    write_cache,
+    write_coco,
+)
 from edgedet_models.scenes.card import Card, make_card
 from edgedet_models.scenes.placement import Pose, place_card
 from edgedet_models.scenes.surfaces import SURFACES, draw_surface
@@ -130,6 +139,25 @@ def test_cache_returns_what_was_rendered(tmp_path: Path) -> None:
 def test_empty_cache_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected shards"):
         SceneCache(tmp_path)
+
+
+def test_coco_set_holds_the_boxes_of_its_scenes(tmp_path: Path) -> None:
+    path = tmp_path / "val.json"
+    pictures = list(write_coco(path, 6, first_seed=40, processes=1, long_side=160))
+    data = load_dataset(path)
+    assert data.classes == KINDS
+    assert [labelled.path for labelled in data.pictures] == pictures
+    for seed, labelled in enumerate(data.pictures, 40):
+        scene = render_scene(seed, long_side=160)
+        size_hw = scene.image_bgr.shape[:2]
+        boxes = np.array([o.box_xyxy(size_hw) for o in scene.objects]).reshape(-1, 4)
+        shown = (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=1e9) >= 1
+        assert np.allclose(labelled.boxes_xyxy, boxes[shown], atol=0.011)
+        assert labelled.class_ids.tolist() == [o.class_id for o, keep in zip(scene.objects, shown, strict=True) if keep]
+        image = cv2.imread(str(labelled.path))
+        assert image is not None
+        assert np.abs(image.astype(int) - scene.image_bgr).mean() < 12
+    assert data.objects > 3
 
 
 def test_preview_sheet_has_a_cell_per_seed() -> None:

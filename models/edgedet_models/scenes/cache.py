@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 from edgedet_models.scenes.scene import render_scene
 from edgedet_runtime.errors import InputError
 
-__all__ = ["SceneCache", "write_cache"]
+__all__ = ["JPEG_QUALITY", "SceneCache", "write_cache"]
+
+JPEG_QUALITY = 92
 
 
 def _write_shard(folder: Path, first_seed: int, count: int, long_side: int) -> Path:
@@ -35,7 +37,7 @@ def _write_shard(folder: Path, first_seed: int, count: int, long_side: int) -> P
     outlines: list[NDArray[np.float32]] = []
     for index in range(count):
         scene = render_scene(first_seed + index, long_side=long_side)
-        _, data = cv2.imencode(".jpg", scene.image_bgr, [cv2.IMWRITE_JPEG_QUALITY, 92])
+        _, data = cv2.imencode(".jpg", scene.image_bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         blobs.append(np.asarray(data, dtype=np.uint8).ravel())
         for item in scene.objects:
             owner.append(index)
