@@ -12,6 +12,7 @@ import numpy.typing as npt
 from edgedet_export.parity import BOX_TOLERANCE_PX, NOISE_FACTOR, SCORE_TOLERANCE, Noise
 from edgedet_runtime import Detector
 from edgedet_runtime.detections import Detections
+from edgedet_runtime.doctor.matching import match
 from edgedet_runtime.errors import CheckFailedError
 
 __all__ = ["check_detections", "detections_differ"]
@@ -34,24 +35,14 @@ def detections_differ(
     Returns:
         The first difference as a phrase, or None.
     """
-    left = list(range(len(got)))
-    for i in range(len(expected)):
-        near = [
-            j
-            for j in left
-            if got.class_ids[j] == expected.class_ids[i]
-            and np.abs(got.boxes_xyxy[j] - expected.boxes_xyxy[i]).max() <= box_px
-            and abs(float(got.scores[j]) - float(expected.scores[i])) <= score
-        ]
-        if near:
-            left.remove(near[0])
-        elif unsure is None or abs(float(expected.scores[i]) - unsure) > score:
-            name = expected.names[int(expected.class_ids[i])]
-            return f"no match for {name} {expected.scores[i]:.4f} at {np.round(expected.boxes_xyxy[i], 2).tolist()}"
-    for j in left:
-        if unsure is None or abs(float(got.scores[j]) - unsure) > score:
-            name = got.names[int(got.class_ids[j])]
-            return f"an extra {name} {got.scores[j]:.4f} at {np.round(got.boxes_xyxy[j], 2).tolist()}"
+    apart_px = np.abs(expected.boxes_xyxy[:, None] - got.boxes_xyxy[None]).max(axis=2, initial=0.0)
+    apart = np.abs(expected.scores[:, None].astype(np.float64) - got.scores[None])
+    matching = match(expected, got, ((apart_px <= box_px) & (apart <= score)).astype(np.float32))
+    for words, of, left in (("no match for", expected, matching.missing), ("an extra", got, matching.extra)):
+        for i in left:
+            if unsure is None or abs(float(of.scores[i]) - unsure) > score:
+                name = of.names[int(of.class_ids[i])]
+                return f"{words} {name} {of.scores[i]:.4f} at {np.round(of.boxes_xyxy[i], 2).tolist()}"
     return None
 
 

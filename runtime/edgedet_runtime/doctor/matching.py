@@ -5,15 +5,54 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from edgedet_runtime.detections import Detections
 from edgedet_runtime.overlap import box_iou
 
-__all__ = ["Difference", "difference"]
+__all__ = ["Difference", "Matching", "difference", "match"]
 
 _SAME_OBJECT = 0.5
 _SAME_PLACE_PX = 0.5
 """Boxes as near as this are the same place even where they have no area, as at a picture's edge."""
+
+
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """Who belongs to whom, as indices into the two sets.
+
+    Attributes:
+        pairs: Expected and found.
+        missing: Expected without a counterpart.
+        extra: Found without one.
+    """
+
+    pairs: tuple[tuple[int, int], ...]
+    missing: tuple[int, ...]
+    extra: tuple[int, ...]
+
+
+def match(expected: Detections, found: Detections, nearness: npt.NDArray[np.floating]) -> Matching:
+    """Match greedily within a class: each expected object, in order, takes the nearest that is left.
+
+    Args:
+        expected: Best score first, as a detector gives them.
+        found: What was found.
+        nearness: (expected, found); above 0 where the two may be one object, more where they are nearer.
+    """
+    free = nearness * (expected.class_ids[:, None] == found.class_ids[None])
+    pairs: list[tuple[int, int]] = []
+    for row in range(len(expected)):
+        best = int(np.argmax(free[row])) if len(found) else -1
+        if best >= 0 and free[row, best] > 0:
+            free[:, best] = 0
+            pairs.append((row, best))
+    matched, taken = ({pair[side] for pair in pairs} for side in (0, 1))
+    return Matching(
+        tuple(pairs),
+        tuple(i for i in range(len(expected)) if i not in matched),
+        tuple(j for j in range(len(found)) if j not in taken),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +86,13 @@ class Difference:
 
 
 def difference(expected: Detections, found: Detections) -> Difference:
-    """Match detections of one picture greedily by IoU within a class, best expected score first."""
-    box_px = score = 0.0
-    taken = np.zeros(len(found), np.bool_)
-    missing = 0
-    for box, expected_score, class_id in zip(
-        expected.boxes_xyxy.astype(np.float64), expected.scores, expected.class_ids, strict=True
-    ):
-        overlaps = box_iou(box[None], found.boxes_xyxy)[0]
-        overlaps[np.abs(found.boxes_xyxy - box).max(axis=1, initial=0.0) <= _SAME_PLACE_PX] = 1.0
-        overlaps[taken | (found.class_ids != class_id)] = -1.0
-        best = int(np.argmax(overlaps)) if len(overlaps) else -1
-        if best < 0 or overlaps[best] < _SAME_OBJECT:
-            missing += 1
-            continue
-        taken[best] = True
-        box_px = max(box_px, float(np.abs(found.boxes_xyxy[best] - box).max()))
-        score = max(score, abs(float(found.scores[best]) - float(expected_score)))
-    return Difference(missing, int((~taken).sum()), box_px, score)
+    """Match detections of one picture by IoU and measure how far apart they are."""
+    boxes = expected.boxes_xyxy.astype(np.float64)
+    nearness = box_iou(boxes, found.boxes_xyxy)
+    apart_px = np.abs(boxes[:, None] - found.boxes_xyxy[None]).max(axis=2)
+    nearness[apart_px <= _SAME_PLACE_PX] = 1.0
+    nearness[nearness < _SAME_OBJECT] = 0.0
+    matching = match(expected, found, nearness)
+    box_px = max((float(apart_px[pair]) for pair in matching.pairs), default=0.0)
+    score = max((abs(float(found.scores[j]) - float(expected.scores[i])) for i, j in matching.pairs), default=0.0)
+    return Difference(len(matching.missing), len(matching.extra), box_px, score)
