@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from torch import nn
 
 from edgedet_models.checkpoint.content import ModuleNode
-from edgedet_models.layer_list.leaves import LEAVES
+from edgedet_models.layer_list.rebuilding import Block, Parts, rebuild_tree
 from edgedet_models.layers import csp, ghost, junctions, spp
 from edgedet_models.layers.adopt import adopt
 from edgedet_models.layers.conv_bn_act import ConvBnAct
@@ -18,32 +18,10 @@ from edgedet_runtime.errors import CheckpointError
 
 __all__ = ["BLOCKS", "build_block"]
 
-Parts = Mapping[str, nn.Module]
-Block = Callable[[str, ModuleNode, Parts], nn.Module]
-"""Builds a block from its dotted name, its node and its submodules, which are built already."""
-
 
 def build_block(name: str, node: ModuleNode) -> nn.Module:
-    """Rebuild a pickled module and all below it, in float32.
-
-    Args:
-        name: Dotted name, for messages.
-        node: The pickled module.
-
-    Raises:
-        CheckpointError: A class that is not known, or a module that does not fit its class.
-    """
-    leaf = LEAVES.get(node.type_name)
-    if leaf is not None and not node.children:
-        return leaf(name, node)
-    block = BLOCKS.get(node.type_name)
-    if block is None:
-        raise CheckpointError(f"{name}: layers of class {node.class_path} are not supported")
-    own = [k for k, v in [*node.parameters.items(), *node.buffers.items()] if v is not None]
-    if own:
-        raise CheckpointError(f"{name} ({node.type_name}): tensor {own[0]!r} is not expected")
-    parts = {key: build_block(f"{name}.{key}", child) for key, child in node.children.items()}
-    return block(name, node, parts)
+    """Rebuild a pickled module and all below it; see `rebuild_tree`."""
+    return rebuild_tree(name, node, lambda block: BLOCKS.get(block.type_name))
 
 
 def _take(name: str, node: ModuleNode, parts: Parts, *keys: str) -> list[nn.Module]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from edgedet_models.checkpoint.content import ModuleNode
-from edgedet_models.layer_list.leaves import LEAVES, attribute, number, own_tensor
+from edgedet_models.layer_list.leaves import attribute, number, own_tensor
+from edgedet_models.layer_list.rebuilding import Block, Parts, rebuild_tree
 from edgedet_models.layers.adopt import adopt
 from edgedet_models.layers.conv_bn_act import ConvBnAct
 from edgedet_models.layers.rep_vgg import RepVgg
@@ -18,8 +19,6 @@ from edgedet_models.yolov6.composite import Composite, PartsError
 from edgedet_runtime.errors import CheckpointError
 
 __all__ = ["rebuild"]
-
-Parts = dict[str, nn.Module]
 
 
 def _fail(name: str, node: ModuleNode, message: str) -> CheckpointError:
@@ -122,11 +121,11 @@ def _check_bins(name: str, node: ModuleNode, weight: Tensor, bins: int) -> None:
         raise _fail(name, node, f"proj_conv: expected the numbers 0..{bins - 1} of the bins, got others")
 
 
-def _of(kind: type[Composite] | type[network.PanNeck]) -> Callable[[str, ModuleNode, Parts], nn.Module]:
+def _of(kind: type[Composite] | type[network.PanNeck]) -> Block:
     return lambda name, node, parts: kind(**parts)
 
 
-BUILDERS: Mapping[str, Callable[[str, ModuleNode, Parts], nn.Module]] = {
+BUILDERS: Mapping[str, Block] = {
     "Sequential": _sequential,
     "ModuleList": _module_list,
     "AdaptiveAvgPool2d": _adaptive_pool,
@@ -174,33 +173,28 @@ OWN_TENSORS = frozenset({"alpha", "proj"})
 
 
 def rebuild(name: str, node: ModuleNode) -> nn.Module:
-    """Rebuild a pickled module and all below it, in float32.
+    """Rebuild a pickled module and all below it; see `rebuild_tree`."""
+    return rebuild_tree(name, node, _builder, own_tensors=OWN_TENSORS, dropped=_is_dropped)
 
-    Args:
-        name: Dotted name, for messages.
-        node: The pickled module.
 
-    Raises:
-        CheckpointError: A class that is not known, or a module that does not fit its class.
-    """
-    leaf = LEAVES.get(node.type_name)
-    if leaf is not None and not node.children:
-        return leaf(name, node)
+def _builder(node: ModuleNode) -> Block | None:
     build = BUILDERS.get(node.type_name)
     if node.type_name in SPPF_OF_TWO_VINTAGES:
         build = _of(blocks.Wrapped if "sppf" in node.children else blocks.Sppf)
-    if build is None:
-        raise CheckpointError(f"{name}: layers of class {node.class_path} are not supported")
-    tensors = {**node.parameters, **node.buffers}
-    for key, tensor in tensors.items():
-        if tensor is not None and key not in OWN_TENSORS:
-            raise _fail(name, node, f"tensor {key!r} is not expected")
-    parts = {
-        key: rebuild(f"{name}.{key}" if name else key, child)
-        for key, child in node.children.items()
-        if not (node.type_name == "Detect" and key in network.Head.dropped)
-    }
-    try:
-        return build(name, node, parts)
-    except PartsError as e:
-        raise _fail(name, node, str(e)) from None
+    return None if build is None else _naming(build)
+
+
+def _naming(build: Block) -> Block:
+    """Let complaints about parts name the module."""
+
+    def named(name: str, node: ModuleNode, parts: Parts) -> nn.Module:
+        try:
+            return build(name, node, parts)
+        except PartsError as e:
+            raise _fail(name, node, str(e)) from None
+
+    return named
+
+
+def _is_dropped(node: ModuleNode, key: str) -> bool:
+    return node.type_name == "Detect" and key in network.Head.dropped
