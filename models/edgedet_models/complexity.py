@@ -16,13 +16,14 @@ copies of the weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from edgedet_models.nested_tensors import tensors_in
 from edgedet_models.shapes_only import norms_passed_through
 
 __all__ = ["Complexity", "count"]
@@ -47,14 +48,6 @@ class Complexity:
     macs: int
     gflops: float
     memory_access_bytes: int
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _tensors(item)
 
 
 def _macs(module: nn.Module, x: Tensor, y: Tensor) -> int:
@@ -89,7 +82,7 @@ def count(module: nn.Module, size_hw: tuple[int, int], *, norm_ops: int = 2) -> 
     totals = {"macs": 0, "bytes": 0}
 
     def observe(layer: nn.Module, args: tuple[Any, ...], result: Any) -> None:
-        inputs, outputs = list(_tensors(args)), list(_tensors(result))
+        inputs, outputs = list(tensors_in(args)), list(tensors_in(result))
         if not inputs or not outputs:
             return
         totals["macs"] += _macs(layer, inputs[0], outputs[0])

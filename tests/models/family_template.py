@@ -23,6 +23,8 @@ from edgedet_runtime.errors import CheckpointError
 from edgedet_runtime.nms import nms
 from edgedet_runtime.preprocess import Preprocessor
 
+COCO = tuple(f"class{i}" for i in range(80))
+"""As many classes as published sizes are told for."""
 FIXTURES = Path(__file__).parents[3] / "shared" / "fixtures"
 
 

@@ -18,6 +18,7 @@ from edgedet_models.detector import DetectorModule
 from edgedet_models.families import darknet
 from edgedet_runtime.errors import CheckpointError
 from tests.models.family_template import (
+    COCO,
     assert_detections,
     assert_raw,
     decoded_rows,
@@ -25,8 +26,6 @@ from tests.models.family_template import (
     run,
     worst_relative,
 )
-
-COCO = tuple(f"class{i}" for i in range(80))
 
 NET = "[net]\nwidth=64\nheight=32\nchannels=3\n"
 CONV = "[convolutional]\nbatch_normalize=1\nfilters={0}\nsize=3\nstride={1}\npad=1\nactivation=leaky\n"

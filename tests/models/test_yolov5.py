@@ -16,6 +16,7 @@ from edgedet_models.families import yolov5
 from edgedet_models.layers.head import AnchorHead
 from edgedet_runtime.errors import CheckpointError
 from tests.models.family_template import (
+    COCO,
     Damage,
     assert_raw,
     assert_refused,
@@ -28,7 +29,6 @@ from tests.models.family_template import (
     worst_relative,
 )
 
-COCO = tuple(f"class{i}" for i in range(80))
 FIXTURES = ["yolov5-yolov5n", "yolov5-yolov5n-focus-v5era", "spd-yolov5n"]
 
 

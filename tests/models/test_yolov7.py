@@ -16,6 +16,7 @@ from edgedet_models.complexity import count
 from edgedet_models.detector import DetectorModule
 from edgedet_models.families import load, recognise, yolov7
 from tests.models.family_template import (
+    COCO,
     assert_raw,
     assert_refused,
     assert_round_trip,
@@ -47,7 +48,6 @@ from tests.models.yaml_networks import (
     Shortcut,
 )
 
-COCO = tuple(f"class{i}" for i in range(80))
 Layers = list[tuple[Any, nn.Module]]
 
 

@@ -10,6 +10,7 @@ from edgedet_models.checkpoint import read_checkpoint
 from edgedet_models.families import yolox
 from edgedet_models.families.yolox import Yolox, YoloxConfig
 from tests.models.family_template import (
+    COCO,
     Damage,
     assert_detections,
     assert_raw,
@@ -22,8 +23,6 @@ from tests.models.family_template import (
     state_dict_checkpoint,
     worst_relative,
 )
-
-COCO = tuple(f"class{i}" for i in range(80))
 
 
 @pytest.mark.parametrize(

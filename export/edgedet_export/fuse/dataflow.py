@@ -9,7 +9,7 @@ the tensors that it receives and returns.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -17,18 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from edgedet_models.nested_tensors import tensors_in
+
 __all__ = ["Dataflow"]
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _tensors(item)
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _tensors(item)
 
 
 class _FunctionRecorder(TorchFunctionMode):
@@ -40,9 +31,9 @@ class _FunctionRecorder(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        outputs = list(_tensors(result))
+        outputs = list(tensors_in(result))
         if outputs:
-            self._report(list(_tensors([args, kwargs or {}])), outputs)
+            self._report(list(tensors_in([args, kwargs or {}])), outputs)
         return result
 
 
@@ -78,20 +69,20 @@ class Dataflow:
             stack.enter_context(torch.no_grad())
             stack.enter_context(_FunctionRecorder(flow._call))
             result = model(*inputs)
-        for tensor in _tensors(result):
+        for tensor in tensors_in(result):
             flow._readers[id(tensor)].append(None)
         return flow
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         self._stack.append(module)
-        for tensor in _tensors(args):
+        for tensor in tensors_in(args):
             self._keep.append(tensor)
             self._readers[id(tensor)].append(module)
             self._inputs[module].append(id(tensor))
 
     def _leave(self, module: nn.Module, args: tuple[Any, ...], result: Any) -> None:
         self._stack.pop()
-        for tensor in _tensors(result):
+        for tensor in tensors_in(result):
             self._keep.append(tensor)
             self._producer[id(tensor)] = module
 

@@ -11,7 +11,15 @@ from torch import Tensor, nn
 
 from edgedet_models.layers.conv_bn_act import ConvBnAct
 
-__all__ = ["Spp", "SppCspc", "Sppf"]
+__all__ = ["Spp", "SppCspc", "Sppf", "pool_chain"]
+
+
+def pool_chain(x: Tensor, pool: nn.Module) -> Tensor:
+    """Concatenate x with itself pooled once, twice and three times."""
+    chain = [x]
+    for _ in range(3):
+        chain.append(pool(chain[-1]))
+    return torch.cat(chain, dim=1)
 
 
 class Spp(nn.Module):
@@ -53,10 +61,7 @@ class Sppf(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, c_in, H, W) to (N, c_out, H, W)."""
-        pooled = [self.cv1(x)]
-        for _ in range(3):
-            pooled.append(self.m(pooled[-1]))
-        out: Tensor = self.cv2(torch.cat(pooled, dim=1))
+        out: Tensor = self.cv2(pool_chain(self.cv1(x), self.m))
         return out
 
 

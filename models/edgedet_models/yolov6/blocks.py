@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from edgedet_models.layers.spp import pool_chain
 from edgedet_models.yolov6.composite import Composite, PartsError
 
 __all__ = [
@@ -18,16 +19,7 @@ __all__ = [
     "Sppf",
     "Transpose",
     "Wrapped",
-    "pool_chain",
 ]
-
-
-def pool_chain(x: Tensor, pool: nn.Module) -> Tensor:
-    """Concatenate x with itself pooled once, twice and three times."""
-    chain = [x]
-    for _ in range(3):
-        chain.append(pool(chain[-1]))
-    return torch.cat(chain, dim=1)
 
 
 class Wrapped(Composite):
