@@ -116,6 +116,11 @@ class Comparison:
     contenders: tuple[Contender, ...]
     correlations: tuple[Correlation, ...]
 
+    def untrained(self) -> list[str]:
+        """Return the names to show of the models whose weights are random."""
+        names = display_names([entry.model for entry in self.contenders])
+        return list(dict.fromkeys(names[entry.model] for entry in self.contenders if entry.trained is False))
+
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison as JSON data; a contender's accuracy stands among its own fields."""
         data = asdict(self)
@@ -189,6 +194,7 @@ def compare_models(
         for path, plan in pairs:
             tell(0, steps, f"loading {path.name}, {plan}")
             loaded.append(_Loaded(path, plan, stack.enter_context(Detector(path, plan=plan))))
+            _check_classes(loaded[-1], dataset)
         with LoadMeter() as load:
             samples = measure(
                 {number: entry.detector for number, entry in enumerate(loaded)},
@@ -230,6 +236,18 @@ def display_names(models: Sequence[str]) -> dict[str, str]:
     last = {model: Path(model).name for model in dict.fromkeys(models)}
     names = list(last.values())
     return {model: name if names.count(name) == 1 else model for model, name in last.items()}
+
+
+def _check_classes(entry: _Loaded, dataset: LabelledSet | None) -> None:
+    """Refuse a model that cannot be scored before anything is measured."""
+    if dataset is None:
+        return
+    from edgedet.evaluation.dataset import match_classes
+
+    try:
+        match_classes(dataset, entry.detector.spec.classes)
+    except InputError as e:
+        raise InputError(f"{entry.path}: {e}") from None
 
 
 def _accuracy(detector: Detector, dataset: LabelledSet | None) -> Accuracy | None:

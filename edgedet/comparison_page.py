@@ -68,7 +68,7 @@ def render_page(comparison: Comparison, *, samples: Sequence[ModelSamples] = (),
         "c": comparison,
         "title_text": f"{len(names)} model{'s' if len(names) > 1 else ''} compared",
         "names": names,
-        "untrained": [names[model] for model in _untrained(comparison)],
+        "untrained": comparison.untrained(),
         "cost": cost_table(comparison),
         "accuracy": accuracy_table(comparison),
         "sections": sections,
@@ -133,10 +133,6 @@ def _told(comparison: Comparison, cost: str, setup: Setup) -> str:
 def _training(curves: Sequence[Curve]) -> Iterator[_Section]:
     if curves:
         yield _Section("Training", [_Panel("loss", plots.losses(curves))])
-
-
-def _untrained(comparison: Comparison) -> list[str]:
-    return list(dict.fromkeys(entry.model for entry in comparison.contenders if entry.trained is False))
 
 
 def _layered(comparison: Comparison, model: str) -> list[SlowestLayers]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgedet import output
-from edgedet.commands.options import Json, split_list
+from edgedet.commands.options import Images, Json, KeptClasses, split_list
 
 if TYPE_CHECKING:
     from edgedet.comparison import Comparison
@@ -43,6 +43,8 @@ def compare(
         Path | None,
         typer.Option(metavar="DATA", help="Labelled pictures for accuracy: COCO json or YOLO data.yaml."),
     ] = None,
+    images: Images = None,
+    classes: KeptClasses = None,
     engine: Annotated[
         str | None, typer.Option(metavar="LIST", help="Engines, comma-separated; default: all that are installed.")
     ] = None,
@@ -86,6 +88,8 @@ def compare(
         raise InputError("--samples, --training: expected --html FILE as well, since they only go into the page")
     if zoo is not None and data is not None:
         raise InputError("--data: does not go with --zoo, whose networks are untrained; give trained bundles instead")
+    if data is None and (images is not None or classes is not None):
+        raise InputError("--images, --classes: expected --data as well, since they say what of it is scored")
     if zoo is None and (size is not None or out is not None):
         raise InputError("--size, --out: expected --zoo as well, since they say how and where it builds")
     config = ProfileConfig(
@@ -100,7 +104,7 @@ def compare(
         require("pycocotools", extra="eval", purpose="--data")
         from edgedet.evaluation import load_dataset
 
-        dataset = load_dataset(data)
+        dataset = load_dataset(data, images=images, classes=split_list(classes, str, "--classes"))
     picture = read_image(image) if image is not None else None
     shown = sample_paths(samples, dataset)
     curves = [read_curve(Path(run)) for run in split_list(training, str, "--training") or ()]
@@ -148,8 +152,9 @@ def _show(result: Comparison) -> None:
         " interleaved; of first: share of the first one's time; parameters, GFLOPs, memory access (float32, uncached):"
         " of the unfused network"
     )
-    if any(entry.trained is False for entry in result.contenders):
-        output.line("latency only, untrained: random weights, and INT8 was placed without a search")
+    untrained = result.untrained()
+    if untrained:
+        output.line(f"latency only, untrained (random weights): {', '.join(untrained)}")
     if accuracy is not None:
         output.line(
             "AP: mean over IoU 0.50:0.95; precision, recall, F1: at the threshold with the best F1; drop: points of AP"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgedet import output
-from edgedet.commands.options import Engine, Json, Precision, Threads
+from edgedet.commands.options import Engine, Images, Json, KeptClasses, Precision, Threads, split_list
 
 if TYPE_CHECKING:
     from edgedet.evaluation import EvalResult
@@ -19,9 +19,8 @@ __all__ = ["evaluate"]
 def evaluate(
     model: Annotated[Path, typer.Argument(help="Bundle folder, .onnx or .xml.")],
     data: Annotated[Path, typer.Option(metavar="DATA", help="COCO json, or YOLO data.yaml.")],
-    images: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Pictures of a COCO json, where they are not beside it.")
-    ] = None,
+    images: Images = None,
+    classes: KeptClasses = None,
     split: Annotated[str, typer.Option(help="Which list of a data.yaml.")] = "val",
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first pictures.")] = None,
     engine: Engine = None,
@@ -36,7 +35,8 @@ def evaluate(
     from edgedet_runtime import Detector
 
     require("pycocotools", extra="eval", purpose="edgedet eval")
-    dataset = load_dataset(data, images=images, split=split, limit=limit)
+    kept = split_list(classes, str, "--classes")
+    dataset = load_dataset(data, images=images, split=split, classes=kept, limit=limit)
     with (
         Detector(model, engine=engine, precision=precision, threads=threads) as detector,
         output.progress_bar("evaluating", total=len(dataset.pictures)) as step,

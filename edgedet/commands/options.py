@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
 
 from edgedet_runtime.errors import InputError
 
-__all__ = ["Conf", "Engine", "Iou", "Json", "Precision", "Threads", "split_list"]
+__all__ = ["Conf", "Engine", "Images", "Iou", "Json", "KeptClasses", "Precision", "Threads", "split_list"]
 
+Images = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Pictures of a COCO json, where they are not beside it.")
+]
+KeptClasses = Annotated[
+    str | None, typer.Option(metavar="LIST", help="Only these classes of the labelled set: names, comma-separated.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 Engine = Annotated[
     str | None,

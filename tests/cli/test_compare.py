@@ -131,6 +131,28 @@ def test_eval_refuses_bad_data(three: list[Path], tmp_path: Path, content: str) 
     refused(run("eval", three[0], "--data", path), "bad.json")
 
 
+def test_part_of_a_set_and_pictures_elsewhere(three: list[Path], tmp_path: Path) -> None:
+    pytest.importorskip("pycocotools")
+    pictures, labels = tmp_path / "pictures", tmp_path / "labels"
+    pictures.mkdir()
+    labels.mkdir()
+    data = coco(pictures).rename(labels / "set.json")
+    refused(run("compare", three[0], *QUICK, "--data", data), "set.json", "--images")
+    there = ("--data", data, "--images", pictures)
+    entries = run_json("compare", three[0], *QUICK, *there, "--classes", "green")["contenders"]
+    assert [entry["ap"] for entry in entries] == [pytest.approx(1.0)]
+    assert run_json("eval", three[0], *there, "--classes", "Green,red")["ap"] == pytest.approx(0.5)
+    refused(run("eval", three[0], *there, "--classes", "cat"), "names of the data set", "cat")
+    refused(run("compare", three[0], *QUICK, "--classes", "green"), "--classes", "--data")
+
+
+def test_classes_that_a_model_does_not_know_are_refused_before_it_is_timed(three: list[Path], tmp_path: Path) -> None:
+    pytest.importorskip("pycocotools")
+    data = coco(tmp_path)
+    data.write_text(data.read_text().replace('"blue"', '"cat"'))
+    refused(run("compare", *three, "--runs", 100_000, "--data", data), str(three[0]), "none is called cat", "--classes")
+
+
 def test_refuses(three: list[Path]) -> None:
     refused(run("compare", three[0], three[0], *QUICK), "each once")
     refused(run("compare", three[0], "missing.onnx", *QUICK), "missing.onnx")
