@@ -44,7 +44,8 @@ def build_manifest(
         folder: The bundle, with all files but the manifest.
         source: What was exported.
         files: Model files: path, precision, engines, further facts; hashes and sizes are added here.
-        complexity: Parameters and MACs of the unfused network; empty where it came as ONNX.
+        complexity: Parameters and MACs of the unfused network, or of the file where it came as ONNX; empty where that
+            does not tell.
         fused: What fusing did; None where the network came as ONNX.
         simplified: What simplifying did.
         rungs: The parity ladder.

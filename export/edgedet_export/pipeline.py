@@ -26,6 +26,7 @@ from edgedet_export.fuse import FuseReport, fuse
 from edgedet_export.golden import golden_picture, write_golden
 from edgedet_export.int8 import Int8Files, add_int8
 from edgedet_export.manifest import build_manifest
+from edgedet_export.onnx_complexity import count_onnx
 from edgedet_export.onnx_graph import set_metadata
 from edgedet_export.outputs import append_decoding
 from edgedet_export.parity import Noise, Outputs, Rung, compare, measure_noise
@@ -144,6 +145,8 @@ def export(
     else:
         proto = loaded.model
         ladder.start(onnx_stage("onnx", proto, loaded.spec))
+        cost = count_onnx(proto)
+        complexity = {} if cost is None else dataclasses.asdict(cost)
     steps("simplifying")
     simplified, proto, final_spec = _finish_graph(proto, loaded.spec, config, ladder)
     set_metadata(proto, "edgedet", final_spec.to_json())

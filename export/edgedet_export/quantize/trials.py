@@ -17,6 +17,7 @@ from edgedet_export.quantize.bias_correction import ChannelMeans, corrected_bias
 from edgedet_export.quantize.calibration import Calibration, calibrate
 from edgedet_export.quantize.config import QuantConfig, QuantEngine, RangeRule
 from edgedet_export.quantize.equalise import Equalised, equalise
+from edgedet_export.quantize.fuse_silu import fuse_silu
 from edgedet_export.quantize.layers import ConvLayer, find_layers, total_macs
 from edgedet_export.quantize.placement_onnxruntime import place_onnxruntime
 from edgedet_export.quantize.placement_openvino import place_openvino
@@ -128,7 +129,7 @@ class Workbench:
         evaluate: Evaluate | None,
     ) -> None:
         """Run FP32 on the judging pictures."""
-        self.model = stem_to_depth(model) if config.engine == "onnxruntime" else model
+        self.model = fuse_silu(stem_to_depth(model)) if config.engine == "onnxruntime" else model
         self.spec = spec
         self.config = config
         self.calibration = calibration

@@ -1,0 +1,44 @@
+"""SiLU as one node: the same numbers, and nothing else is taken for it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from edgedet_export.quantize.fuse_silu import SILU, fuse_silu
+from edgedet_export.quantize.runner import make_runner
+
+from .tiny_detector import pictures, tiny_detector
+
+
+def test_same_outputs_with_one_node_each() -> None:
+    model, _ = tiny_detector()
+    fused = fuse_silu(model)
+    before, after = (Counter(n.op_type for n in m.graph.node) for m in (model, fused))
+    assert (before["Sigmoid"], after["Sigmoid"], after[SILU]) == (6, 0, 6)
+    tensor = pictures(1)[0][None, :64, :64]
+    want, got = (make_runner(m, "onnxruntime", threads=1, optimise=False)(tensor) for m in (model, fused))
+    for name, reference in want.items():
+        np.testing.assert_allclose(got[name], reference, rtol=1e-5, atol=1e-5 * float(np.abs(reference).max()))
+
+
+def test_gates_and_models_without_silu_stay() -> None:
+    nodes = [
+        helper.make_node("Sigmoid", ["x"], ["gate"]),
+        helper.make_node("Mul", ["gate", "y"], ["out"]),
+    ]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 2]) for name in ("x", "y", "out")]
+    gate = helper.make_model(helper.make_graph(nodes, "gate", values[:2], values[2:]))
+    assert fuse_silu(gate) is gate
+    relu, _ = tiny_detector(activation="Relu")
+    assert fuse_silu(relu) is relu
+
+
+def test_a_domain_is_declared_once() -> None:
+    model, _ = tiny_detector()
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    fused: onnx.ModelProto = fuse_silu(model)
+    assert [e.domain for e in fused.opset_import].count("com.microsoft") == 1
