@@ -6,13 +6,14 @@ Plots are matplotlib's, as SVG within the page; what is drawn in `INK` follows t
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from edgedet_runtime.errors import InputError
 
-__all__ = ["INK", "PRECISION_COLOURS", "as_svg", "new_figure", "number", "render", "tail", "write"]
+__all__ = ["INK", "PRECISION_COLOURS", "as_svg", "check_place", "new_figure", "number", "render", "tail", "write"]
 
 INK = "#010203"
 """Stands for the page's text colour in plots; becomes ``currentColor``."""
@@ -35,6 +36,17 @@ def render(body: str, title: str, values: Mapping[str, Any]) -> str:
     environment = Environment(autoescape=True, loader=PackageLoader("edgedet", "templates"))
     environment.filters |= {"number": number, "tail": tail}
     return environment.get_template("frame.html").render(body=body, title=title, **values)
+
+
+def check_place(target: Path) -> None:
+    """Refuse a place where no page can be written, before what goes into it is measured.
+
+    Raises:
+        InputError: The folder does not exist or is closed, or a folder has the name.
+    """
+    if target.is_dir() or not target.parent.is_dir() or not os.access(target.parent, os.W_OK):
+        what = "it is a folder" if target.is_dir() else f"{target.parent} is no folder that can be written to"
+        raise InputError(f"--html {target}: expected a place for a file: {what}")
 
 
 def write(text: str, target: Path) -> None:

@@ -76,6 +76,7 @@ def compare(
     """Compare models in one interleaved run: cost, size, latency and, with --data, accuracy."""
     from edgedet.comparison import compare_models
     from edgedet.extras import require
+    from edgedet.page import check_place
     from edgedet.samples import draw_samples, sample_paths
     from edgedet.training_log import read_curve
     from edgedet_runtime.errors import InputError
@@ -84,6 +85,7 @@ def compare(
 
     if html is not None:
         require("jinja2", "matplotlib", extra="report", purpose="--html")
+        check_place(html)
     elif samples is not None or training is not None:
         raise InputError("--samples, --training: expected --html FILE as well, since they only go into the page")
     if zoo is not None and data is not None:

@@ -74,6 +74,7 @@ def profile(
     """Measure latency, throughput, cold start, memory and layers, alternatives interleaved."""
     from edgedet.default_model import default_bundle
     from edgedet.extras import require
+    from edgedet.page import check_place
     from edgedet_runtime.cpu import cpu_model
     from edgedet_runtime.errors import InputError
     from edgedet_runtime.profiling.changes import check_cpu
@@ -83,6 +84,7 @@ def profile(
 
     if html is not None:
         require("jinja2", "matplotlib", extra="report", purpose="--html")
+        check_place(html)
     model = model or default_bundle()
     config = ProfileConfig(
         engines=split_list(engine, str, "--engine"),

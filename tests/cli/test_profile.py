@@ -165,6 +165,8 @@ def test_compare_refuses(bundle: Path, profile: Any, tmp_path: Path, change: Any
         (["--precision", "int8"], ["no file", "int8"]),
         (["--image", "missing.png"], ["missing.png"]),
         (["--throughput", "inf"], ["--throughput", "got inf s"]),
+        (["--html", "no/such/page.html"], ["--html", "no folder"]),
+        (["--html", "."], ["--html", "it is a folder"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
