@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgedet import output
-from edgedet.commands.options import Images, Json, KeptClasses, split_list
+from edgedet.commands.options import Engines, Html, Images, Json, KeptClasses, Precisions, ThreadCounts, split_list
 
 if TYPE_CHECKING:
     from edgedet.comparison import Comparison
@@ -45,15 +45,9 @@ def compare(
     ] = None,
     images: Images = None,
     classes: KeptClasses = None,
-    engine: Annotated[
-        str | None, typer.Option(metavar="LIST", help="Engines, comma-separated; default: all that are installed.")
-    ] = None,
-    precision: Annotated[
-        str | None, typer.Option(metavar="LIST", help="fp32, int8; default: all that each model has.")
-    ] = None,
-    threads: Annotated[
-        str | None, typer.Option(metavar="LIST", help="Thread counts, such as 1,2; default: the container's quota.")
-    ] = None,
+    engine: Engines = None,
+    precision: Precisions = None,
+    threads: ThreadCounts = None,
     runs: Annotated[int, typer.Option(min=1, help="Counted runs per model and plan.")] = 30,
     image: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Picture for latency; default: the first bundle's own.")
@@ -70,7 +64,7 @@ def compare(
         str | None,
         typer.Option(metavar="LIST", help="Runs of `edgedet train` whose curves go into --html, comma-separated."),
     ] = None,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write one self-contained HTML page.")] = None,
+    html: Html = None,
     json: Json = False,
 ) -> None:
     """Compare models in one interleaved run: cost, size, latency and, with --data, accuracy."""

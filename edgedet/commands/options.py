@@ -10,7 +10,21 @@ import typer
 
 from edgedet_runtime.errors import InputError
 
-__all__ = ["Conf", "Engine", "Images", "Iou", "Json", "KeptClasses", "Precision", "Threads", "split_list"]
+__all__ = [
+    "Conf",
+    "Engine",
+    "Engines",
+    "Html",
+    "Images",
+    "Iou",
+    "Json",
+    "KeptClasses",
+    "Precision",
+    "Precisions",
+    "ThreadCounts",
+    "Threads",
+    "split_list",
+]
 
 Images = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Pictures of a COCO json, where they are not beside it.")
@@ -26,6 +40,14 @@ Engine = Annotated[
 Precision = Annotated[
     str | None, typer.Option(metavar="NAME", help="fp32 or int8; default: what the bundle recommends.")
 ]
+Engines = Annotated[
+    str | None, typer.Option(metavar="LIST", help="Engines, comma-separated; default: all that are installed.")
+]
+Precisions = Annotated[str | None, typer.Option(metavar="LIST", help="fp32, int8; default: all that a model has.")]
+ThreadCounts = Annotated[
+    str | None, typer.Option(metavar="LIST", help="Thread counts, such as 1,2; default: the container's quota.")
+]
+Html = Annotated[Path | None, typer.Option(metavar="FILE", help="Also write one self-contained HTML page.")]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="Threads of the engine; default: what the container's quota allows.")
 ]

@@ -10,7 +10,7 @@ import typer
 
 from edgedet import output
 from edgedet.commands.board import profile_on, show_doctor
-from edgedet.commands.options import Json, split_list
+from edgedet.commands.options import Engines, Html, Json, Precisions, ThreadCounts, split_list
 
 if TYPE_CHECKING:
     from edgedet_runtime.profiling.changes import Comparison
@@ -26,15 +26,9 @@ def profile(
             help="Bundle folder, .onnx or .xml; without it, the bundle of the built-in model.", show_default=False
         ),
     ] = None,
-    engine: Annotated[
-        str | None, typer.Option(metavar="LIST", help="Engines, comma-separated; default: all that are installed.")
-    ] = None,
-    precision: Annotated[
-        str | None, typer.Option(metavar="LIST", help="fp32, int8; default: all that the model has.")
-    ] = None,
-    threads: Annotated[
-        str | None, typer.Option(metavar="LIST", help="Thread counts, such as 1,2; default: the container's quota.")
-    ] = None,
+    engine: Engines = None,
+    precision: Precisions = None,
+    threads: ThreadCounts = None,
     runs: Annotated[int, typer.Option(min=1, help="Counted runs per plan.")] = 50,
     cold_starts: Annotated[
         int, typer.Option(min=0, help="Fresh processes per plan; 0 leaves cold start and memory out.")
@@ -68,7 +62,7 @@ def profile(
     host_python: Annotated[
         str, typer.Option(metavar="PATH", help="The board's Python, with numpy, OpenCV and an engine.")
     ] = "python3",
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write one self-contained HTML page.")] = None,
+    html: Html = None,
     json: Json = False,
 ) -> None:
     """Measure latency, throughput, cold start, memory and layers, alternatives interleaved."""
