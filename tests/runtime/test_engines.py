@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,26 @@ def test_openvino_pins_its_precision(tmp_path: Path) -> None:
     engine = OpenVinoEngine(tiny_onnx(tmp_path / "tiny.onnx"), TINY_SPEC, 1)
     assert engine.compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name() == "f32"
     assert engine.compiled.get_property("INFERENCE_NUM_THREADS") == 1
+
+
+FIRST_PICTURES = """
+import sys, threading
+import numpy as np
+from edgedet_runtime import Detector
+detectors = [Detector(sys.argv[1], engine="openvino", threads=1) for _ in range(4)]
+image = np.zeros((64, 96, 3), np.uint8)
+threads = [threading.Thread(target=detector, args=(image,)) for detector in detectors]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+
+
+def test_first_pictures_of_several_openvino_detectors_at_once(tmp_path: Path) -> None:
+    """In a process of its own, which OpenVINO's bindings could lock up for ever."""
+    path = tiny_onnx(tmp_path / "tiny.onnx")
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", FIRST_PICTURES, path], timeout=60, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
 
 
 def test_openvino_binds_no_thread_to_a_core(tmp_path: Path) -> None:

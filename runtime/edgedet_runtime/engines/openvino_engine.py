@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +34,20 @@ def cpu_settings(threads: int) -> dict[str, Any]:
     }
 
 
+_FIRST_USE = Lock()
+
+
+def _build_type_tables(ov: Any) -> None:
+    """Let OpenVINO's bindings build their tables of element types, in one thread at a time.
+
+    They do so when first asked, in a static initialiser that may let go of Python's lock on its way. Where a second
+    thread asks meanwhile, it waits for the table and keeps Python's lock, for which the first one waits: for ever
+    (seen with 2026.4, when the first pictures of two detectors met).
+    """
+    with _FIRST_USE:
+        ov.Tensor(np.zeros(1, np.float32), shared_memory=True).data.dtype  # noqa: B018
+
+
 class OpenVinoEngine:
     """Runs an OpenVINO IR (.xml with its .bin) or a .onnx file in OpenVINO.
 
@@ -59,6 +74,7 @@ class OpenVinoEngine:
         self.version: str = ov.__version__.partition("-")[0]
         self._spec = spec
         self._ov = ov
+        _build_type_tables(ov)
         try:
             core = ov.Core()
             self.compiled: Any = core.compile_model(core.read_model(str(path)), "CPU", cpu_settings(threads))
