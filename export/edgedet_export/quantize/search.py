@@ -1,7 +1,8 @@
 """The search for the fastest INT8 file within the budget, from cheap to expensive.
 
-1. Everything that the engine can run in INT8, with each range rule; for OpenVINO also with float residuals.
-2. If that loses too much: the best of them with equalised channels, where the network allows it (see `equalise`).
+1. Everything that the engine can run in INT8, with each range rule; the best of them with its channels brought to like
+   ranges, where the network allows that at no cost in time (see `equalise`); for OpenVINO also with float residuals.
+2. If that loses too much: for onnxruntime, the same with multiplications behind activations, which take time there.
 3. If that still loses too much: the layers are ranked by what INT8 does to them alone, and the worst stay in float,
    one, two, four … of them, as long as the share of float MACs allows.
 4. For onnxruntime, where the stem cannot be computed on cells (see `stem_to_depth`), the first layers in float as
@@ -20,11 +21,12 @@ from dataclasses import dataclass, replace
 
 import onnx
 
+from edgedet_export.quantize.config import QuantEngine
 from edgedet_export.quantize.layers import total_macs
 from edgedet_export.quantize.plan import QuantPlan
 from edgedet_export.quantize.runner import Latencies, make_runner, measure_latencies
 from edgedet_export.quantize.sensitivity import LayerSensitivity, Outputs, rank_layers
-from edgedet_export.quantize.trials import Recipe, Trial, Workbench
+from edgedet_export.quantize.trials import Form, Recipe, Trial, Workbench
 
 __all__ = ["SearchResult", "float_fronts", "measure_sensitivity", "search"]
 
@@ -35,6 +37,10 @@ _STEM_CHANNELS = 4
 _FINALISTS = 4
 _SAME_SPEED = 0.05
 _COUNTS = (1, 2, 4, 8, 16, 32)
+_FREE_FORMS: dict[QuantEngine, tuple[Form, ...]] = {
+    "onnxruntime": ("equalised",),
+    "openvino": ("smoothed", "equalised"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +72,16 @@ def search(bench: Workbench, progress: Progress) -> SearchResult:
 
     for rule in config.rules:
         attempt(f"all layers, {rule}", Recipe(rule))
+    base = min(trials, key=_drop)
+    form = next((form for form in _FREE_FORMS[config.engine] if bench.offers(form)), None)
+    if form is not None:
+        attempt(f"{base.name}, {form} channels", replace(base.recipe, form=form))
+        base = min(trials, key=_drop)
     if config.engine == "openvino":
-        attempt(f"all layers, {config.rules[0]}, float residuals", Recipe(config.rules[0], tight=True))
-    base = min(trials, key=lambda t: t.drop)
-    if not base.within(config) and bench.equalise() is not None:
-        attempt(f"{base.name}, equalised channels", replace(base.recipe, equalised=True))
-        base = min(trials, key=lambda t: t.drop)
+        attempt(f"{base.name}, float residuals", replace(base.recipe, tight=True))
+    elif not base.within(config) and bench.offers("smoothed"):
+        attempt(f"all layers, {base.recipe.rule}, smoothed channels", replace(base.recipe, form="smoothed"))
+    base = min(trials, key=_drop)
     sensitivity: tuple[LayerSensitivity, ...] = ()
     if not base.within(config):
         sensitivity = measure_sensitivity(bench, base.recipe, progress)
@@ -88,13 +98,17 @@ def search(bench: Workbench, progress: Progress) -> SearchResult:
             if len(trials) < config.max_trials:
                 suffix = "" if base.recipe.keep.keys() <= keep.keys() else f", {base.name}"
                 attempt(f"first {number} in float{suffix}", replace(base.recipe, keep={**base.recipe.keep, **keep}))
-    finalists = sorted((t for t in trials if t.within(config)), key=lambda t: t.drop)[:_FINALISTS]
-    shown = finalists or [min(trials, key=lambda t: t.drop)]
+    finalists = sorted((t for t in trials if t.within(config)), key=_drop)[:_FINALISTS]
+    shown = finalists or [min(trials, key=_drop)]
     progress("measuring latency")
     runners = {_FP32: bench.runner}
     runners.update({t.name: make_runner(t.model, config.engine, threads=bench.threads) for t in shown})
     latencies = measure_latencies(runners, bench.tensors[:4], config.latency_runs)
     return SearchResult(tuple(trials), latencies, _choose(finalists, latencies), sensitivity)
+
+
+def _drop(trial: Trial) -> float:
+    return trial.drop
 
 
 def _choose(finalists: Sequence[Trial], latencies: Latencies) -> Trial | None:
@@ -103,22 +117,22 @@ def _choose(finalists: Sequence[Trial], latencies: Latencies) -> Trial | None:
         return None
     fastest = max(latencies.speedup[t.name] for t in finalists)
     near = [t for t in finalists if latencies.speedup[t.name] >= (1 - _SAME_SPEED) * fastest]
-    return min(near, key=lambda t: t.drop)
+    return min(near, key=_drop)
 
 
 def measure_sensitivity(bench: Workbench, recipe: Recipe, progress: Progress) -> tuple[LayerSensitivity, ...]:
     """Quantise each layer of a recipe alone and rank them by the harm."""
-    plan = bench.plan(recipe)
+    plan, of = bench.plan(recipe), bench.variant(recipe.form)
     tensors = bench.tensors[: bench.config.probe_images]
     fp32 = make_runner(bench.model, "onnxruntime", threads=bench.threads)
     reference = [fp32(t) for t in tensors]
     wanted = set(plan.layers)
-    layers = [layer for layer in bench.layers if layer.id in wanted]
+    layers = [layer for layer in of.layers if layer.id in wanted]
     everything = {layer.id: "not the layer under test" for layer in bench.layers}
 
     def build(layer: str) -> onnx.ModelProto:
         others = {name: reason for name, reason in everything.items() if name != layer}
-        return bench.build(bench.plan(replace(recipe, keep=others)), equalised=recipe.equalised)
+        return bench.build(bench.plan(replace(recipe, keep=others)), recipe.form)
 
     def run(model: onnx.ModelProto) -> Sequence[Outputs]:
         runner = make_runner(model, "onnxruntime", threads=bench.threads)
@@ -131,7 +145,7 @@ def measure_sensitivity(bench: Workbench, recipe: Recipe, progress: Progress) ->
         bench.spec,
         [(layer.id, layer.macs, layer.data) for layer in layers],
         plan.grids,
-        bench.calibration.statistics,
+        of.statistics,
         lambda done, total: progress(f"measuring single layers, {done} of {total}"),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from edgedet_export.quantize.apply_plan import apply_plan
 from edgedet_export.quantize.bias_correction import ChannelMeans, corrected_biases
 from edgedet_export.quantize.calibration import Calibration, calibrate
 from edgedet_export.quantize.config import QuantConfig, QuantEngine, RangeRule
-from edgedet_export.quantize.equalise import Equalised, equalise
+from edgedet_export.quantize.equalise import equalise
 from edgedet_export.quantize.fuse_silu import fuse_silu
 from edgedet_export.quantize.layers import ConvLayer, find_layers, total_macs
 from edgedet_export.quantize.placement_onnxruntime import place_onnxruntime
@@ -29,7 +29,11 @@ from edgedet_runtime.candidates import Candidates
 from edgedet_runtime.errors import CheckFailedError
 from edgedet_runtime.spec import ModelSpec
 
-__all__ = ["DROP_PER_DISAGREEMENT", "Evaluate", "Recipe", "Trial", "Workbench"]
+__all__ = ["DROP_PER_DISAGREEMENT", "Evaluate", "Form", "Recipe", "Trial", "Workbench"]
+
+Form = Literal["plain", "equalised", "smoothed"]
+"""The network as it is; with channels equalised where that costs nothing; or also behind activations that need a
+multiplication for it (see `equalise`)."""
 
 Evaluate = Callable[[onnx.ModelProto, QuantEngine], float]
 """AP in 0..1 of a model on the caller's labelled pictures, run on an engine."""
@@ -48,13 +52,13 @@ class Recipe:
 
     Attributes:
         rule: How ranges are chosen.
-        equalised: Channels are brought to like ranges first.
+        form: What is quantised: the network as it is, or with channels brought to like ranges.
         tight: Only INT8 layers see a tensor quantised (OpenVINO); other readers see it in float.
         keep: Layer id → reason, for layers that stay in float.
     """
 
     rule: RangeRule
-    equalised: bool = False
+    form: Form = "plain"
     tight: bool = False
     keep: Mapping[str, str] = field(default_factory=dict)
 
@@ -90,8 +94,16 @@ class Trial:
         return self.drop <= config.max_drop and 1 - self.int8_share <= config.max_float + 1e-9
 
 
-class _Variant:
-    """One form of the FP32 network, with what quantising it needs."""
+class Variant:
+    """One form of the FP32 network, with what quantising it needs.
+
+    Attributes:
+        model: FP32, with shapes.
+        graph: Its graph.
+        layers: Its convolutions; their ids are those of every form.
+        means: Of their inputs' channels.
+        statistics: Of its tensors.
+    """
 
     def __init__(
         self, model: onnx.ModelProto, calibration: Calibration, tensors: Sequence[npt.NDArray[Any]], threads: int
@@ -100,11 +112,11 @@ class _Variant:
         self.graph = OnnxGraph(model)
         self.layers: tuple[ConvLayer, ...] = find_layers(self.graph)
         self.means = ChannelMeans(model, self.layers, tensors, threads=threads)
-        self._statistics = calibration.statistics
+        self.statistics = calibration.statistics
         self._ranges: dict[RangeRule, TensorRanges] = {}
 
     def ranges(self, rule: RangeRule) -> TensorRanges:
-        return self._ranges.setdefault(rule, TensorRanges(self._statistics, rule))
+        return self._ranges.setdefault(rule, TensorRanges(self.statistics, rule))
 
 
 class Workbench:
@@ -129,65 +141,71 @@ class Workbench:
         evaluate: Evaluate | None,
     ) -> None:
         """Run FP32 on the judging pictures."""
-        self.model = fuse_silu(stem_to_depth(model)) if config.engine == "onnxruntime" else model
         self.spec = spec
         self.config = config
         self.calibration = calibration
         self.threads = threads
         self.tensors = judge_tensors
-        self._plain = _Variant(self.model, calibration, judge_tensors[: config.mean_images], threads)
-        self._equalised: _Variant | None = None
-        self.graph, self.layers = self._plain.graph, self._plain.layers
+        self._given = model
+        self.model = self._for_engine(model)
+        plain = Variant(self.model, calibration, judge_tensors[: config.mean_images], threads)
+        self._forms: dict[Form, Variant | None] = {"plain": plain}
+        self.graph, self.layers = plain.graph, plain.layers
         self.runner: Runner = make_runner(model, config.engine, threads=threads)
         self._reference: list[Candidates] = [detect(self.runner(t), spec) for t in judge_tensors]
         self._conf = reference_conf(self._reference, spec)
         self._evaluate = evaluate
         self.reference_ap = evaluate(model, config.engine) if evaluate else None
 
-    def equalise(self) -> Equalised | None:
-        """Make recipes with equalised channels possible.
-
-        Returns:
-            What was done; None where there is nothing to gain, and such recipes must not be asked for.
+    def offers(self, form: Form) -> bool:
+        """Return whether a form has anything to gain; if not, recipes must not ask for it.
 
         Raises:
-            CheckFailedError: The equalised network does not compute what the network computes.
+            CheckFailedError: The network in this form does not compute what the network computes.
         """
-        found = equalise(self.model, self.calibration.statistics)
+        if form not in self._forms:
+            self._forms[form] = self._make(form)
+        return self._forms[form] is not None
+
+    def _make(self, form: Form) -> Variant | None:
+        found = equalise(self._given, self.calibration.statistics, smooth=form == "smoothed")
         if found is None:
             return None
-        self._check_same(found.model)
-        calibration = calibrate(found.model, self.tensors, threads=self.threads)
-        self._equalised = _Variant(found.model, calibration, self.tensors[: self.config.mean_images], self.threads)
-        return found
+        model = self._for_engine(found.model)
+        self._check_same(model, form)
+        calibration = calibrate(model, self.tensors, threads=self.threads)
+        return Variant(model, calibration, self.tensors[: self.config.mean_images], self.threads)
 
-    def _check_same(self, model: onnx.ModelProto) -> None:
+    def _for_engine(self, model: onnx.ModelProto) -> onnx.ModelProto:
+        return fuse_silu(stem_to_depth(model)) if self.config.engine == "onnxruntime" else model
+
+    def _check_same(self, model: onnx.ModelProto, form: Form) -> None:
         ours = make_runner(model, "onnxruntime", threads=self.threads)(self.tensors[0])
-        theirs = make_runner(self.model, "onnxruntime", threads=self.threads)(self.tensors[0])
+        theirs = make_runner(self._given, "onnxruntime", threads=self.threads)(self.tensors[0])
         for name, expected in theirs.items():
             off = float(np.abs(ours[name] - expected).max()) / max(float(np.abs(expected).max()), 1e-6)
             if not off < _EQUAL:
                 raise CheckFailedError(
-                    f"INT8: equalised channels: expected {name} to stay within {_EQUAL:g} of its range, got {off:.2g}"
+                    f"INT8: {form} channels: expected {name} to stay within {_EQUAL:g} of its range, got {off:.2g}"
                 )
 
-    def _variant(self, equalised: bool) -> _Variant:
-        if not equalised:
-            return self._plain
-        assert self._equalised is not None, "asked for after `equalise`"
-        return self._equalised
+    def variant(self, form: Form) -> Variant:
+        """Return the network in a form that is offered."""
+        found = self._forms[form]
+        assert found is not None, "asked for only where `offers` says so"
+        return found
 
     def plan(self, recipe: Recipe) -> QuantPlan:
         """Place the grids for this engine."""
-        of = self._variant(recipe.equalised)
+        of = self.variant(recipe.form)
         ranges, number_format = of.ranges(recipe.rule), self.config.number_format
         if self.config.engine == "openvino":
             return place_openvino(of.graph, of.layers, ranges, number_format, recipe.keep, tight=recipe.tight)
         return place_onnxruntime(of.graph, of.layers, ranges, number_format, recipe.keep)
 
-    def build(self, plan: QuantPlan, *, equalised: bool = False) -> onnx.ModelProto:
-        """Write a plan into a copy of the model (the equalised one, if the plan was made for it), biases corrected."""
-        of = self._variant(equalised)
+    def build(self, plan: QuantPlan, form: Form = "plain") -> onnx.ModelProto:
+        """Write a plan into a copy of the form that it was made for, biases corrected."""
+        of = self.variant(form)
         biases = corrected_biases(of.graph, of.layers, plan, of.means)
         return apply_plan(of.model, plan, of.layers, self.config.engine, biases)
 
@@ -198,7 +216,7 @@ class Workbench:
     def attempt(self, name: str, recipe: Recipe) -> Trial:
         """Build and judge a candidate; labels are consulted only where the detections are not far off."""
         plan = self.plan(recipe)
-        model = self.build(plan, equalised=recipe.equalised)
+        model = self.build(plan, recipe.form)
         run = make_runner(model, self.config.engine, threads=self.threads)
         agreement = compare_detections(self._reference, [detect(run(t), self.spec) for t in self.tensors], self._conf)
         drop = 100 * DROP_PER_DISAGREEMENT * (1 - agreement.agreement)

@@ -9,11 +9,12 @@ import pytest
 from onnx import numpy_helper
 
 from edgedet_export.onnx_graph import OnnxGraph
-from edgedet_export.quantize import QuantConfig, measure
+from edgedet_export.quantize import QuantConfig, QuantEngine, measure
+from edgedet_export.quantize.channel_links import channel_factors
 from edgedet_export.quantize.equalise import equalise
 from edgedet_export.quantize.quantizer import Measured
 from edgedet_export.quantize.runner import make_runner
-from edgedet_export.quantize.trials import Recipe, Workbench
+from edgedet_export.quantize.trials import Form, Recipe, Workbench
 from edgedet_runtime.spec import ModelSpec
 
 from .tiny_detector import pictures, tiny_detector
@@ -106,16 +107,15 @@ def test_eight_bits_hurt_less(unbalanced: tuple[Measured, ModelSpec]) -> None:
     measured, spec = unbalanced
     tensors = list(measured.pictures.tensors(spec))
     bench = Workbench(measured.model, spec, QuantConfig("openvino", cpu="vnni"), measured.calibration, tensors, 1, None)
-    assert bench.equalise() is not None
+    assert bench.offers("equalised")
     reference = run(measured.model, measured, spec)
 
-    def error(equalised: bool) -> float:
-        recipe = Recipe("minmax", equalised=equalised)
-        found = run(bench.build(bench.plan(recipe), equalised=equalised), measured, spec)
+    def error(form: Form) -> float:
+        found = run(bench.build(bench.plan(Recipe("minmax", form=form)), form), measured, spec)
         pairs = [(a[n] - b[n], b[n]) for a, b in zip(found, reference, strict=True) for n in b]
         return sum(float((d**2).sum()) for d, _ in pairs) / sum(float((e**2).sum()) for _, e in pairs)
 
-    assert error(True) < 0.5 * error(False)
+    assert error("equalised") < 0.5 * error("plain")
 
 
 def test_nothing_to_do_where_the_activation_is_not_homogeneous() -> None:
@@ -137,3 +137,39 @@ def test_weights_that_layers_share_are_scaled_for_each_alone(unbalanced: tuple[M
     for ours, theirs in zip(run(found.model, shared, spec), run(shared.model, shared, spec), strict=True):
         for name, expected in theirs.items():
             np.testing.assert_allclose(ours[name], expected, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.fixture(scope="module")
+def unbalanced_silu() -> tuple[Measured, ModelSpec]:
+    model, spec = tiny_detector()
+    unbalance(model, 10.0)
+    return measure(model, spec, pictures(6), QuantConfig(threads=1)), spec
+
+
+def test_smoothed_behind_silu(unbalanced_silu: tuple[Measured, ModelSpec]) -> None:
+    measured, spec = unbalanced_silu
+    assert equalise(measured.model, measured.calibration.statistics) is None, "nothing is free without products"
+    found = equalise(measured.model, measured.calibration.statistics, smooth=True)
+    assert found is not None
+    onnx.checker.check_model(found.model, full_check=True)
+    graph = OnnxGraph(found.model)
+    products = [n for n in graph.nodes if channel_factors(graph, n) is not None]
+    assert {str(n.input[0]) for n in products} >= {"stem_silu", "depthwise_silu"}
+    for ours, theirs in zip(run(found.model, measured, spec), run(measured.model, measured, spec), strict=True):
+        for name, expected in theirs.items():
+            np.testing.assert_allclose(ours[name], expected, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_smoothed_channels_lose_less(unbalanced_silu: tuple[Measured, ModelSpec], engine: QuantEngine) -> None:
+    measured, spec = unbalanced_silu
+    tensors = list(measured.pictures.tensors(spec))
+    bench = Workbench(measured.model, spec, QuantConfig(engine, cpu="vnni"), measured.calibration, tensors, 1, None)
+    assert bench.offers("smoothed")
+    reference = run(measured.model, measured, spec)
+
+    def error(form: Form) -> float:
+        found = run(bench.build(bench.plan(Recipe("mse", form=form)), form), measured, spec)
+        return sum(float(((a[n] - b[n]) ** 2).sum()) for a, b in zip(found, reference, strict=True) for n in b)
+
+    assert error("smoothed") < 0.7 * error("plain")
