@@ -117,8 +117,10 @@ def compare(
             output.note(f"page: {html}")
     if json:
         output.document(result.to_dict())
-    else:
-        _show(result)
+        return
+    _show(result)
+    if zoo is not None:
+        output.line("of the networks that --zoo built: INT8 placed without a search")
 
 
 def _zoo(patterns: str, size: int | None, out: Path | None) -> list[Path]:
