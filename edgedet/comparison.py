@@ -16,7 +16,7 @@ from edgedet_runtime.bundle import MANIFEST
 from edgedet_runtime.detector import Detector
 from edgedet_runtime.errors import InputError
 from edgedet_runtime.model_files import model_bytes
-from edgedet_runtime.profiling.latency import Samples, measure
+from edgedet_runtime.profiling.latency import BLOCK, Samples, measure
 from edgedet_runtime.profiling.layers import LAYER_ENGINES, Layer, profile_layers
 from edgedet_runtime.profiling.machine import LoadMeter, Machine, describe_machine
 from edgedet_runtime.profiling.plans import Plan
@@ -296,7 +296,7 @@ def _contender(entry: _Measured, everything: Sequence[_Measured]) -> Contender:
 
 
 def _ratio(entry: _Measured, first: _Measured) -> Interval:
-    return ratio_of_medians(entry.samples.end_to_end_ms, first.samples.end_to_end_ms)
+    return ratio_of_medians(entry.samples.end_to_end_ms, first.samples.end_to_end_ms, block=BLOCK)
 
 
 def _manifest(path: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from edgedet_runtime.errors import InputError
+from edgedet_runtime.profiling.latency import BLOCK
 from edgedet_runtime.profiling.plans import Plan
 from edgedet_runtime.profiling.report import ProfileReport
 from edgedet_runtime.profiling.statistics import Interval, ratio_of_medians
@@ -78,7 +79,8 @@ def compare(new: ProfileReport, old: ProfileReport) -> Comparison:
         raise InputError(f"--compare: expected a plan in common with this profile, got {plans}")
     changes = []
     for plan in common:
-        ratio = ratio_of_medians(after[plan].samples.end_to_end_ms, before[plan].samples.end_to_end_ms)
+        times = (of[plan].samples.end_to_end_ms for of in (after, before))
+        ratio = ratio_of_medians(*times, block=BLOCK)
         changes.append(Change(plan, ratio, _verdict(ratio)))
     missing = tuple(plan for plan in [*before, *after] if plan not in common)
     return Comparison(tuple(changes), missing, tuple(_differences(new, old)))

@@ -47,6 +47,21 @@ def test_ratio_is_repeatable_and_inverts() -> None:
     assert ratio_of_medians(b, a).estimate == 2.0
 
 
+@pytest.mark.parametrize(("block", "most"), [(5, 0.1), (1, 1.0)])
+def test_neighbours_that_are_disturbed_together_pass_for_no_change(block: int, most: float) -> None:
+    """Nothing changed, but ten blocks of five runs were each disturbed as a whole."""
+    random = np.random.default_rng(2)
+
+    def measured() -> list[float]:
+        disturbed = np.repeat(random.gamma(1.0, 3.0, 10), 5)
+        return list(20 + disturbed + random.normal(0, 0.1, 50))
+
+    pairs = [(measured(), measured()) for _ in range(200)]
+    alarms = np.mean([ratio_of_medians(a, b, block=block, resamples=400).excludes(1.0) for a, b in pairs])
+    assert alarms <= most
+    assert block > 1 or alarms > 0.3, "one by one, noise passes for a change"
+
+
 def test_ratio_refuses_what_is_no_time() -> None:
     with pytest.raises(InputError, match="positive numbers"):
         ratio_of_medians([0.0], [1.0])
