@@ -72,7 +72,9 @@ def export(
 
     require(*TOOLS, *(INT8_TOOLS if int8 else ()), extra="export", purpose="edgedet export")
     from edgedet.api import export as run
+    from edgedet.int8_tables import show_int8
     from edgedet_export.config import ExportConfig
+    from edgedet_export.int8 import NoInt8Error
 
     config = ExportConfig(
         out=out,
@@ -92,10 +94,15 @@ def export(
         interpolation=interpolation,
         seed=seed,
     )
-    with output.progress_bar("export") as step:
-        report = run(checkpoint, config, progress=step)
-        step(description="measuring latency")
-        latency = _latency(report.bundle)
+    try:
+        with output.progress_bar("export") as step:
+            report = run(checkpoint, config, progress=step)
+            step(description="measuring latency")
+            latency = _latency(report.bundle)
+    except NoInt8Error as e:
+        if not json:
+            show_int8(e.reports)
+        raise
     if json:
         output.document({**report.to_dict(), "latency_ms": latency})
     else:
@@ -114,6 +121,8 @@ def _latency(bundle: Path) -> dict[str, float]:
 
 
 def _show(report: ExportReport, latency: dict[str, float]) -> None:
+    from edgedet.int8_tables import show_int8
+
     manifest = report.manifest
     output.table(
         ["checked", "against", "scores within", "boxes within px", "allowed", ""],
@@ -156,6 +165,7 @@ def _show(report: ExportReport, latency: dict[str, float]) -> None:
         rows,
         numeric=["MACs run in INT8", "MB", "ms"],
     )
+    show_int8(manifest["quantisation"])
     for text in manifest["notes"]:
         output.note(text)
     output.line(f"bundle: {report.bundle}")

@@ -52,7 +52,10 @@ def inspect(
     if json:
         output.document(found)
     else:
-        output.table(["", ""], [[key, _text(value)] for key, value in found.items()])
+        from edgedet.int8_tables import show_int8
+
+        output.table(["", ""], [[key, _text(value)] for key, value in found.items() if key != "quantisation"])
+        show_int8(found.get("quantisation", {}))
 
 
 def _sensitivity(path: Path, engine: str | None, calib: Path | None, picture: Path | None, json: bool) -> None:
@@ -100,6 +103,7 @@ def _bundle(folder: Path) -> dict[str, Any]:
             for f in manifest.files
         ],
         "recommended": dict(manifest.recommended),
+        "quantisation": raw.get("quantisation") or {},
         "tools": raw.get("tools"),
         "notes": raw.get("notes", []),
     }

@@ -12,11 +12,12 @@ import onnx
 
 from edgedet_export.config import ExportConfig
 from edgedet_export.quantize import QuantConfig, QuantEngine, measure, quantize, quantize_unjudged
+from edgedet_export.quantize.report import BudgetError
 from edgedet_export.quantize.trials import Evaluate
 from edgedet_runtime.errors import CheckFailedError
 from edgedet_runtime.spec import ModelSpec
 
-__all__ = ["ENGINE_OF_FORMAT", "INT8_FILES", "Int8Files", "add_int8"]
+__all__ = ["ENGINE_OF_FORMAT", "INT8_FILES", "Int8Files", "NoInt8Error", "add_int8"]
 
 ENGINE_OF_FORMAT: dict[str, QuantEngine] = {"onnx": "onnxruntime", "openvino": "openvino"}
 INT8_FILES: dict[QuantEngine, str] = {
@@ -27,6 +28,19 @@ INT8_FILES: dict[QuantEngine, str] = {
 _UNJUDGED = QuantConfig(max_images=8, judge_images=4)
 
 Writer = Callable[[Path, onnx.ModelProto, ModelSpec, ExportConfig], None]
+
+
+class NoInt8Error(CheckFailedError):
+    """No engine has an INT8 file within the budget.
+
+    Attributes:
+        reports: Per engine, what was tried.
+    """
+
+    def __init__(self, message: str, reports: dict[str, Any]) -> None:
+        """Keep what was tried."""
+        super().__init__(message)
+        self.reports = reports
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +86,7 @@ def add_int8(
         notes say so.
 
     Raises:
-        CheckFailedError: No engine has a candidate that keeps the budget; nothing was written.
+        NoInt8Error: No engine has a candidate that keeps the budget; nothing was written.
     """
     files: list[dict[str, Any]] = []
     reports: dict[str, Any] = {}
@@ -96,8 +110,8 @@ def add_int8(
         options = QuantConfig(engine=engine, max_drop=config.max_drop, max_float=config.max_float)
         try:
             result = quantize(proto, spec, calibration, options, progress=tell, evaluate=evaluate, measured=measured)
-        except CheckFailedError as e:
-            reports[engine] = {"recommended": "fp32", "failed": str(e)}
+        except BudgetError as e:
+            reports[engine] = {**e.to_dict(), "recommended": "fp32"}
             notes.append(str(e))
             continue
         writers[engine](folder / path, result.model, spec, config)
@@ -109,7 +123,7 @@ def add_int8(
             speed = f"{result.report.speedup:.2f}x FP32's speed on this machine"
             notes.append(f"INT8 for {engine}: {speed}, so FP32 is recommended")
     if not files:
-        raise CheckFailedError("; ".join(notes))
+        raise NoInt8Error("; ".join(notes), reports)
     if not config.search:
         notes.append("INT8 was placed without a search and not judged: good for latency and size only")
     return Int8Files(tuple(files), reports, tuple(notes))

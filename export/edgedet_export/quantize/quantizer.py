@@ -14,12 +14,11 @@ from edgedet_export.quantize.calibration import Calibration, calibrate
 from edgedet_export.quantize.config import QuantConfig, QuantEngine
 from edgedet_export.quantize.images import CalibrationSet, Picture, open_pictures
 from edgedet_export.quantize.plan import KeptFloat
-from edgedet_export.quantize.report import CalibrationReport, ParetoRow, QuantReport, QuantResult
+from edgedet_export.quantize.report import BudgetError, CalibrationReport, ParetoRow, QuantReport, QuantResult
 from edgedet_export.quantize.search import SearchResult, float_fronts, measure_sensitivity, search
 from edgedet_export.quantize.sensitivity import LayerSensitivity
 from edgedet_export.quantize.trials import Evaluate, Recipe, Trial, Workbench
 from edgedet_runtime.cpu import available_threads
-from edgedet_runtime.errors import CheckFailedError
 from edgedet_runtime.spec import ModelSpec
 
 __all__ = ["Measured", "Placed", "inspect_sensitivity", "measure", "quantize", "quantize_unjudged"]
@@ -124,7 +123,7 @@ def quantize(
         QDQ ONNX for the engine (OpenVINO's is converted to IR by the caller), and the report.
 
     Raises:
-        CheckFailedError: No candidate keeps the budget.
+        BudgetError: No candidate keeps the budget.
         InputError: No usable picture.
         EngineError: The engine refuses the model.
     """
@@ -133,7 +132,7 @@ def quantize(
     bench = _workbench(measured, spec, config, evaluate)
     result = search(bench, tell)
     if result.best is None:
-        raise CheckFailedError(_failure(result, config))
+        raise BudgetError(_failure(result, config), _measure_of(result.trials[0]), _pareto(result, config))
     tell("auditing what the engine runs in INT8")
     return QuantResult(result.best.model, _report(measured, bench, result, result.best))
 
@@ -196,37 +195,45 @@ def _failure(result: SearchResult, config: QuantConfig) -> str:
     )
 
 
-def _report(measured: Measured, bench: Workbench, result: SearchResult, best: Trial) -> QuantReport:
-    config, latencies, calibration = bench.config, result.latencies, measured.calibration
-    rows = tuple(
+def _measure_of(trial: Trial) -> str:
+    return "agreement" if trial.ap is None else "ap"
+
+
+def _pareto(result: SearchResult, config: QuantConfig) -> tuple[ParetoRow, ...]:
+    return tuple(
         ParetoRow(
             name=t.name,
             drop=t.drop,
             ap=t.ap,
             agreement=t.agreement.agreement,
             int8_share=t.int8_share,
-            speedup=latencies.speedup.get(t.name),
+            speedup=result.latencies.speedup.get(t.name),
             bytes=t.bytes,
             within_budget=t.within(config),
-            chosen=t is best,
+            chosen=t is result.best,
         )
         for t in result.trials
     )
+
+
+def _report(measured: Measured, bench: Workbench, result: SearchResult, best: Trial) -> QuantReport:
+    config, latencies, calibration = bench.config, result.latencies, measured.calibration
     return QuantReport(
         engine=config.engine,
         cpu=config.cpu_kind,
         activations=config.number_format.activations,
         weight_limit=config.number_format.weight_limit,
         rule=best.recipe.rule,
-        measure="agreement" if best.ap is None else "ap",
+        measure=_measure_of(best),
         max_drop=config.max_drop,
         max_float=config.max_float,
         reference_ap=bench.reference_ap,
-        pareto=rows,
+        pareto=_pareto(result, config),
         kept_float=best.plan.kept,
         int8_share=best.int8_share,
         executed=audit(best.model, config.engine, bench.tensors[0], threads=bench.threads),
         agreement=best.agreement,
+        default_conf=bench.spec.thresholds.conf,
         speedup=latencies.speedup[best.name],
         latency_ms=latencies.ms[best.name],
         fp32_latency_ms=latencies.ms["fp32"],

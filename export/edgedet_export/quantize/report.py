@@ -11,8 +11,9 @@ from edgedet_export.quantize.agreement import Agreement
 from edgedet_export.quantize.audit import ExecutedPrecision
 from edgedet_export.quantize.plan import KeptFloat
 from edgedet_export.quantize.sensitivity import LayerSensitivity
+from edgedet_runtime.errors import CheckFailedError
 
-__all__ = ["CalibrationReport", "ParetoRow", "QuantReport", "QuantResult"]
+__all__ = ["BudgetError", "CalibrationReport", "ParetoRow", "QuantReport", "QuantResult"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,25 @@ class ParetoRow:
     bytes: int
     within_budget: bool
     chosen: bool
+
+
+class BudgetError(CheckFailedError):
+    """No candidate keeps the budget.
+
+    Attributes:
+        measure: ``ap`` or ``agreement``.
+        pareto: All candidates.
+    """
+
+    def __init__(self, message: str, measure: str, pareto: tuple[ParetoRow, ...]) -> None:
+        """Keep what was tried."""
+        super().__init__(message)
+        self.measure = measure
+        self.pareto = pareto
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        return {"failed": str(self), "measure": self.measure, "pareto": [asdict(row) for row in self.pareto]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +102,7 @@ class QuantReport:
         int8_share: Share of the MACs that the file has in INT8.
         executed: What the engine really ran in INT8.
         agreement: Detections against FP32, with the shift of scores and the threshold that keeps the operating point.
+        default_conf: The model's default threshold.
         speedup: FP32 latency divided by INT8 latency on this machine.
         latency_ms: Median of INT8 on this machine.
         fp32_latency_ms: Median of FP32 on this machine.
@@ -104,6 +125,7 @@ class QuantReport:
     int8_share: float
     executed: ExecutedPrecision
     agreement: Agreement
+    default_conf: float
     speedup: float
     latency_ms: float
     fp32_latency_ms: float
@@ -112,9 +134,12 @@ class QuantReport:
     sensitivity: tuple[LayerSensitivity, ...]
 
     @property
-    def threshold(self) -> float:
-        """Score above which INT8 gives as many detections as FP32 at its default threshold."""
-        return self.agreement.threshold
+    def threshold(self) -> float | None:
+        """Score above which INT8 gives as many detections as FP32 at its default threshold.
+
+        None where the calibration pictures hold too few objects to tell (see `reference_conf`).
+        """
+        return self.agreement.threshold if self.agreement.conf == self.default_conf else None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
