@@ -21,6 +21,7 @@ __all__ = [
 ]
 
 SLOWEST = 8
+_QUIET_CPUS = 0.25
 ROOFLINE_COLUMNS = (
     "plan",
     "memory-bound",
@@ -70,6 +71,9 @@ def show_report(report: ProfileReport) -> None:
     for entry in report.plans:
         if entry.summaries()["end_to_end_ms"].unsteady:
             output.note(f"{entry.plan}: unsteady; something else was running, or the clock changed")
+    if report.other_load_cpus is not None and report.other_load_cpus > _QUIET_CPUS:
+        busy = f"other processes kept {report.other_load_cpus:.2f} CPUs busy meanwhile"
+        output.note(f"{busy}: for figures of the machine alone, measure again when it is quiet")
     if report.throttled:
         output.note("the CPU was throttled by heat meanwhile: the figures are too slow; cool it and measure again")
     if report.quota_throttled:
