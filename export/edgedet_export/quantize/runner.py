@@ -85,10 +85,23 @@ class Latencies:
         ms: Runner → median latency in milliseconds.
         speedup: Runner → how many times faster than the first one: the median over rounds of the ratio within a
             round, so that a disturbance that lasts for a round does not count.
+        rounds: Runner → median latency of each round, in milliseconds.
     """
 
     ms: Mapping[str, float]
     speedup: Mapping[str, float]
+    rounds: Mapping[str, tuple[float, ...]]
+
+    def clearly_faster(self, one: str, other: str, *, by: float) -> bool:
+        """Return whether a runner is faster by a share of the other's time, and faster at all in most rounds.
+
+        Args:
+            one: A runner.
+            other: Another.
+            by: 0.05: by 5 % in the median round.
+        """
+        ratios = sorted(b / a for a, b in zip(self.rounds[one], self.rounds[other], strict=True))
+        return median(ratios) > 1 + by and ratios[len(ratios) // 4] > 1
 
 
 def measure_latencies(runners: Mapping[str, Runner], tensors: Sequence[Tensor], runs: int) -> Latencies:
@@ -118,4 +131,5 @@ def measure_latencies(runners: Mapping[str, Runner], tensors: Sequence[Tensor], 
     return Latencies(
         ms={name: median(times) for name, times in every.items()},
         speedup={name: median(a / b for a, b in zip(first, times, strict=True)) for name, times in rounds.items()},
+        rounds={name: tuple(times) for name, times in rounds.items()},
     )

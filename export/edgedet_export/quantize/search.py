@@ -10,8 +10,9 @@
    the float one (measured on YOLOv5n, 640 px: 7.4 ms against 3.0 ms), and on large maps SiLU on bytes costs what the
    convolution gains.
 
-Of what keeps the budget the fastest wins, or the most accurate of those within 5 % of it; latencies are measured
-interleaved, with FP32 among them.
+Of what keeps the budget the most accurate wins, unless another is clearly faster: by 5 % and in most rounds of an
+interleaved measurement, with FP32 in it. Candidates that differ in their numbers only are equally fast, so only the most
+accurate of them is timed: noise decides nothing, and the same pictures give the same file.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ def search(bench: Workbench, progress: Progress) -> SearchResult:
             if len(trials) < config.max_trials:
                 suffix = "" if base.recipe.keep.keys() <= keep.keys() else f", {base.name}"
                 attempt(f"first {number} in float{suffix}", replace(base.recipe, keep={**base.recipe.keep, **keep}))
-    finalists = sorted((t for t in trials if t.within(config)), key=_drop)[:_FINALISTS]
+    finalists = _finalists([t for t in trials if t.within(config)])
     shown = finalists or [min(trials, key=_drop)]
     progress("measuring latency")
     runners = {_FP32: bench.runner}
@@ -113,13 +114,23 @@ def _drop(trial: Trial) -> float:
     return trial.drop
 
 
+def _finalists(trials: Sequence[Trial]) -> list[Trial]:
+    """Return the most accurate trials, best first, one of each structure."""
+    best: dict[object, Trial] = {}
+    for trial in sorted(trials, key=_drop):
+        plan = trial.plan
+        structure = (trial.recipe.form, frozenset(plan.grids), plan.everywhere, plan.layers)
+        best.setdefault(structure, trial)
+    return list(best.values())[:_FINALISTS]
+
+
 def _choose(finalists: Sequence[Trial], latencies: Latencies) -> Trial | None:
-    """Return the fastest; among those that time cannot tell apart, the most accurate."""
-    if not finalists:
-        return None
-    fastest = max(latencies.speedup[t.name] for t in finalists)
-    near = [t for t in finalists if latencies.speedup[t.name] >= (1 - _SAME_SPEED) * fastest]
-    return min(near, key=_drop)
+    """Return the most accurate, or one that is clearly faster."""
+    chosen: Trial | None = None
+    for trial in finalists:
+        if chosen is None or latencies.clearly_faster(trial.name, chosen.name, by=_SAME_SPEED):
+            chosen = trial
+    return chosen
 
 
 def measure_sensitivity(bench: Workbench, recipe: Recipe, progress: Progress) -> tuple[LayerSensitivity, ...]:
