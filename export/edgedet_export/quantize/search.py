@@ -11,8 +11,8 @@
    convolution gains.
 
 Of what keeps the budget the most accurate wins, unless another is clearly faster: by 5 % and in most rounds of an
-interleaved measurement, with FP32 in it. Candidates that differ in their numbers only are equally fast, so only the most
-accurate of them is timed: noise decides nothing, and the same pictures give the same file.
+interleaved measurement, with FP32 in it. Candidates that differ in their numbers only are equally fast, so only the
+most accurate of them is timed: noise decides nothing, and the same pictures give the same file.
 """
 
 from __future__ import annotations
