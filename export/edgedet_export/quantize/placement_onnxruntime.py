@@ -33,6 +33,7 @@ __all__ = ["place_onnxruntime"]
 _CARRIERS = MOVES | {"Resize", "Upsample"}
 _INTEGER_KERNELS = frozenset({"Add", "AveragePool", "GlobalAveragePool", "LeakyRelu", "Mul", "Sigmoid"})
 _CLIPPING = frozenset({"Clip", "Relu"})
+_PULLING = _CARRIERS | {"Add", "GlobalAveragePool"}  # quantised in front, if they are behind; else bytes change layout
 _ON_BYTES = _CARRIERS | _INTEGER_KERNELS | _CLIPPING | {"Conv", "ConvTranspose"}
 _HARD_SWISH = {"HardSigmoid", "Mul"}
 _SILU_FLOOR = -10.0
@@ -94,7 +95,7 @@ def _spread(graph: OnnxGraph, layers: list[ConvLayer], products: Collection[str]
             if _passes_on(graph, node, found):
                 found.update(node.output)
         for node in reversed(graph.nodes):
-            if (node.op_type in _CARRIERS or node.op_type == "Add") and found.intersection(node.output):
+            if node.op_type in _PULLING and found.intersection(node.output):
                 found.update(_data_inputs(graph, node))
         found -= set(graph.outputs) | set(graph.inputs)
     order = [name for node in graph.nodes for name in node.output]
