@@ -1,4 +1,4 @@
-"""The search for the fastest INT8 file within the budget, from cheap to expensive.
+"""The search for an INT8 file that is fast and within the budget, from cheap to expensive.
 
 1. Everything that the engine can run in INT8, with each range rule; the best of them with its channels brought to like
    ranges, where the network allows that at no cost in time (see `equalise`); for OpenVINO also with float residuals.
@@ -52,7 +52,7 @@ class SearchResult:
     Attributes:
         trials: All candidates, in the order of trying.
         latencies: Of the finalists by name, and ``fp32``.
-        best: The fastest trial within the budget; None if there is none.
+        best: The trial to write; None if none keeps the budget.
         sensitivity: Of the layers, most sensitive first; empty if it was not needed.
     """
 
@@ -119,8 +119,7 @@ def _finalists(trials: Sequence[Trial]) -> list[Trial]:
     best: dict[object, Trial] = {}
     for trial in sorted(trials, key=_drop):
         plan = trial.plan
-        structure = (trial.recipe.form, frozenset(plan.grids), plan.everywhere, plan.layers)
-        best.setdefault(structure, trial)
+        best.setdefault((frozenset(plan.grids), plan.everywhere, plan.layers), trial)
     return list(best.values())[:_FINALISTS]
 
 
