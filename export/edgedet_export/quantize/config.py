@@ -64,7 +64,6 @@ class QuantConfig:
         probe_images: Measure single layers on this many of them.
         threads: Threads for latencies; None: what this process may use.
         latency_runs: Timed runs per candidate.
-        max_trials: Candidates that are built and judged, at most.
     """
 
     engine: QuantEngine = "onnxruntime"
@@ -78,7 +77,6 @@ class QuantConfig:
     probe_images: int = 3
     threads: int | None = None
     latency_runs: int = 30
-    max_trials: int = 10
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant, before any slow work."""
@@ -94,10 +92,9 @@ class QuantConfig:
             self.mean_images,
             self.probe_images,
             self.latency_runs,
-            self.max_trials,
         )
         if min(counts) < 1 or not self.rules:
-            raise InputError(f"INT8: expected positive numbers of images, runs and trials and a rule, got {counts}")
+            raise InputError(f"INT8: expected positive numbers of images and runs, and a rule, got {counts}")
 
     @property
     def cpu_kind(self) -> CpuKind:

@@ -2,9 +2,10 @@
 
 1. Everything that the engine can run in INT8, with each range rule; the best of them with its channels brought to like
    ranges, where the network allows that at no cost in time (see `equalise`); for OpenVINO also with float residuals.
-2. If that loses too much: for onnxruntime, the same with multiplications behind activations, which take time there.
-3. If that still loses too much: the layers are ranked by what INT8 does to them alone, and the worst stay in float,
-   one, two, four … of them, as long as the share of float MACs allows.
+2. If that loses too much: the layers are ranked by what INT8 does to them alone, and the worst stay in float, one, two,
+   four … of them, as long as the share of float MACs allows.
+3. If that still loses too much: for onnxruntime, both again with multiplications behind activations, which take time
+   there.
 4. For onnxruntime, where the stem cannot be computed on cells (see `stem_to_depth`), the first layers in float as
    well, the stem alone and with the layer behind it: with three or four input channels its INT8 kernel is slower than
    the float one (measured on YOLOv5n, 640 px: 7.4 ms against 3.0 ms), and on large maps SiLU on bytes costs what the
@@ -37,7 +38,6 @@ _FP32 = "fp32"
 _STEM_CHANNELS = 4
 _FINALISTS = 4
 _SAME_SPEED = 0.05
-_WORTH_TIME = 0.8  # of the loss: what costs time must take off a fifth at least
 _COUNTS = (1, 2, 4, 8, 16, 32)
 _FREE_FORMS: dict[QuantEngine, tuple[Form, ...]] = {
     "onnxruntime": ("equalised",),
@@ -82,25 +82,17 @@ def search(bench: Workbench, progress: Progress) -> SearchResult:
     if config.engine == "openvino":
         attempt(f"{base.name}, float residuals", replace(base.recipe, tight=True))
         base = min(trials, key=_drop)
-    elif not base.within(config) and bench.offers("smoothed"):
-        trial = attempt(f"all layers, {base.recipe.rule}, smoothed channels", replace(base.recipe, form="smoothed"))
-        base = trial if trial.drop < _WORTH_TIME * base.drop else base
-    sensitivity: tuple[LayerSensitivity, ...] = ()
-    if not base.within(config):
-        sensitivity = measure_sensitivity(bench, base.recipe, progress)
-        for count in _COUNTS:
-            keep = _most_sensitive(bench, sensitivity, base, count)
-            if len(trials) >= config.max_trials or len(keep) < count:
-                break
-            trial = attempt(f"{count} most sensitive in float", replace(base.recipe, keep=keep))
-            if trial.within(config):
-                base = trial
-                break
+    everything = base
+    base, sensitivity = _free_worst(bench, base, attempt, progress)
+    if not base.within(config) and config.engine == "onnxruntime" and bench.offers("smoothed"):
+        name = f"all layers, {everything.recipe.rule}, smoothed channels"
+        smoothed = attempt(name, replace(everything.recipe, form="smoothed"))
+        if smoothed.drop < everything.drop:
+            base, sensitivity = _free_worst(bench, smoothed, attempt, progress)
     if base.within(config):
         for number, keep in enumerate(float_fronts(bench, base.plan, base.recipe.keep), 1):
-            if len(trials) < config.max_trials:
-                suffix = "" if base.recipe.keep.keys() <= keep.keys() else f", {base.name}"
-                attempt(f"first {number} in float{suffix}", replace(base.recipe, keep={**base.recipe.keep, **keep}))
+            suffix = "" if base.recipe.keep.keys() <= keep.keys() else f", {base.name}"
+            attempt(f"first {number} in float{suffix}", replace(base.recipe, keep={**base.recipe.keep, **keep}))
     finalists = _finalists([t for t in trials if t.within(config)])
     shown = finalists or [min(trials, key=_drop)]
     progress("measuring latency")
@@ -108,6 +100,28 @@ def search(bench: Workbench, progress: Progress) -> SearchResult:
     runners.update({t.name: make_runner(t.model, config.engine, threads=bench.threads) for t in shown})
     latencies = measure_latencies(runners, bench.tensors[:4], config.latency_runs)
     return SearchResult(tuple(trials), latencies, _choose(finalists, latencies), sensitivity)
+
+
+def _free_worst(
+    bench: Workbench, base: Trial, attempt: Callable[[str, Recipe], Trial], progress: Progress
+) -> tuple[Trial, tuple[LayerSensitivity, ...]]:
+    """Leave the most sensitive layers in float, more and more of them, until the budget is kept.
+
+    Returns:
+        The first trial that keeps it, or `base`; and the ranking, empty where `base` keeps it already.
+    """
+    if base.within(bench.config):
+        return base, ()
+    ranking = measure_sensitivity(bench, base.recipe, progress)
+    suffix = ", smoothed channels" if base.recipe.form == "smoothed" else ""
+    for count in _COUNTS:
+        keep = _most_sensitive(bench, ranking, base, count)
+        if len(keep) < count:
+            break
+        trial = attempt(f"{count} most sensitive in float{suffix}", replace(base.recipe, keep=keep))
+        if trial.within(bench.config):
+            return trial, ranking
+    return base, ranking
 
 
 def _drop(trial: Trial) -> float:
