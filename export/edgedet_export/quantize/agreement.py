@@ -25,7 +25,7 @@ Floats = npt.NDArray[np.float32]
 
 _IOUS = np.arange(0.5, 1.0, 0.05)
 _LOW_CONF = 0.005
-_MIN_PER_PICTURE = 3
+_MIN_PER_PICTURE = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def reference_conf(reference: Sequence[Candidates], spec: ModelSpec) -> float:
     """Return the score above which the reference's detections count: the model's default, or lower.
 
     A network that finds next to nothing at its default (untrained, or the pictures are of other things) is compared
-    on its best few per picture.
+    on its best, one per picture on average.
     """
     scores = np.sort(np.concatenate([r.scores for r in reference]))[::-1]
     wanted = _MIN_PER_PICTURE * len(reference)

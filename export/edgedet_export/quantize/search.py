@@ -11,7 +11,7 @@
    the float one (measured on YOLOv5n, 640 px: 7.4 ms against 3.0 ms), and on large maps SiLU on bytes costs what the
    convolution gains.
 
-Of what keeps the budget the most accurate wins, unless another is clearly faster: by 5 % and in most rounds of an
+Of what keeps the budget the most accurate wins, unless the fastest is clearly faster: by 5 % and in most rounds of an
 interleaved measurement, with FP32 in it. Candidates that differ in their numbers only are equally fast, so only the
 most accurate of them is timed: noise decides nothing, and the same pictures give the same file.
 """
@@ -138,12 +138,12 @@ def _finalists(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def _choose(finalists: Sequence[Trial], latencies: Latencies) -> Trial | None:
-    """Return the most accurate, or one that is clearly faster."""
-    chosen: Trial | None = None
-    for trial in finalists:
-        if chosen is None or latencies.clearly_faster(trial.name, chosen.name, by=_SAME_SPEED):
-            chosen = trial
-    return chosen
+    """Return the most accurate of those than which the fastest is not clearly faster."""
+    if not finalists:
+        return None
+    fastest = max(finalists, key=lambda t: latencies.speedup[t.name])
+    near = [t for t in finalists if not latencies.clearly_faster(fastest.name, t.name, by=_SAME_SPEED)]
+    return min(near, key=_drop)
 
 
 def measure_sensitivity(bench: Workbench, recipe: Recipe, progress: Progress) -> tuple[LayerSensitivity, ...]:
