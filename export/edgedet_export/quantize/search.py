@@ -28,7 +28,8 @@ from edgedet_export.quantize.layers import total_macs
 from edgedet_export.quantize.plan import QuantPlan
 from edgedet_export.quantize.runner import Latencies, make_runner, measure_latencies
 from edgedet_export.quantize.sensitivity import LayerSensitivity, Outputs, rank_layers
-from edgedet_export.quantize.trials import Form, Recipe, Trial, Workbench
+from edgedet_export.quantize.trials import Recipe, Trial, Workbench
+from edgedet_export.quantize.variant import Form
 
 __all__ = ["SearchResult", "float_fronts", "measure_sensitivity", "search"]
 

@@ -5,37 +5,32 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 
-from edgedet_export.onnx_graph import OnnxGraph
 from edgedet_export.quantize.agreement import Agreement, compare_detections, detect, reference_conf
 from edgedet_export.quantize.apply_plan import apply_plan
-from edgedet_export.quantize.bias_correction import ChannelMeans, corrected_biases
+from edgedet_export.quantize.bias_correction import corrected_biases
 from edgedet_export.quantize.calibration import Calibration, calibrate
 from edgedet_export.quantize.config import QuantConfig, QuantEngine, RangeRule
 from edgedet_export.quantize.equalise import equalise
 from edgedet_export.quantize.fuse_silu import fuse_silu
-from edgedet_export.quantize.layers import ConvLayer, find_layers, total_macs
+from edgedet_export.quantize.layers import total_macs
 from edgedet_export.quantize.placement_onnxruntime import place_onnxruntime
 from edgedet_export.quantize.placement_openvino import place_openvino
 from edgedet_export.quantize.plan import QuantPlan
 from edgedet_export.quantize.runner import Runner, make_runner
 from edgedet_export.quantize.stem_to_depth import stem_to_depth
-from edgedet_export.quantize.tensor_ranges import TensorRanges
+from edgedet_export.quantize.variant import Form, Variant
 from edgedet_runtime.candidates import Candidates
 from edgedet_runtime.spec import ModelSpec
 
-__all__ = ["DROP_PER_DISAGREEMENT", "Evaluate", "Form", "Recipe", "Trial", "Workbench"]
+__all__ = ["DROP_PER_DISAGREEMENT", "Evaluate", "Recipe", "Trial", "Workbench"]
 
 _log = logging.getLogger(__name__)
-
-Form = Literal["plain", "equalised", "smoothed"]
-"""The network as it is; with channels equalised where that costs nothing; or also behind activations that need a
-multiplication for it (see `equalise`)."""
 
 Evaluate = Callable[[onnx.ModelProto, QuantEngine], float]
 """AP in 0..1 of a model on the caller's labelled pictures, run on an engine."""
@@ -94,31 +89,6 @@ class Trial:
     def within(self, config: QuantConfig) -> bool:
         """Return whether the trial keeps the budget."""
         return self.drop <= config.max_drop and 1 - self.int8_share <= config.max_float + 1e-9
-
-
-class Variant:
-    """One form of the FP32 network, with what quantising it needs.
-
-    Attributes:
-        model: FP32, with shapes.
-        graph: Its graph.
-        layers: Its convolutions; their ids are those of every form.
-        means: Of their inputs' channels.
-        statistics: Of its tensors.
-    """
-
-    def __init__(
-        self, model: onnx.ModelProto, calibration: Calibration, tensors: Sequence[npt.NDArray[Any]], threads: int
-    ) -> None:
-        self.model = model
-        self.graph = OnnxGraph(model)
-        self.layers: tuple[ConvLayer, ...] = find_layers(self.graph)
-        self.means = ChannelMeans(model, self.layers, tensors, threads=threads)
-        self.statistics = calibration.statistics
-        self._ranges: dict[RangeRule, TensorRanges] = {}
-
-    def ranges(self, rule: RangeRule) -> TensorRanges:
-        return self._ranges.setdefault(rule, TensorRanges(self.statistics, rule))
 
 
 class Workbench:

@@ -14,7 +14,8 @@ from edgedet_export.quantize.channel_links import channel_factors
 from edgedet_export.quantize.equalise import equalise
 from edgedet_export.quantize.quantizer import Measured
 from edgedet_export.quantize.runner import make_runner
-from edgedet_export.quantize.trials import Form, Recipe, Workbench
+from edgedet_export.quantize.trials import Recipe, Workbench
+from edgedet_export.quantize.variant import Form
 from edgedet_runtime.spec import ModelSpec
 
 from .tiny_detector import pictures, tiny_detector

@@ -1,0 +1,49 @@
+"""A form of the FP32 network that can be quantised, with what was measured of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy.typing as npt
+import onnx
+
+from edgedet_export.onnx_graph import OnnxGraph
+from edgedet_export.quantize.bias_correction import ChannelMeans
+from edgedet_export.quantize.calibration import Calibration
+from edgedet_export.quantize.config import RangeRule
+from edgedet_export.quantize.layers import ConvLayer, find_layers
+from edgedet_export.quantize.tensor_ranges import TensorRanges
+
+__all__ = ["Form", "Variant"]
+
+Form = Literal["plain", "equalised", "smoothed"]
+"""The network as it is; with channels equalised where that costs nothing; or also behind activations that need a
+multiplication for it (see `equalise`)."""
+
+
+class Variant:
+    """One form of the FP32 network, with what quantising it needs.
+
+    Attributes:
+        model: FP32, with shapes.
+        graph: Its graph.
+        layers: Its convolutions; their ids are those of every form.
+        means: Of their inputs' channels.
+        statistics: Of its tensors.
+    """
+
+    def __init__(
+        self, model: onnx.ModelProto, calibration: Calibration, tensors: Sequence[npt.NDArray[Any]], threads: int
+    ) -> None:
+        """Keep what was measured of a form, and measure the means of its channels on `tensors`."""
+        self.model = model
+        self.graph = OnnxGraph(model)
+        self.layers: tuple[ConvLayer, ...] = find_layers(self.graph)
+        self.means = ChannelMeans(model, self.layers, tensors, threads=threads)
+        self.statistics = calibration.statistics
+        self._ranges: dict[RangeRule, TensorRanges] = {}
+
+    def ranges(self, rule: RangeRule) -> TensorRanges:
+        """Return the ranges of its tensors by a rule."""
+        return self._ranges.setdefault(rule, TensorRanges(self.statistics, rule))
