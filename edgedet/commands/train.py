@@ -49,7 +49,13 @@ def train(
     mosaic: Annotated[float, typer.Option(help="Share of samples that are four views in one.")] = 0.3,
     ema: Annotated[float, typer.Option(help="Decay of the average of weights, per step.")] = 0.998,
     seed: Annotated[int, typer.Option(help="Of the initial weights, the order and the augmentation.")] = 0,
-    init: Annotated[Path | None, typer.Option(metavar="FILE", help="Weights to start from.")] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Weights to start from: of a run, or published ImageNet weights of the backbone.",
+        ),
+    ] = None,
 ) -> None:
     """Train a detector, or go on with a run."""
     from edgedet.extras import require

@@ -33,7 +33,8 @@ class TrainConfig:
         save_s: Seconds between two saved states.
         seed: Of the initial weights, the order and the augmentation.
         bfloat16: Whether forward passes run in bfloat16 where that is safe (autocast).
-        init: Weights to start from (a ``.safetensors`` of the same variant), if there is no state yet.
+        init: Weights to start from, if there is no state yet: a run's ``weights.safetensors`` of the same variant, or
+            published ImageNet weights of its backbone.
     """
 
     run: Path

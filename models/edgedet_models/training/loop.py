@@ -25,6 +25,7 @@ from edgedet_models.detector import DetectorModule
 from edgedet_models.families import build
 from edgedet_models.training.config import TrainConfig
 from edgedet_models.training.dataset import batches, class_names, open_data
+from edgedet_models.training.initial_weights import load_initial_weights
 from edgedet_models.training.losses import detection_loss
 from edgedet_models.training.state import Ema, Progress, load_state, save_state, save_weights
 
@@ -110,10 +111,7 @@ def _work(rank: int, config: TrainConfig, meeting: Path | None, show: bool) -> N
     source, names = open_data(config.data)
     model = build(config.variant, names).train()
     if config.init is not None:
-        from safetensors.torch import load_file
-
-        weights = load_file(config.init)
-        model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in weights.items()})
+        load_initial_weights(model, config.init)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = _optimizer(model, config)
     ema = Ema(model, config.ema**config.meet_every)
