@@ -12,8 +12,8 @@ from edgedet_export.onnx_graph import OnnxGraph
 
 __all__ = ["insert_factors", "remove_factors"]
 
-_ACTIVATIONS = frozenset({"Celu", "Elu", "Gelu", "HardSwish", "Mish", "Selu", "Softplus", "Swish"})
-_GATES = frozenset({"HardSigmoid", "Sigmoid", "Tanh"})
+_ACTIVATIONS = frozenset({"Celu", "Elu", "Gelu", "HardSwish", "Mish", "Selu", "Swish"})
+_GATES = frozenset({"HardSigmoid", "Sigmoid", "Softplus", "Tanh"})
 _LONGEST_GATE = 2  # Mish: x * Tanh(Softplus(x))
 
 
@@ -64,10 +64,8 @@ def _is_activation(graph: OnnxGraph, node: onnx.NodeProto) -> bool:
 def _gates(graph: OnnxGraph, gate: str, x: str) -> bool:
     """Return whether a tensor is a gate computed from `x` alone, element by element."""
     maker = graph.producer(gate)
-    if maker is None or maker.op_type not in _GATES:
-        return False
     for _ in range(_LONGEST_GATE):
-        if maker is None or (maker.op_type not in _GATES and maker.op_type not in _ACTIVATIONS):
+        if maker is None or maker.op_type not in _GATES:
             return False
         if maker.input[0] == x:
             return True
