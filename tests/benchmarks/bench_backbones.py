@@ -9,8 +9,8 @@ others to score on, to calibrate with and to hold INT8 to its budget (four range
 ``runs/`` of `edgedet train`, ``bundles/`` of `edgedet export --int8`, and what `edgedet compare` says of those whose
 training is done: ``compare.md``, ``compare.html``, ``compare.json``, and plots as SVG. Latencies want a quiet machine.
 
-The schedule is the built-in model's recipe cut so short that a dozen networks are done within an hour or two on two
-cores, from scratch: it tells what a backbone learns from little, and nothing of what it reaches in the end.
+The schedule is the built-in model's recipe cut so short that a dozen networks are done within a few hours on two cores,
+from scratch: it tells what a backbone learns from little, and nothing of what it reaches in the end.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgedet.comparison_table import Table
 
 VARIANTS = (
     "yolov5n",
@@ -38,8 +42,9 @@ VARIANTS = (
     "yolov5n-shufflenetv1",
     "yolov5n-efficientnet-b0",
 )
+LEGS = (12_000, 36_000)
+"""Pictures after which a run is at its end, and then goes on as one of the next length: the learning rate falls twice."""
 SCHEDULE = {
-    "--images": "12000",
     "--batch": "4",
     "--sizes": "192:0.6,256:0.4",
     "--learning-rate": "2e-3",
@@ -48,8 +53,7 @@ SCHEDULE = {
     "--seed": "0",
     "--processes": "1",
 }
-OPTIONS = " ".join(part for pair in SCHEDULE.items() for part in pair)
-"""Small batches and one process per run: of so few pictures, many steps. About 1340 of them."""
+"""Small batches and one process per run: of few pictures, many steps. About 4000 of them."""
 CHECK_FAILED = 1
 TRAIN_SCENES = 6000
 LABELLED = {"val": (400, 10_000_000), "calib": (128, 30_000_000), "judge": (150, 40_000_000)}
@@ -83,10 +87,15 @@ def render(work: Path) -> None:
             edgedet("scenes", work / f"{name}.json", "--count", str(count), "--seed", str(seed))
 
 
+def options_until(images: int) -> str:
+    """Return the options of a run as far as so many pictures."""
+    return " ".join([f"--images {images}", *(part for pair in SCHEDULE.items() for part in pair)])
+
+
 def is_trained(variant: str, work: Path) -> bool:
     """Tell whether a run has come to the end of this schedule."""
     finished = work / "runs" / variant / "finished"
-    return finished.is_file() and finished.read_text(encoding="utf-8") == OPTIONS
+    return finished.is_file() and finished.read_text(encoding="utf-8") == options_until(LEGS[-1])
 
 
 def train(variant: str, work: Path) -> None:
@@ -94,8 +103,9 @@ def train(variant: str, work: Path) -> None:
     if is_trained(variant, work):
         return
     run = work / "runs" / variant
-    edgedet("train", run, work / "scenes", "--variant", variant, *OPTIONS.split(), threads=1)
-    (run / "finished").write_text(OPTIONS, encoding="utf-8")
+    for images in LEGS:
+        edgedet("train", run, work / "scenes", "--variant", variant, *options_until(images).split(), threads=1)
+    (run / "finished").write_text(options_until(LEGS[-1]), encoding="utf-8")
 
 
 def export(variant: str, work: Path) -> None:
@@ -133,9 +143,8 @@ def compare(variants: Sequence[str], work: Path, runs: int) -> None:
     (work / "curves.svg").write_text(standalone(losses(curves)), encoding="utf-8")
     for setup, label in setup_names(result).items():
         (work / f"front-{label}.svg").write_text(standalone(front(result, setup, names)), encoding="utf-8")
-    tables = [table for table in (accuracy_table(result), cost_table(result)) if table is not None]
     notes = [f"{variant}: {note}" for variant in variants for note in missed(work / "bundles" / variant)]
-    text = "\n\n".join([*(markdown(t.columns, t.rows) for t in tables), *notes]) + "\n"
+    text = "\n\n".join([markdown(accuracy_table(result), cost_table(result)), *notes]) + "\n"
     (work / "compare.md").write_text(text, encoding="utf-8")
     say(text)
 
@@ -149,8 +158,14 @@ def missed(bundle: Path) -> list[str]:
     return [report["failed"] for report in reports.values() if "failed" in report]
 
 
-def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table; all columns but the first two are numbers."""
+def markdown(*tables: Table | None) -> str:
+    """Return tables of the same models and engines as one in Markdown."""
+    used = [table for table in tables if table is not None]
+    columns = [*used[0].columns[:2], *(name for table in used for name in table.columns[2:])]
+    rows = [
+        [*parts[0][:2], *(cell for part in parts for cell in part[2:])]
+        for parts in zip(*(table.rows for table in used), strict=True)
+    ]
     lines = [columns, ["---"] * 2 + ["--:"] * (len(columns) - 2), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
