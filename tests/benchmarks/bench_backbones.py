@@ -43,7 +43,7 @@ VARIANTS = (
     "yolov5n-efficientnet-b0",
 )
 LEGS = (12_000, 36_000)
-"""Pictures after which a run is at its end, and then goes on as one of the next length: the learning rate falls twice."""
+"""Pictures after which a run ends, and then goes on as one of the next length: the learning rate falls twice."""
 SCHEDULE = {
     "--batch": "4",
     "--sizes": "192:0.6,256:0.4",
