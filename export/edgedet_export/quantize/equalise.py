@@ -6,14 +6,16 @@ factor: the network stays the same function, but a channel whose values are a hu
 has two or three of the 256 codes to itself. Networks whose BatchNorms were folded, reparameterised ones (RepVGG) above
 all, are full of such channels.
 
-The factor of a channel is s = sqrt(x / w), with x its largest value and w its largest weight in the convolutions that
-read it, both relative to the largest of their tensor: afterwards activations and weights have equal shares of the
-imbalance. (Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", 2019, section 4.1,
-with measured ranges in place of those of the producer's weights, which are quantised per channel here.)
+The factor of a channel is s = x^p / w^(1 - p), with x its largest value and w its largest weight in the convolutions
+that read it, both relative to the largest of their tensor. With p = 1/2, sqrt(x / w), activations and weights have
+equal shares of the imbalance afterwards. (Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias
+Correction", 2019, section 4.1, with measured ranges in place of those of the producer's weights, which are quantised
+per channel here.)
 
 Behind SiLU and its like, which are not homogeneous, the division cannot move into the convolution before. There it may
 stand as a multiplication of its own (`smooth`), which OpenVINO computes within the convolution's kernel and
-onnxruntime in one more pass. (Xiao et al., "SmoothQuant", 2023, do this for linear layers.)
+onnxruntime in one more pass. (Xiao et al., "SmoothQuant", 2023, do this for linear layers.) There p = 1/4, which weighs
+the weights more: of p from 1/4 to 3/4 it kept most AP of a trained YOLOX-nano, with all others within noise of it.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ __all__ = ["Equalised", "equalise"]
 
 Floats = npt.NDArray[np.float64]
 
+_POWER, _SMOOTH_POWER = 0.5, 0.25
 _LEAST_FACTOR = 2.0**-10  # of a channel that is all but dead
 _WORTH_IT = 2.0  # factors all within this of each other change nothing that 8 bits could show
 
@@ -74,7 +77,7 @@ def equalise(
     known = {**statistics, **{new: statistics[old] for new, old in inserted.items() if old in statistics}}
     layers = find_layers(graph)
     links = ChannelLinks(graph)
-    factors = _factors(graph, layers, links, known)
+    factors = _factors(graph, layers, links, known, _SMOOTH_POWER if smooth else _POWER)
     idle = [name for name in inserted if _spread(factors[links.of(name)]) < _WORTH_IT]
     for name in idle:
         factors[links.of(name)] = 1.0
@@ -92,7 +95,11 @@ def equalise(
 
 
 def _factors(
-    graph: OnnxGraph, layers: tuple[ConvLayer, ...], links: ChannelLinks, statistics: Mapping[str, TensorStatistics]
+    graph: OnnxGraph,
+    layers: tuple[ConvLayer, ...],
+    links: ChannelLinks,
+    statistics: Mapping[str, TensorStatistics],
+    power: float,
 ) -> Floats:
     """Return the factor of each group of channels, float64; 1 where it must be."""
     reach, weight = np.zeros(links.total), np.zeros(links.total)
@@ -107,7 +114,8 @@ def _factors(
             np.maximum.at(weight, groups, _relative_weights(graph, layer))
     known = links.free & (weight > 0)
     factors = np.ones(links.total)
-    factors[known] = np.clip(np.sqrt(reach[known] / weight[known]), _LEAST_FACTOR, 1 / _LEAST_FACTOR)
+    wanted = reach[known] ** power / weight[known] ** (1 - power)
+    factors[known] = np.clip(wanted, _LEAST_FACTOR, 1 / _LEAST_FACTOR)
     return factors
 
 
