@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -223,7 +224,12 @@ def test_steps_on_one_batch_lower_the_loss(variant: str) -> None:
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_a_run_writes_weights_and_goes_on(tmp_path: Path) -> None:
+def test_a_run_writes_weights_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def loss_and_a_one(*arguments: Any) -> tuple[torch.Tensor, dict[str, float]]:
+        loss, parts = detection_loss(*arguments)
+        return loss, {**parts, "one": 1.0}
+
+    monkeypatch.setattr("edgedet_models.training.loop.detection_loss", loss_and_a_one)
     data = _write_yolo(tmp_path / "data")
     config = TrainConfig(
         tmp_path / "run", data, images=50, batch=1, sizes=(64,), size_weights=(1.0,), processes=1, bfloat16=False
@@ -239,6 +245,7 @@ def test_a_run_writes_weights_and_goes_on(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert len(rows) == 1
     assert all(row["images_per_s"] > 0 for row in rows)
+    assert rows[0]["one"] == 1.0, "a row holds means, also where the run went on between two rows"
 
 
 def test_learning_rate_rises_then_falls() -> None:

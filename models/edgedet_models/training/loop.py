@@ -147,6 +147,7 @@ def _loop(
     saved = started = time.monotonic()
     before = progress.seconds
     sums: dict[str, float] = {}
+    summed = 0  # steps; a run that goes on may start between two rows of the log
     mark = (progress.images, progress.seconds)
     progress.share = _share(config, progress)
     while progress.share < 1.0 - 1e-6:
@@ -172,21 +173,23 @@ def _loop(
         if meets:
             ema.update(model, progress.step)
         for name, value in {"loss": float(loss.detach()), **parts}.items():
-            sums[name] = sums.get(name, 0.0) + value / _LOG_EVERY
+            sums[name] = sums.get(name, 0.0) + value
+        summed += 1
         if progress.step % _LOG_EVERY == 0:
             speed = (progress.images - mark[0]) / max(1e-9, progress.seconds - mark[1])
             mark = (progress.images, progress.seconds)
-            _log(config.run / LOG, progress, sums, rate, speed)
-            report.update(progress, sums, speed)
-            sums = {}
+            means = {name: value / summed for name, value in sums.items()}
+            _log(config.run / LOG, progress, means, rate, speed)
+            report.update(progress, means, speed)
+            sums, summed = {}, 0
         if meets and (time.monotonic() - saved > config.save_s or progress.share >= 1.0 - 1e-6):
             saved = time.monotonic()
             save_state(config.run / STATE, model, ema, optimizer, progress)
             save_weights(config.run / WEIGHTS, ema.model, model.spec)
 
 
-def _log(path: Path, progress: Progress, sums: dict[str, float], rate: float, speed: float) -> None:
-    row = {**dataclasses.asdict(progress), **sums, "learning_rate": rate, "images_per_s": speed}
+def _log(path: Path, progress: Progress, means: dict[str, float], rate: float, speed: float) -> None:
+    row = {**dataclasses.asdict(progress), **means, "learning_rate": rate, "images_per_s": speed}
     with path.open("a") as file:
         file.write(json.dumps({k: round(v, 6) for k, v in row.items()}) + "\n")
 
@@ -194,7 +197,7 @@ def _log(path: Path, progress: Progress, sums: dict[str, float], rate: float, sp
 class _Report:
     """A line that tells nobody anything; `_Bar` draws one."""
 
-    def update(self, progress: Progress, sums: dict[str, float], speed: float) -> None:
+    def update(self, progress: Progress, means: dict[str, float], speed: float) -> None:
         """Show the state of the run."""
 
 
@@ -222,11 +225,11 @@ class _Bar(_Report):
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def update(self, progress: Progress, sums: dict[str, float], speed: float) -> None:
+    def update(self, progress: Progress, means: dict[str, float], speed: float) -> None:
         """Show the state of the run."""
         done = progress.share - self._first.share
         left_s = (progress.seconds - self._first.seconds) * (1 - progress.share) / max(done, 1e-9)
-        note = f"{speed:.1f} img/s, loss {sums['loss']:.3f}, {left_s / 60:.0f} min to go"
+        note = f"{speed:.1f} img/s, loss {means['loss']:.3f}, {left_s / 60:.0f} min to go"
         self._bar.update(self._task, completed=progress.share, note=note)
 
 
