@@ -2,9 +2,10 @@
 
     python tests/benchmarks/bench_waiting.py MODEL.onnx … [--threads 2] [--rounds 20] [--gap-ms 20]
 
-Three ways take turns in blocks: threads that sleep between operators, threads that spin all the time, and threads that
-spin within a frame and sleep between frames, which is what `Detector` asks for. Want a quiet machine: a spinning thread
-that another process displaces makes the others wait.
+Two ways take turns in blocks: threads that sleep between operators, and threads that spin within a frame and sleep
+between frames, which is what `Detector` asks for. (Threads that spin all the time, onnxruntime's default, would disturb
+whatever runs beside them.) It wants a quiet machine: a spinning thread that another process displaces makes the others
+wait.
 """
 
 from __future__ import annotations
@@ -20,11 +21,9 @@ import numpy as np
 
 WAYS = {
     "sleep between operators": {"session.intra_op.allow_spinning": "0"},
-    "spin all the time": {"session.intra_op.allow_spinning": "1"},
     "spin within a frame": {"session.intra_op.allow_spinning": "1", "session.force_spinning_stop": "1"},
 }
 BLOCK = 6
-_CALM_S = 0.1  # until the threads of the way before spin no more
 
 
 def main() -> int:
@@ -74,7 +73,6 @@ def _measure(runs: dict[str, Callable[[], object]], rounds: int, gap_s: float) -
     cpu: dict[str, list[float]] = {way: [] for way in runs}
     for _ in range(rounds):
         for way, run in runs.items():
-            time.sleep(_CALM_S)
             run()
             times, used = _block(run, gap_s)
             latency[way] += times

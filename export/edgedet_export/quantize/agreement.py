@@ -40,7 +40,8 @@ class Agreement:
         extra: Detections of the other network above `conf` that match none.
         score_shift: Mean of its score minus the reference's, over matches at any score.
         score_spread: Standard deviation of that difference.
-        threshold: Score above which the other network gives as many detections as the reference above `conf`.
+        threshold: Score above which the other network gives as many detections as the reference above `conf`; of all
+            such scores the nearest to `conf`.
     """
 
     agreement: float
@@ -101,8 +102,7 @@ def compare_detections(reference: Sequence[Candidates], other: Sequence[Candidat
     shifts = np.concatenate([h[1] for h in hits])
     above = scores[order] > conf
     matched = int((found[:, 0] & above).sum())
-    ranked = scores[order]
-    threshold = float(np.nextafter(ranked[total - 1], np.float32(0))) if len(ranked) >= total else _LOW_CONF
+    threshold = _threshold(scores[order], total, conf)
     return Agreement(
         agreement=float(np.mean(precision)),
         conf=conf,
@@ -113,6 +113,14 @@ def compare_detections(reference: Sequence[Candidates], other: Sequence[Candidat
         score_spread=float(shifts.std()) if len(shifts) else 0.0,
         threshold=threshold,
     )
+
+
+def _threshold(ranked: Floats, count: int, conf: float) -> float:
+    """Return the score nearest to `conf` that exactly `count` of the scores, highest first, exceed."""
+    if len(ranked) < count:
+        return _LOW_CONF
+    lowest = float(ranked[count]) if len(ranked) > count else 0.0
+    return min(max(conf, lowest), float(np.nextafter(ranked[count - 1], np.float32(0))))
 
 
 def _matches(truth: Candidates, other: Candidates) -> tuple[npt.NDArray[np.bool_], Floats]:

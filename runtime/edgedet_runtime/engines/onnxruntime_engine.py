@@ -20,10 +20,12 @@ __all__ = ["OnnxRuntimeEngine", "session_options"]
 def session_options(threads: int) -> Any:
     """Return the SessionOptions under which a model is run and measured.
 
-    Worker threads wait actively for the next operator while a frame is computed, and sleep between frames. Waking
-    them for each operator would cost more than many an operator takes (two cores of an EPYC: YOLOv5n at 640 px 1.2
-    times, YOLOX-nano at 416 px 1.6 times the time of a frame, at the same CPU time per frame); on a device the cores
-    are needed elsewhere between frames.
+    Worker threads wait actively for the next operator while a frame is computed, and sleep between frames, when a
+    device needs its cores elsewhere. Waking them for each operator would cost more than many an operator takes: on two
+    cores of an EPYC, YOLOv5n at 640 px takes 1.15 times as long so, YOLOX-nano at 416 px 1.4 to 1.6 times, at like CPU
+    time per frame. One thing can go wrong: a scheduler that packs a waking thread onto the core that waits for it, as
+    that of the virtual machine did where this was measured, costs a network of 1 ms some milliseconds after a long
+    pause (`tests/benchmarks/bench_waiting.py` tells).
 
     Args:
         threads: Threads within an operator.
