@@ -11,11 +11,14 @@ import pytest
 
 from edgedet_export import int8
 from edgedet_export.config import ExportConfig
-from edgedet_export.int8 import Int8Files, add_int8
+from edgedet_export.int8 import Int8Files, NoInt8Error, add_int8
+from edgedet_export.quantize.report import BudgetError, ParetoRow
 from edgedet_export.to_onnx import to_onnx
 from edgedet_models.builtin import calibration_images
 from edgedet_runtime.errors import CheckFailedError
 from tests.export.tiny import TinyDetector, tiny_spec
+
+LOST = ParetoRow("all layers, mse", 1.5, None, 0.4, 1.0, None, 1000, within_budget=False, chosen=False)
 
 
 def run(tmp_path: Path, config: ExportConfig) -> Int8Files:
@@ -42,22 +45,32 @@ def test_an_engine_without_a_file_in_budget_stays_with_fp32(tmp_path: Path, monk
 
     def quantize(model: Any, spec: Any, images: Any, config: Any, **more: Any) -> Any:
         if config.engine == "onnxruntime":
-            raise CheckFailedError("INT8 for onnxruntime: too much is lost")
+            raise BudgetError("INT8 for onnxruntime: too much is lost", "agreement", (LOST,))
         return real(model, spec, images, dataclasses.replace(config, max_drop=100.0), **more)
 
     monkeypatch.setattr(int8, "quantize", quantize)
     made = run(tmp_path, ExportConfig(int8=True))
     assert [file["engines"] for file in made.files] == [["openvino"]]
-    assert made.reports["onnxruntime"] == {"recommended": "fp32", "failed": "INT8 for onnxruntime: too much is lost"}
+    assert made.reports["onnxruntime"] == {
+        "recommended": "fp32",
+        "failed": "INT8 for onnxruntime: too much is lost",
+        "measure": "agreement",
+        "pareto": [dataclasses.asdict(LOST)],
+    }
     assert made.notes[0] == "INT8 for onnxruntime: too much is lost"
     assert not (tmp_path / "model.int8.onnx").exists()
 
 
 def test_no_engine_in_budget_is_a_failed_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def quantize(*_: Any, **__: Any) -> Any:
-        raise CheckFailedError("too much is lost")
+        raise BudgetError("too much is lost", "agreement", (LOST,))
 
     monkeypatch.setattr(int8, "quantize", quantize)
-    with pytest.raises(CheckFailedError, match="too much is lost; too much is lost"):
+    with pytest.raises(NoInt8Error, match="too much is lost; too much is lost") as caught:
         run(tmp_path, ExportConfig(int8=True))
+    assert isinstance(caught.value, CheckFailedError)
+    assert {engine: report["pareto"][0]["name"] for engine, report in caught.value.reports.items()} == {
+        "onnxruntime": "all layers, mse",
+        "openvino": "all layers, mse",
+    }
     assert list(tmp_path.iterdir()) == []
