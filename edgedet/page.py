@@ -62,8 +62,8 @@ def write(text: str, target: Path) -> None:
 
 
 def number(value: float | None, digits: int) -> str:
-    """Return a number with so many decimals; nothing for None."""
-    return "" if value is None else f"{value:.{digits}f}"
+    """Return a number with so many decimals, zero without a sign; nothing for None."""
+    return "" if value is None else f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def tail(name: str, length: int = 40) -> str:
