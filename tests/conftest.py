@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.shared_folder import shared_folder
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +17,7 @@ def shared() -> Path:
 
     It is ``../shared`` beside the repository, or what ``EDGEDET_SHARED`` names.
     """
-    folder = Path(os.environ.get("EDGEDET_SHARED", ROOT.parent / "shared"))
+    folder = shared_folder()
     if not (folder / "fixtures").is_dir():
         pytest.skip(f"interop: {folder} with real checkpoints and photos is not here (EDGEDET_SHARED names another)")
     return folder

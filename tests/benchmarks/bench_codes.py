@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,17 +26,19 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from edgedet_models.scenes import KINDS, make_symbol
-from edgedet_models.scenes.camera import photograph
-from edgedet_models.scenes.card import make_card
-from edgedet_models.scenes.placement import place_card, random_pose
-from edgedet_models.scenes.surfaces import draw_surface
-from edgedet_runtime import Detector
-from edgedet_runtime.detections import Detections
-from edgedet_runtime.overlap import box_iou
-
 ROOT = Path(__file__).resolve().parents[2]
-SHARED = Path(os.environ.get("EDGEDET_SHARED", ROOT.parent / "shared"))
+sys.path[:0] = [str(ROOT), *(str(ROOT / p) for p in ("export", "models", "runtime"))]
+
+from edgedet_models.scenes import KINDS, make_symbol  # noqa: E402
+from edgedet_models.scenes.camera import photograph  # noqa: E402
+from edgedet_models.scenes.card import make_card  # noqa: E402
+from edgedet_models.scenes.placement import place_card, random_pose  # noqa: E402
+from edgedet_models.scenes.surfaces import draw_surface  # noqa: E402
+from edgedet_runtime import Detector  # noqa: E402
+from edgedet_runtime.detections import Detections  # noqa: E402
+from edgedet_runtime.overlap import box_iou  # noqa: E402
+from tests.shared_folder import shared_folder  # noqa: E402
+
 SIZES_PX = (12, 16, 24, 32, 64)
 PER_SIZE = 5
 WAYS = [(e, p) for e in ("onnxruntime", "openvino") for p in ("fp32", "int8")]
@@ -158,7 +160,7 @@ def main() -> None:
     """Score what the bundle holds and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
-    parser.add_argument("--photos", type=Path, default=SHARED / "data" / "codes-photos")
+    parser.add_argument("--photos", type=Path, default=shared_folder() / "data" / "codes-photos")
     parser.add_argument("--per-kind", type=int, default=PER_SIZE, help="rendered pictures per size and kind")
     parser.add_argument("--engine", choices=sorted({e for e, _ in WAYS}), help="only this one")
     parser.add_argument("--conf", type=float, help="another threshold than the model's own")

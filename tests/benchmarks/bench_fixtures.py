@@ -21,10 +21,11 @@ def main() -> int:
     """Print the table as Markdown."""
     from tests.interop.ladder import run_fixture
     from tests.runtime.official_fixtures import ALL_FIXTURES
+    from tests.shared_folder import shared_folder
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", default=[])
-    parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared")
+    parser.add_argument("--shared", type=Path, default=shared_folder())
     parser.add_argument("--int8", action="store_true", help="quantise too: share of FP32 boxes that INT8 keeps")
     options = parser.parse_args()
     write = sys.stdout.write

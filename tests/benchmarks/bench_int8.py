@@ -45,6 +45,7 @@ from edgedet_runtime.errors import EdgedetError  # noqa: E402
 from edgedet_runtime.profiling.layers import int8_share, profile_layers  # noqa: E402
 from edgedet_runtime.sources import read_image  # noqa: E402
 from edgedet_runtime.spec import ModelSpec  # noqa: E402
+from tests.shared_folder import shared_folder  # noqa: E402
 
 Tensor = npt.NDArray[Any]
 
@@ -121,7 +122,7 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    shared = ROOT.parent / "shared"
+    shared = shared_folder()
     parser.add_argument("--models", nargs="*", default=[], metavar="MODEL")
     parser.add_argument("--engines", nargs="*", default=["onnxruntime", "openvino"])
     parser.add_argument("--shared", type=Path, default=shared)

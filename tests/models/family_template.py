@@ -22,17 +22,17 @@ from edgedet_runtime.decode import decode_outputs
 from edgedet_runtime.errors import CheckpointError
 from edgedet_runtime.nms import nms
 from edgedet_runtime.preprocess import Preprocessor
+from tests.shared_folder import shared_folder
 
 COCO = tuple(f"class{i}" for i in range(80))
 """As many classes as published sizes are told for."""
-FIXTURES = Path(__file__).parents[3] / "shared" / "fixtures"
 
 
 def fixture_folder(name: str) -> Path:
     """Return an interop fixture's folder, or skip the test where fixtures are not installed."""
-    folder = FIXTURES / name
+    folder = shared_folder() / "fixtures" / name
     if not folder.is_dir():
-        pytest.skip(f"interop fixture {folder} is not here")
+        pytest.skip(f"interop: {folder} is not here (EDGEDET_SHARED names another folder)")
     return folder
 
 

@@ -22,8 +22,6 @@ from torch import nn
 from edgedet_models.checkpoint import ModuleNode, PickledObject, read_checkpoint
 from edgedet_runtime.errors import CheckpointError
 
-SHARED = Path(__file__).parents[3].parent / "shared"
-
 both_containers = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 
 
@@ -263,10 +261,9 @@ def test_parallel_wrapper_is_looked_through(tmp_path: Path) -> None:
 
 
 @pytest.mark.interop
-@pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared")
 @pytest.mark.parametrize("name", ["yolox-nano", "damoyolo-T-quarter"])
-def test_real_state_dicts_equal_torch_load(name: str) -> None:
-    path = SHARED / "fixtures" / name / "checkpoint.pth"
+def test_real_state_dicts_equal_torch_load(name: str, shared: Path) -> None:
+    path = shared / "fixtures" / name / "checkpoint.pth"
     expected = torch.load(path, map_location="cpu", weights_only=True)["model"]
     found = read_checkpoint(path).tensors()
     assert list(found) == list(expected)
