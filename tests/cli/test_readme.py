@@ -54,3 +54,19 @@ def test_paths() -> None:
 def test_ci_runs_the_test_command() -> None:
     (command,) = re.findall(r"\.venv/bin/(pytest -n 2)\n```", README)
     assert command in (ROOT / ".ci/run").read_text(encoding="utf-8").replace('"$venv/bin/pytest"', "pytest")
+
+
+def test_requirements_have_no_upper_bounds_and_their_tested_versions_are_constraints() -> None:
+    pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    wanted = pyproject[pyproject.index("\ndependencies = [") : pyproject.index("[project.scripts]")]
+    wishes = [wish for wish in re.findall(r'"([^"]+)"', wanted) if not wish.startswith("edgedet")]
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    tested = {line.split("==")[0].lower() for line in lines if not line.startswith("#")}
+    assert "torch" in tested
+    assert [wish for wish in wishes if "<" in wish or "==" in wish] == []
+    assert {re.split(r"[<>=!~\[; ]", wish)[0].lower() for wish in wishes} - tested == set()
+    for document in ("README.md", "CONTRIBUTING.md", ".ci/run"):
+        text = (ROOT / document).read_text(encoding="utf-8")
+        installs = re.findall(r"/bin/pip\"? install (.*?)'\.\[", text)
+        assert installs, document
+        assert all("-c constraints.txt" in options for options in installs), document
