@@ -51,7 +51,7 @@ _PIXELS = """
 import base64, json, zlib
 import cv2, numpy
 from edgedet_runtime.letterbox import Letterbox
-from edgedet_runtime.model_files import find_model_file
+from edgedet_runtime.bundle.model_files import find_model_file
 spec = find_model_file("/bundle").spec
 pack = lambda array: base64.b64encode(zlib.compress(numpy.ascontiguousarray(array).tobytes())).decode()
 image = cv2.imread("/photo")

@@ -24,6 +24,14 @@ def shared() -> Path:
 
 
 @pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """Return a bundle of the color detector, the test's own."""
+    from tests.cli.colours import write_bundle
+
+    return write_bundle(tmp_path / "bundle")
+
+
+@pytest.fixture
 def in_tmp(tmp_path: Path) -> Iterator[Path]:
     """Run the test inside its own empty folder."""
     before = Path.cwd()

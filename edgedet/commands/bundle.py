@@ -22,7 +22,7 @@ def keygen(
     key: Annotated[Path, typer.Argument(help="Private key to write (PEM); the public one goes beside it, as .pub.")],
 ) -> None:
     """Make a key pair."""
-    from edgedet_runtime.signature import make_keys
+    from edgedet_runtime.bundle.signature import make_keys
 
     output.line(f"private key {key} (keep it off the devices), public key {make_keys(key)}")
 
@@ -33,7 +33,7 @@ def sign(
     key: Annotated[Path, typer.Option(metavar="FILE", help="Private key, PEM.", show_default=False)],
 ) -> None:
     """Sign a bundle: the manifest, and through its hashes every file."""
-    from edgedet_runtime.signature import sign_bundle
+    from edgedet_runtime.bundle.signature import sign_bundle
 
     output.line(f"signature written to {sign_bundle(bundle, key)}")
 
@@ -45,7 +45,7 @@ def verify(
     json: Json = False,
 ) -> None:
     """Check that a bundle is signed with a key and unaltered; exit 1 if not."""
-    from edgedet_runtime.signature import verify_signature
+    from edgedet_runtime.bundle.signature import verify_signature
 
     fingerprint = verify_signature(bundle, key)
     if json:

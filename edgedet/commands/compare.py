@@ -11,8 +11,8 @@ from edgedet import output
 from edgedet.commands.options import Engines, Html, Images, Json, KeptClasses, Precisions, ThreadCounts, split_list
 
 if TYPE_CHECKING:
-    from edgedet.comparison import Comparison
-    from edgedet.comparison_table import Table
+    from edgedet.comparison.compare import Comparison
+    from edgedet.comparison.table import Table
 
 __all__ = ["compare"]
 
@@ -68,11 +68,11 @@ def compare(
     json: Json = False,
 ) -> None:
     """Compare models in one interleaved run: cost, size, latency and, with --data, accuracy."""
-    from edgedet.comparison import compare_models
+    from edgedet.comparison.compare import compare_models
+    from edgedet.comparison.samples import draw_samples, sample_paths
+    from edgedet.comparison.training_log import read_curve
     from edgedet.extras import require
-    from edgedet.page import check_place
-    from edgedet.samples import draw_samples, sample_paths
-    from edgedet.training_log import read_curve
+    from edgedet.html.page import check_place
     from edgedet_runtime.errors import InputError
     from edgedet_runtime.profiling.session import ProfileConfig
     from edgedet_runtime.sources import read_image
@@ -110,7 +110,7 @@ def compare(
     with output.progress_bar("comparing") as step:
         result = compare_models(chosen, config, dataset=dataset, image_bgr=picture, progress=step)
         if html is not None:
-            from edgedet.comparison_page import write_page
+            from edgedet.comparison.page import write_page
 
             drawn = draw_samples(result, shown, progress=step) if shown else ()
             write_page(result, html, samples=drawn, curves=curves)
@@ -128,7 +128,7 @@ def _zoo(patterns: str, size: int | None, out: Path | None) -> list[Path]:
     from edgedet.extras import require
 
     require("torch", "onnx", "openvino", extra="export", purpose="--zoo")
-    from edgedet.zoo import DEFAULT_FOLDER, DEFAULT_SIZE_HW, build_zoo, match_variants
+    from edgedet.comparison.zoo import DEFAULT_FOLDER, DEFAULT_SIZE_HW, build_zoo, match_variants
 
     variants = match_variants(split_list(patterns, str, "--zoo") or ())
     size_hw = DEFAULT_SIZE_HW if size is None else (size, size)
@@ -137,8 +137,8 @@ def _zoo(patterns: str, size: int | None, out: Path | None) -> list[Path]:
 
 
 def _show(result: Comparison) -> None:
-    from edgedet.comparison_table import accuracy_table, cost_table
-    from edgedet.correlation import COSTS
+    from edgedet.comparison.correlation import COSTS
+    from edgedet.comparison.table import accuracy_table, cost_table
 
     _show_table(cost_table(result))
     accuracy = accuracy_table(result)

@@ -49,11 +49,11 @@ def detect(
     json: Json = False,
 ) -> None:
     """Find objects in pictures."""
-    from edgedet.default_model import split_model
+    from edgedet.commands.default_model import split_model
 
     model, sources = split_model(arguments)
     from edgedet_runtime import Detector, InputError
-    from edgedet_runtime.profiling.plans import PLAN_FILE
+    from edgedet_runtime.bundle.plan import PLAN_FILE
 
     if plan not in (None, "auto"):
         raise InputError(f"--plan: expected auto, got {plan!r}")
@@ -95,7 +95,7 @@ def _run(detector: Detector, sources: list[str], save: Path | None, max_frames: 
     """Yield one JSON object per picture."""
     from itertools import islice
 
-    from edgedet.drawn import DrawnWriter
+    from edgedet.commands.drawn import DrawnWriter
     from edgedet_runtime import iter_frames
 
     frames = (frame for source in sources for frame in iter_frames(source))
@@ -108,7 +108,7 @@ def _run(detector: Detector, sources: list[str], save: Path | None, max_frames: 
 
 
 def _as_json(frame: Frame, detections: Detections, detector: Detector) -> dict[str, Any]:
-    from edgedet.drawn import is_stream
+    from edgedet.commands.drawn import is_stream
 
     height, width = frame.image_bgr.shape[:2]
     times = detector.last_times

@@ -48,8 +48,15 @@ def docker(
     """Write the build context of a device image and build it."""
     import shlex
 
-    from edgedet.default_model import default_bundle
-    from edgedet.docker_context import Image, build_command, choose_engine, docker_answers, run_build, write_context
+    from edgedet.commands.default_model import default_bundle
+    from edgedet.device.docker_context import (
+        Image,
+        build_command,
+        choose_engine,
+        docker_answers,
+        run_build,
+        write_context,
+    )
     from edgedet_runtime.errors import InputError
 
     bundle = bundle or default_bundle()

@@ -25,7 +25,7 @@ def doctor(
     json: Json = False,
 ) -> None:
     """Check a bundle on this machine: files, engines, CPU, golden vectors, executed precision."""
-    from edgedet.default_model import default_bundle
+    from edgedet.commands.default_model import default_bundle
     from edgedet_runtime.doctor import examine
 
     report = examine(bundle or default_bundle(), engine=engine, threads=threads)

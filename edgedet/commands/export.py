@@ -72,7 +72,7 @@ def export(
 
     require(*TOOLS, *(INT8_TOOLS if int8 else ()), extra="export", purpose="edgedet export")
     from edgedet.api import export as run
-    from edgedet.int8_tables import show_int8
+    from edgedet.commands.int8_tables import show_int8
     from edgedet_export.config import ExportConfig
     from edgedet_export.int8 import NoInt8Error
 
@@ -121,7 +121,7 @@ def _latency(bundle: Path) -> dict[str, float]:
 
 
 def _show(report: ExportReport, latency: dict[str, float]) -> None:
-    from edgedet.int8_tables import show_int8
+    from edgedet.commands.int8_tables import show_int8
 
     manifest = report.manifest
     output.table(

@@ -52,14 +52,14 @@ def inspect(
     if json:
         output.document(found)
     else:
-        from edgedet.int8_tables import show_int8
+        from edgedet.commands.int8_tables import show_int8
 
         output.table(["", ""], [[key, _text(value)] for key, value in found.items() if key != "quantisation"])
         show_int8(found.get("quantisation", {}))
 
 
 def _sensitivity(path: Path, engine: str | None, calib: Path | None, picture: Path | None, json: bool) -> None:
-    from edgedet.sensitivity import layer_sensitivity, save_picture
+    from edgedet.commands.sensitivity import layer_sensitivity, save_picture
 
     with output.progress_bar("INT8, layer by layer") as step:
         layers = layer_sensitivity(path, engine=engine, calib=calib, progress=lambda text: step(description=text))
@@ -86,8 +86,8 @@ def _sensitivity(path: Path, engine: str | None, calib: Path | None, picture: Pa
 
 
 def _bundle(folder: Path) -> dict[str, Any]:
-    from edgedet_runtime.bundle import read_manifest
-    from edgedet_runtime.model_files import read_spec
+    from edgedet_runtime.bundle.manifest import read_manifest
+    from edgedet_runtime.bundle.model_files import read_spec
 
     manifest = read_manifest(folder)
     models = [file for file in manifest.files if file.precision]
@@ -110,8 +110,8 @@ def _bundle(folder: Path) -> dict[str, Any]:
 
 
 def _model_file(path: Path) -> dict[str, Any]:
+    from edgedet_runtime.bundle.model_files import read_spec
     from edgedet_runtime.errors import ModelFileError
-    from edgedet_runtime.model_files import read_spec
 
     size = {"kind": "ONNX model" if path.suffix.lower() == ".onnx" else "OpenVINO IR", "bytes": path.stat().st_size}
     try:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgedet import output
-from edgedet.commands.board import profile_on, show_doctor
 from edgedet.commands.options import Engines, Html, Json, Precisions, ThreadCounts, split_list
+from edgedet.device.board_profile import profile_on, show_doctor
 
 if TYPE_CHECKING:
     from edgedet_runtime.profiling.changes import Comparison
@@ -66,9 +66,9 @@ def profile(
     json: Json = False,
 ) -> None:
     """Measure latency, throughput, cold start, memory and layers, alternatives interleaved."""
-    from edgedet.default_model import default_bundle
+    from edgedet.commands.default_model import default_bundle
     from edgedet.extras import require
-    from edgedet.page import check_place
+    from edgedet.html.page import check_place
     from edgedet_runtime.cpu import cpu_model
     from edgedet_runtime.errors import InputError
     from edgedet_runtime.profiling.changes import check_cpu
@@ -131,9 +131,9 @@ class _Outputs:
         Raises:
             CheckFailedError: A plan is slower than in the older profile.
         """
-        from edgedet.profile_tables import show_comparison, show_report
+        from edgedet.profile.tables import show_comparison, show_report
+        from edgedet_runtime.bundle.plan import save_plan
         from edgedet_runtime.profiling.changes import compare
-        from edgedet_runtime.profiling.plans import save_plan
 
         comparison = None if self.old is None else compare(report, self.old)
         if self.json:
@@ -145,7 +145,7 @@ class _Outputs:
             if comparison is not None:
                 show_comparison(comparison)
         if self.html is not None:
-            from edgedet.profile_page import write_page
+            from edgedet.profile.page import write_page
 
             write_page(report, self.html)
             output.note(f"page: {self.html}")

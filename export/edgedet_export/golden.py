@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgedet_runtime import Detector
-from edgedet_runtime.model_files import ModelFile
+from edgedet_runtime.bundle.model_files import ModelFile
 
 __all__ = ["GOLDEN", "golden_picture", "threshold_in_gap", "write_golden"]
 

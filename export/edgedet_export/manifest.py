@@ -15,7 +15,7 @@ from edgedet_export.golden import GOLDEN
 from edgedet_export.parity import Noise, Rung
 from edgedet_export.simplify import Simplified
 from edgedet_export.sources import Source
-from edgedet_runtime.model_files import read_spec
+from edgedet_runtime.bundle.model_files import read_spec
 from edgedet_runtime.version import __version__
 
 __all__ = ["MANIFEST_VERSION", "build_manifest"]

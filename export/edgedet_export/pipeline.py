@@ -41,8 +41,8 @@ from edgedet_export.to_openvino import to_openvino
 from edgedet_models.builtin import calibration_images
 from edgedet_models.complexity import count
 from edgedet_models.detector import DetectorModule
+from edgedet_runtime.bundle.model_files import find_model_file
 from edgedet_runtime.errors import InputError
-from edgedet_runtime.model_files import find_model_file
 from edgedet_runtime.spec import ModelSpec
 
 __all__ = ["ExportConfig", "ExportReport", "export"]

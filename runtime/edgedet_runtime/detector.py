@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from edgedet_runtime.bundle.model_files import ModelFile, find_model_file
+from edgedet_runtime.bundle.plan import Plan, Wishes, apply_plan
 from edgedet_runtime.cpu import available_threads
 from edgedet_runtime.decode import decode_outputs
 from edgedet_runtime.detections import Detections
 from edgedet_runtime.engines import load_engine
 from edgedet_runtime.errors import InputError, MissingDependencyError
 from edgedet_runtime.letterbox import Letterbox
-from edgedet_runtime.model_files import ModelFile, find_model_file
 from edgedet_runtime.nms import nms
 from edgedet_runtime.preprocess import Preprocessor
-from edgedet_runtime.profiling.plans import Plan, Wishes, apply_plan
 from edgedet_runtime.spec import ModelSpec, Thresholds
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edgedet.comparison_table import Table
+    from edgedet.comparison.table import Table
 
 VARIANTS = (
     "yolov5n",
@@ -123,13 +123,13 @@ def export(variant: str, work: Path) -> None:
 
 def compare(variants: Sequence[str], work: Path, runs: int) -> None:
     """Time all in one interleaved run, score them, and write tables, page and plots."""
-    from edgedet.comparison import compare_models, display_names
-    from edgedet.comparison_page import write_page
-    from edgedet.comparison_plots import front, losses, short_names
-    from edgedet.comparison_table import accuracy_table, cost_table, setup_names
+    from edgedet.comparison.compare import compare_models, display_names
+    from edgedet.comparison.page import write_page
+    from edgedet.comparison.plots import front, losses, short_names
+    from edgedet.comparison.samples import draw_samples, sample_paths
+    from edgedet.comparison.table import accuracy_table, cost_table, setup_names
+    from edgedet.comparison.training_log import read_curve
     from edgedet.evaluation import load_dataset
-    from edgedet.samples import draw_samples, sample_paths
-    from edgedet.training_log import read_curve
     from edgedet_runtime.profiling.session import ProfileConfig
 
     data = load_dataset(work / "val.json")

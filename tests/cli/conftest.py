@@ -7,19 +7,13 @@ from pathlib import Path
 import cv2
 import pytest
 
-from tests.cli.colours import solid, write_bundle, write_colour_model
+from tests.cli.colours import solid, write_colour_model
 
 
 @pytest.fixture(scope="session")
 def colour_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the colour detector as a single file."""
     return write_colour_model(tmp_path_factory.mktemp("colours") / "colours.onnx")
-
-
-@pytest.fixture
-def bundle(tmp_path: Path) -> Path:
-    """Return a bundle of the test's own."""
-    return write_bundle(tmp_path / "bundle")
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from pathlib import Path
 import cv2
 import pytest
 
-from edgedet.comparison import display_names
-from edgedet.correlation import correlate
-from edgedet_runtime.profiling.plans import Plan
+from edgedet.comparison.compare import display_names
+from edgedet.comparison.correlation import correlate
+from edgedet_runtime.bundle.plan import Plan
 from tests.cli.colours import refused, run, run_json, seal, solid, write_bundle
 
 QUICK = ("--runs", 4, "--threads", "1")

@@ -13,14 +13,14 @@ import cv2
 import numpy as np
 import pytest
 
-from edgedet.comparison import Accuracy, Comparison, Contender
-from edgedet.correlation import Correlation
-from edgedet.samples import Drawn, ModelSamples, sample_paths
-from edgedet.training_log import Curve, read_curve
+from edgedet.comparison.compare import Accuracy, Comparison, Contender
+from edgedet.comparison.correlation import Correlation
+from edgedet.comparison.samples import Drawn, ModelSamples, sample_paths
+from edgedet.comparison.training_log import Curve, read_curve
+from edgedet_runtime.bundle.plan import Plan
 from edgedet_runtime.errors import InputError
 from edgedet_runtime.profiling.layers import Layer
 from edgedet_runtime.profiling.machine import describe_machine
-from edgedet_runtime.profiling.plans import Plan
 from edgedet_runtime.profiling.statistics import Interval, Summary
 from tests.cli.chromium import Chromium, find_chromium
 from tests.cli.colours import refused, run, solid, write_bundle
@@ -116,7 +116,7 @@ class Page(HTMLParser):
 
 
 def render(made: Comparison, **more: Any) -> str:
-    from edgedet.comparison_page import render_page
+    from edgedet.comparison.page import render_page
 
     return render_page(made, **more)
 
@@ -163,14 +163,14 @@ def test_says_what_is_untrained_and_which_coefficient() -> None:
 
 
 def test_pareto_front() -> None:
-    from edgedet.comparison_plots import pareto
+    from edgedet.comparison.plots import pareto
 
     assert pareto([(3, 0.5), (1, 0.2), (2, 0.4), (2, 0.3), (4, 0.5), (5, 0.1)]) == [(1, 0.2), (2, 0.4), (3, 0.5)]
     assert pareto([]) == []
 
 
 def test_short_names() -> None:
-    from edgedet.comparison_plots import short_names
+    from edgedet.comparison.plots import short_names
 
     names = {"a": "yolov5n", "b": "yolov5n-ghostnet", "c": "yolov5n-mobilenetv3-small"}
     assert list(short_names(names).values()) == ["yolov5n", "ghostnet", "mobilenetv3-small"]
@@ -180,8 +180,8 @@ def test_short_names() -> None:
 def test_labels_do_not_cover_each_other() -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    from edgedet import page
-    from edgedet.plot_labels import label_points
+    from edgedet.html import page
+    from edgedet.html.plot_labels import label_points
 
     figure, axes = page.new_figure(3.6, 4.6)
     points = [(float(i % 4), float(i // 4)) for i in range(12)]

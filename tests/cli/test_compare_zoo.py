@@ -11,7 +11,7 @@ from tests.cli.colours import refused, run
 
 pytest.importorskip("torch", reason="the zoo is built with the extra export")
 
-from edgedet.zoo import is_built, match_variants
+from edgedet.comparison.zoo import is_built, match_variants
 from edgedet_runtime.errors import InputError
 
 SMALL = ("yolov5n-squeezenet", "yolov5n-mobilenetv3-small")

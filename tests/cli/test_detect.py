@@ -11,8 +11,8 @@ import jsonschema
 import numpy as np
 import pytest
 
-from edgedet import default_model
-from edgedet_runtime.profiling.plans import Plan, save_plan
+from edgedet.commands import default_model
+from edgedet_runtime.bundle.plan import Plan, save_plan
 from tests.cli.colours import INPUT_HW, refused, run, run_json, solid, write_bundle
 
 NUMBER = {"type": "number"}

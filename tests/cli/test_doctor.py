@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgedet_runtime.bundle.plan import PLAN_FILE, Plan, save_plan
 from edgedet_runtime.cpu import available_threads, this_processor
 from edgedet_runtime.detections import Detections
 from edgedet_runtime.doctor.matching import difference
 from edgedet_runtime.doctor.resize_check import exact_bilinear
-from edgedet_runtime.profiling.plans import PLAN_FILE, Plan, save_plan
 from tests.cli.colours import refused, run, run_json, seal, solid
 
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgedet.default_model import BUILTIN
+from edgedet.commands.default_model import BUILTIN
 from tests.cli.colours import refused, run, run_json, shell, solid
 
 pytest.importorskip("torch")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from edgedet.int8_tables import CANDIDATE_COLUMNS, candidate_rows, sentences, show_int8
+from edgedet.commands.int8_tables import CANDIDATE_COLUMNS, candidate_rows, sentences, show_int8
 
 
 def trial(name: str, *, chosen: bool = False, within: bool = True, speedup: float | None = 1.5) -> dict[str, Any]:

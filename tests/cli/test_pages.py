@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgedet.page import number
+from edgedet.html.page import number
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from edgedet_runtime.bundle.plan import Plan, StoredPlan, read_plan
 from edgedet_runtime.cpu import this_processor
-from edgedet_runtime.profiling.plans import Plan, StoredPlan, read_plan
 from edgedet_runtime.profiling.report import ProfileReport
 from tests.cli.chromium import Chromium, find_chromium
 from tests.cli.colours import refused, run, run_json

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from edgedet.default_model import default_bundle
+from edgedet.commands.default_model import default_bundle
 from tests.cli.colours import INPUT_HW, run, solid
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgedet.evaluation import load_dataset, match_classes
-from edgedet_runtime.coco_names import COCO_CATEGORY_IDS, COCO_NAMES
+from edgedet_export.foreign.coco_names import COCO_CATEGORY_IDS, COCO_NAMES
 from edgedet_runtime.errors import InputError
 
 

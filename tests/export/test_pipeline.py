@@ -16,7 +16,7 @@ from edgedet_export.fuse import PASSES, PassReport, fuse
 from edgedet_export.pictures import probe_picture
 from edgedet_export.pipeline import export
 from edgedet_runtime import Detector
-from edgedet_runtime.bundle import verify_bundle
+from edgedet_runtime.bundle.manifest import verify_bundle
 from edgedet_runtime.errors import CheckFailedError, InputError
 from tests.export.tiny import TinyDetector, tiny_spec
 

@@ -20,8 +20,8 @@ from edgedet_export.pipeline import export
 from edgedet_export.stages import Stage, onnx_stage, openvino_stage
 from edgedet_models.detector import DetectorModule
 from edgedet_runtime import Detections, Detector
+from edgedet_runtime.bundle.model_files import read_spec
 from edgedet_runtime.decode import decode_outputs
-from edgedet_runtime.model_files import read_spec
 from edgedet_runtime.nms import nms
 from tests.runtime.official_fixtures import DARKNET_FIXTURES, Reference, load_reference
 

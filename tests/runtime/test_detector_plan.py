@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from edgedet_runtime import Detector
+from edgedet_runtime.bundle.plan import PLAN_FILE, Plan, save_plan
 from edgedet_runtime.cpu import this_processor
 from edgedet_runtime.errors import InputError, MissingDependencyError, ModelFileError
-from edgedet_runtime.profiling.plans import PLAN_FILE, Plan, save_plan
 from tests.runtime.tiny_models import tiny_onnx
 
 pytest.importorskip("openvino")

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from edgedet_export.foreign.coco_names import COCO_NAMES
 from edgedet_export.foreign.cut import cut_at_heads
 from edgedet_export.foreign.families import Anchors, family_facts
 from edgedet_export.foreign.file_input import INPUT_NAME, FileInput, normalise_input, read_input, scales_pixels
@@ -25,7 +26,6 @@ from edgedet_export.foreign.session import open_session, run
 from edgedet_export.foreign.tail import Tail
 from edgedet_export.foreign.verify import Difference, verify_cut
 from edgedet_export.onnx_graph import OnnxGraph, set_metadata
-from edgedet_runtime.coco_names import COCO_NAMES
 from edgedet_runtime.errors import InputError, ModelFileError
 from edgedet_runtime.spec import ColorOrder, InputSpec, ModelSpec, ResizeSpec, Thresholds
 from edgedet_runtime.version import __version__

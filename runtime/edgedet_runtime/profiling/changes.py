@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from edgedet_runtime.bundle.plan import Plan
 from edgedet_runtime.errors import InputError
 from edgedet_runtime.profiling.latency import BLOCK
-from edgedet_runtime.profiling.plans import Plan
 from edgedet_runtime.profiling.report import ProfileReport
 from edgedet_runtime.profiling.statistics import Interval, ratio_of_medians
 

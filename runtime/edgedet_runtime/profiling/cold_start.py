@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgedet_runtime.bundle.plan import Plan
 from edgedet_runtime.errors import EngineError
-from edgedet_runtime.profiling.plans import Plan
 
 __all__ = ["ColdStart", "measure_cold_start"]
 

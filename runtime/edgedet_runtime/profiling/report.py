@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from edgedet_runtime.bundle.plan import Plan
 from edgedet_runtime.errors import InputError
+from edgedet_runtime.from_json import from_json
 from edgedet_runtime.profiling.cold_start import ColdStart
-from edgedet_runtime.profiling.from_json import from_json
 from edgedet_runtime.profiling.latency import Samples
 from edgedet_runtime.profiling.layers import Layer, int8_share
 from edgedet_runtime.profiling.machine import Machine
-from edgedet_runtime.profiling.plans import Plan
 from edgedet_runtime.profiling.roofline import Peaks, Place, RooflineSummary, place, summarise_places
 from edgedet_runtime.profiling.statistics import Summary, summarise
 from edgedet_runtime.profiling.throughput import Throughput

@@ -13,17 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from edgedet_runtime import cpu
-from edgedet_runtime.bundle import read_manifest
+from edgedet_runtime.bundle.manifest import read_manifest
+from edgedet_runtime.bundle.model_files import model_bytes
+from edgedet_runtime.bundle.plan import Plan, recommend
 from edgedet_runtime.detector import Detector
 from edgedet_runtime.doctor.golden import GOLDEN
 from edgedet_runtime.errors import InputError, ModelFileError
-from edgedet_runtime.model_files import model_bytes
 from edgedet_runtime.profiling.bandwidth import Bandwidth, measure_bandwidth
 from edgedet_runtime.profiling.cold_start import ColdStart, measure_cold_start
 from edgedet_runtime.profiling.latency import Samples, measure
 from edgedet_runtime.profiling.layers import LAYER_ENGINES, Layer, profile_layers
 from edgedet_runtime.profiling.machine import LoadMeter, describe_machine, package_version
-from edgedet_runtime.profiling.plans import Plan, recommend
 from edgedet_runtime.profiling.report import PlanProfile, ProfileReport
 from edgedet_runtime.profiling.roofline import Peaks, measure_peaks
 from edgedet_runtime.profiling.throughput import Throughput, measure_throughput

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from edgedet_runtime.bundle.plan import Plan, StoredPlan, read_plan, recommend, save_plan
 from edgedet_runtime.errors import InputError, ModelFileError
 from edgedet_runtime.profiling.latency import BLOCK, WARM_UP, measure
-from edgedet_runtime.profiling.plans import Plan, StoredPlan, read_plan, recommend, save_plan
 
 IMAGE = np.zeros((4, 4, 3), np.uint8)
 

@@ -18,7 +18,7 @@ from edgedet_runtime.sources import IMAGE_SUFFIXES, read_image
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from edgedet.comparison import Comparison
+    from edgedet.comparison.compare import Comparison
     from edgedet.evaluation import LabelledSet
 
 __all__ = ["MOST_PICTURES", "Drawn", "ModelSamples", "draw_samples", "sample_paths"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edgedet_runtime.profiling.plans import Plan
+from edgedet_runtime.bundle.plan import Plan
 
 __all__ = ["COSTS", "Correlation", "correlate"]
 

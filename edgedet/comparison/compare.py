@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgedet.correlation import COSTS, Correlation, correlate
-from edgedet_runtime.bundle import MANIFEST
+from edgedet.comparison.correlation import COSTS, Correlation, correlate
+from edgedet_runtime.bundle.manifest import MANIFEST
+from edgedet_runtime.bundle.model_files import model_bytes
+from edgedet_runtime.bundle.plan import Plan
 from edgedet_runtime.detector import Detector
 from edgedet_runtime.errors import InputError
-from edgedet_runtime.model_files import model_bytes
 from edgedet_runtime.profiling.latency import BLOCK, Samples, measure
 from edgedet_runtime.profiling.layers import LAYER_ENGINES, Layer, profile_layers
 from edgedet_runtime.profiling.machine import LoadMeter, Machine, describe_machine
-from edgedet_runtime.profiling.plans import Plan
 from edgedet_runtime.profiling.session import ProfileConfig, choose_picture, list_plans
 from edgedet_runtime.profiling.statistics import Interval, Summary, ratio_of_medians, summarise
 

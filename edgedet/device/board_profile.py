@@ -16,7 +16,7 @@ __all__ = ["profile_on", "show_doctor"]
 
 def profile_on(host: str, python: str, bundle: Path, config: ProfileConfig) -> dict[str, Any]:
     """Run doctor and profile on a board; see `profile_on_board` for what comes back."""
-    from edgedet.remote import Board, profile_on_board
+    from edgedet.device.remote import Board, profile_on_board
 
     with output.progress_bar(f"profiling on {host}"):
         return profile_on_board(Board(host, python), bundle, asdict(config))

@@ -14,7 +14,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgedet_runtime.bundle import MANIFEST, read_manifest, verify_bundle
+from edgedet_runtime.bundle.manifest import MANIFEST, read_manifest, verify_bundle
 from edgedet_runtime.errors import CheckFailedError, EdgedetError, InputError
 
 __all__ = [
@@ -126,7 +126,7 @@ def _check_bundle(image: Image) -> None:
         have = sorted({engine for file in files for engine in file.engines})
         raise InputError(f"{image.bundle}: expected files for {image.engine}, it has some for {', '.join(have)}")
     if image.public_key is not None:
-        from edgedet_runtime.signature import verify_signature
+        from edgedet_runtime.bundle.signature import verify_signature
 
         verify_signature(image.bundle, image.public_key)
 

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from edgedet.remote import SSH_VARIABLE, Board
+from edgedet.device.remote import SSH_VARIABLE, Board
 from edgedet_runtime import InputError
-from edgedet_runtime.board import run as run_on_board
+from edgedet_runtime.board_worker import run as run_on_board
+from edgedet_runtime.bundle.plan import Plan, StoredPlan, read_plan
 from edgedet_runtime.cpu import this_processor
-from edgedet_runtime.profiling.plans import Plan, StoredPlan, read_plan
 from tests.cli.colours import refused, run
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from edgedet import page
+from edgedet.html import page
 from edgedet_runtime.profiling.layers import Layer
 from edgedet_runtime.profiling.roofline import Peaks, Place
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from edgedet import page
-from edgedet.comparison import Accuracy, Comparison, Contender, display_names
+from edgedet.comparison.compare import Accuracy, Comparison, Contender, display_names
+from edgedet.html import page
 
 __all__ = [
     "PRECISIONS",

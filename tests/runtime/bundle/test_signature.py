@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgedet_runtime import CheckFailedError, Detector, InputError, ModelFileError
-from edgedet_runtime.signature import KEY_VARIABLE, SIGNATURE, make_keys, sign_bundle, verify_signature
+from edgedet_runtime.bundle.signature import KEY_VARIABLE, SIGNATURE, make_keys, sign_bundle, verify_signature
 from tests.cli.colours import refused, run, seal, solid
 
 pytest.importorskip("cryptography")
@@ -93,7 +93,7 @@ def test_device_refuses_altered_bundle_before_any_engine(
         raise AssertionError("an engine was opened")
 
     monkeypatch.setattr("edgedet_runtime.detector.load_engine", opened)
-    monkeypatch.setattr("edgedet_runtime.model_files.read_spec", opened)
+    monkeypatch.setattr("edgedet_runtime.bundle.model_files.read_spec", opened)
     for model in (bundle, bundle / "model.onnx"):
         with pytest.raises(CheckFailedError, match=word):
             Detector(model)

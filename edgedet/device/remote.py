@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgedet_runtime.bundle import MANIFEST, read_manifest, verify_bundle
+from edgedet_runtime.bundle.manifest import MANIFEST, read_manifest, verify_bundle
 from edgedet_runtime.errors import CheckFailedError, EdgedetError, EngineError, InputError
 
 __all__ = ["Board", "profile_on_board"]
@@ -127,7 +127,7 @@ def profile_on_board(board: Board, bundle: Path, settings: dict[str, Any]) -> di
     runtime_at, bundle_at = (f"{facts['root']}/{name}" for name in names)
     request = json.dumps({"bundle": bundle_at, **{k: v for k, v in settings.items() if v is not None}})
     said = board.run(
-        "env", f"PYTHONPATH={runtime_at}", board.python, "-m", "edgedet_runtime.board", request
+        "env", f"PYTHONPATH={runtime_at}", board.python, "-m", "edgedet_runtime.board_worker", request
     )  # fmt: skip
     lines = said.decode(errors="replace").strip().splitlines()
     try:

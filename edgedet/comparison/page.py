@@ -8,13 +8,13 @@ from functools import partial
 from operator import attrgetter
 from pathlib import Path
 
-from edgedet import comparison_plots as plots
-from edgedet import page
-from edgedet.comparison import Comparison, display_names
-from edgedet.comparison_table import Setup, accuracy_table, cost_table, setup_names
-from edgedet.samples import ModelSamples
-from edgedet.slowest_layers import SlowestLayers, slowest_layers
-from edgedet.training_log import Curve
+from edgedet.comparison import plots
+from edgedet.comparison.compare import Comparison, display_names
+from edgedet.comparison.samples import ModelSamples
+from edgedet.comparison.table import Setup, accuracy_table, cost_table, setup_names
+from edgedet.comparison.training_log import Curve
+from edgedet.html import page
+from edgedet.html.slowest_layers import SlowestLayers, slowest_layers
 
 __all__ = ["render_page", "write_page"]
 

@@ -2,7 +2,7 @@
 
 ::
 
-    python3 -m edgedet_runtime.board '{"bundle": "…", "engines": ["onnxruntime"], "runs": 50}'
+    python3 -m edgedet_runtime.board_worker '{"bundle": "…", "engines": ["onnxruntime"], "runs": 50}'
 
 It needs what the runtime needs, numpy, OpenCV and an engine, and nothing of the command line.
 """

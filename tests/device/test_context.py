@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from edgedet.docker_context import Image, build_command, choose_engine, write_context
+from edgedet.device.docker_context import Image, build_command, choose_engine, write_context
 from edgedet_runtime import CheckFailedError, InputError
 from tests.cli.colours import refused, run, run_json
 
@@ -123,7 +123,7 @@ def test_commands(bundle: Path) -> None:
 
 def test_image_with_a_key_takes_only_a_bundle_signed_with_it(bundle: Path, tmp_path: Path) -> None:
     pytest.importorskip("cryptography")
-    from edgedet_runtime.signature import make_keys, sign_bundle
+    from edgedet_runtime.bundle.signature import make_keys, sign_bundle
 
     public = make_keys(tmp_path / "owner.pem")
     with pytest.raises(CheckFailedError, match="unsigned"):

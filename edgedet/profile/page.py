@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgedet import page
-from edgedet.profile_tables import (
+from edgedet.html import page
+from edgedet.html.slowest_layers import slowest_layers
+from edgedet.profile.roofline_plot import draw_roofline
+from edgedet.profile.tables import (
     ROOFLINE_COLUMNS,
     STEP_COLUMNS,
     THROUGHPUT_COLUMNS,
@@ -15,8 +17,6 @@ from edgedet.profile_tables import (
     step_rows,
     throughput_rows,
 )
-from edgedet.roofline_plot import draw_roofline
-from edgedet.slowest_layers import slowest_layers
 from edgedet_runtime.profiling.report import ProfileReport
 
 __all__ = ["render_page", "write_page"]

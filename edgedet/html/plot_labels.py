@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from edgedet import page
+from edgedet.html import page
 
 __all__ = ["label_points"]
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from edgedet_runtime.bundle import BundleFile, Manifest, read_manifest
+from edgedet_runtime.bundle.manifest import BundleFile, Manifest, read_manifest
 from edgedet_runtime.engines import ENGINES
 from edgedet_runtime.errors import InputError, ModelFileError
 from edgedet_runtime.onnx_file import onnx_summary
@@ -80,7 +80,7 @@ def find_model_file(model: str | Path, *, engine: str | None = None, precision: 
     if default not in ENGINES:
         raise InputError(f"{ENGINE_VARIABLE}: expected one of {', '.join(ENGINES)}, got {default!r}")
     if path.exists():
-        from edgedet_runtime.signature import require_trusted
+        from edgedet_runtime.bundle.signature import require_trusted
 
         require_trusted(path)
     if path.is_dir():

@@ -40,7 +40,7 @@ def layer_sensitivity(
     from edgedet_export.quantize import QuantConfig, inspect_sensitivity
     from edgedet_export.quantize.images import picture_paths
     from edgedet_models.builtin import calibration_images
-    from edgedet_runtime.model_files import find_model_file
+    from edgedet_runtime.bundle.model_files import find_model_file
 
     if engine not in (None, "onnxruntime", "openvino"):
         raise InputError(f"--engine: expected onnxruntime or openvino, whose INT8 can be looked into, got {engine}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from edgedet import output, page
+from edgedet import output
+from edgedet.html import page
 from edgedet_runtime.profiling.changes import Comparison
 from edgedet_runtime.profiling.machine import Machine
 from edgedet_runtime.profiling.report import PlanProfile, ProfileReport

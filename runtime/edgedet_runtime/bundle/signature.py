@@ -18,7 +18,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from edgedet_runtime.bundle import MANIFEST, read_manifest, verify_bundle
+from edgedet_runtime.bundle.manifest import MANIFEST, read_manifest, verify_bundle
 from edgedet_runtime.errors import CheckFailedError, InputError, MissingDependencyError, ModelFileError
 
 if TYPE_CHECKING:

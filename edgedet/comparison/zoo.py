@@ -93,7 +93,7 @@ def build_zoo(
 def is_built(folder: Path, variant: str, size_hw: tuple[int, int]) -> bool:
     """Tell whether a bundle is what would be built: same variant, size, version and kind of CPU, and whole."""
     from edgedet_export.quantize.config import this_cpu
-    from edgedet_runtime.bundle import MANIFEST, verify_bundle
+    from edgedet_runtime.bundle.manifest import MANIFEST, verify_bundle
     from edgedet_runtime.version import __version__
 
     path = folder / MANIFEST

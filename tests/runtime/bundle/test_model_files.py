@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgedet_runtime.bundle import read_manifest, verify_bundle
+from edgedet_runtime.bundle.manifest import read_manifest, verify_bundle
+from edgedet_runtime.bundle.model_files import find_model_file, read_spec
 from edgedet_runtime.errors import EdgedetError, InputError, ModelFileError
-from edgedet_runtime.model_files import find_model_file, read_spec
 from edgedet_runtime.onnx_file import onnx_summary
 from tests.runtime.tiny_models import TINY_SPEC, tiny_onnx
 

@@ -33,7 +33,7 @@ def render(body: str, title: str, values: Mapping[str, Any]) -> str:
     """
     from jinja2 import Environment, PackageLoader
 
-    environment = Environment(autoescape=True, loader=PackageLoader("edgedet", "templates"))
+    environment = Environment(autoescape=True, loader=PackageLoader("edgedet.html", "templates"))
     environment.filters |= {"number": number, "tail": tail}
     return environment.get_template("frame.html").render(body=body, title=title, **values)
 

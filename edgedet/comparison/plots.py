@@ -6,11 +6,11 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from edgedet import page
-from edgedet.comparison import Comparison, Contender
-from edgedet.comparison_table import PRECISIONS, Setup, by_setup, number
-from edgedet.plot_labels import label_points
-from edgedet.training_log import Curve
+from edgedet.comparison.compare import Comparison, Contender
+from edgedet.comparison.table import PRECISIONS, Setup, by_setup, number
+from edgedet.comparison.training_log import Curve
+from edgedet.html import page
+from edgedet.html.plot_labels import label_points
 
 __all__ = ["PRECISIONS", "Value", "bars", "cost_scatter", "front", "kinds", "losses", "pareto", "short_names"]
 

@@ -1,0 +1,1 @@
+"""Boards and images: profiling over ssh, contexts for device images."""

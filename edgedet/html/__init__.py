@@ -1,0 +1,1 @@
+"""What every self-contained page shares: the frame, its templates, labels in plots."""

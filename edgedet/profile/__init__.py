@@ -1,0 +1,1 @@
+"""What ``edgedet profile`` shows: tables, the page, the roofline."""
