@@ -5,7 +5,8 @@ parity use (`edgedet_models.decode`) and appended to the raw heads, so a quantis
 
 - ``decoded``: one output ``decoded`` (1, M, 4 + classes): xyxy in input pixels, scores in 0..1.
 - ``nms``: one output ``detections`` (K, 6): xyxy in input pixels, score, class; at most ``max_det`` rows, best first
-  within a class as ONNX's NonMaxSuppression orders them. The spec's thresholds are compiled in.
+  within a class as ONNX's NonMaxSuppression orders them. The spec's thresholds are compiled in. A head that needs no
+  suppression gets a top-k instead: K is fixed, rows are best first, and those below the threshold score 0.
 """
 
 from __future__ import annotations
@@ -41,6 +42,32 @@ class _Decoder(nn.Module):
         return torch.cat((boxes, scores), dim=-1)
 
 
+class _TopK(nn.Module):
+    """Raw heads to (K, 6), the best pairs of candidate and class of a one-to-one head.
+
+    First the best K candidates by their best class, then the best K pairs among them, so that the second, exact
+    selection sorts K * classes numbers and not all.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self._spec = spec
+
+    def forward(self, *raw: Tensor) -> Tensor:
+        limits = self._spec.thresholds
+        boxes, scores = (part[0] for part in decode(self._spec, raw))
+        k = min(limits.max_det, len(boxes))
+        best, index = scores.max(dim=1).values.topk(k)
+        boxes, scores = boxes[index], scores[index]
+        if limits.multi_label:
+            best, pair = scores.flatten().topk(k)
+            boxes, classes = boxes[pair // scores.shape[1]], pair % scores.shape[1]
+        else:
+            classes = scores.argmax(dim=1)
+        best = best * (best > limits.conf)
+        return torch.cat((boxes, best.unsqueeze(1), classes.unsqueeze(1).to(boxes.dtype)), dim=1)
+
+
 def append_decoding(
     model: onnx.ModelProto, spec: ModelSpec, contract: Literal["decoded", "nms"]
 ) -> tuple[onnx.ModelProto, ModelSpec]:
@@ -65,13 +92,15 @@ def append_decoding(
             raise CheckFailedError(f"output {name}: expected a static shape to append decoding, got {shape}")
         shapes.append([d for d in shape if d is not None])
     zeros = tuple(torch.zeros(*shape) for shape in shapes)
-    decoder = trace(_Decoder(spec), zeros, spec.decode.output_names, [DECODED])
+    top_k = contract == "nms" and spec.decode.suppression == "none"
+    last = DETECTIONS if top_k else DECODED
+    decoder = trace(_TopK(spec) if top_k else _Decoder(spec), zeros, spec.decode.output_names, [last])
     raw = set(spec.decode.output_names)
     renamed = {
         tensor: f"decode/{tensor}"
         for node in decoder.graph.node
         for tensor in (*node.input, *node.output)
-        if tensor and tensor not in raw and tensor != DECODED
+        if tensor and tensor not in raw and tensor != last
     }
     for tensor in decoder.graph.initializer:
         graph.set_constant(renamed[tensor.name], onnx.numpy_helper.to_array(tensor))
@@ -83,18 +112,19 @@ def append_decoding(
                 names[i] = renamed.get(tensor, tensor)
         nodes.append(node)
     decoded_shape = [d.dim_value for d in decoder.graph.output[0].type.tensor_type.shape.dim]
-    if contract == "nms":
+    if contract == "nms" and not top_k:
         nodes += _nms(graph, spec)
         graph.set_outputs({DETECTIONS: (None, 6)})
     else:
-        graph.set_outputs({DECODED: decoded_shape})
+        graph.set_outputs({last: decoded_shape})
     graph.add_nodes(nodes)
     name = DETECTIONS if contract == "nms" else DECODED
     level = LevelSpec(stride=spec.decode.levels[0].stride, boxes=name, scores=name)
     kind: BoxKind = "nms" if contract == "nms" else "decoded"
     result = graph.to_model()
     onnx.checker.check_model(result)
-    return result, spec.replace(decode=DecodeSpec(kind=kind, levels=(level,), score="cls"))
+    decode_spec = DecodeSpec(kind=kind, levels=(level,), score="cls", suppression=spec.decode.suppression)
+    return result, spec.replace(decode=decode_spec)
 
 
 def _nms(graph: OnnxGraph, spec: ModelSpec) -> list[onnx.NodeProto]:

@@ -19,8 +19,8 @@ from edgedet_runtime.detections import Detections
 from edgedet_runtime.engines import load_engine
 from edgedet_runtime.errors import InputError, MissingDependencyError
 from edgedet_runtime.letterbox import Letterbox
-from edgedet_runtime.nms import nms
 from edgedet_runtime.preprocess import Preprocessor
+from edgedet_runtime.selection import select
 from edgedet_runtime.spec import ModelSpec, Thresholds
 
 if TYPE_CHECKING:
@@ -168,8 +168,7 @@ class Detector:
         found = decode_outputs(raw, self.spec.decode, conf=limits.conf, multi_label=limits.multi_label)
         if self._wanted is not None:
             found = found.take(self._wanted[found.class_ids])
-        classes = None if limits.class_agnostic else found.class_ids
-        best = found.take(nms(found.boxes_xyxy, found.scores, classes, iou=limits.iou, max_det=limits.max_det))
+        best = select(found, self.spec.decode, limits)
         boxes = letterbox.to_image(best.boxes_xyxy)
         return Detections(boxes, best.scores, best.class_ids, self.spec.classes)
 

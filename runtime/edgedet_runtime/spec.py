@@ -30,7 +30,9 @@ __all__ = [
     "Thresholds",
 ]
 
-SPEC_VERSION = 1
+SPEC_VERSION = 2
+"""Highest version that is read. A spec is written as the lowest version that can say all of it (`spec_version`), so
+that a runtime of an earlier edgedet reads every model that it can run right, and refuses the others."""
 
 Layout = Literal["NCHW", "NHWC"]
 Dtype = Literal["uint8", "float32"]
@@ -38,6 +40,7 @@ ColorOrder = Literal["BGR", "RGB"]
 ResizeMode = Literal["letterbox", "letterbox-topleft", "stretch"]
 BoxKind = Literal["anchors", "points-exp", "ltrb", "dfl", "decoded", "nms"]
 ScoreKind = Literal["obj*cls", "cls", "obj"]
+Suppression = Literal["nms", "none"]
 
 T = TypeVar("T")
 
@@ -186,6 +189,9 @@ class DecodeSpec:
         wh: Size formula of kind `anchors`.
         bins: Bins per side of kind `dfl` (reg_max + 1).
         cell_offset: Offset of the point within a cell, for `ltrb` and `dfl`.
+        suppression: What becomes of candidates that overlap: `nms` drops the lower-scored ones; `none` keeps them, for
+            heads that were trained to give each object one box (YOLOv10, YOLO26, DETR): the best `max_det` candidates
+            are the detections. Since version 2.
     """
 
     kind: BoxKind
@@ -194,6 +200,7 @@ class DecodeSpec:
     wh: Literal["exp", "square"] = "square"
     bins: int = 0
     cell_offset: float = 0.5
+    suppression: Suppression = "nms"
 
     def __post_init__(self) -> None:
         """Validate that the levels carry what the kind needs."""
@@ -262,7 +269,7 @@ class ModelSpec:
         licence: Licence of the weights or of the code family they derive from, as an SPDX expression or
             words.
         tool_version: Version of edgedet that wrote the spec.
-        spec_version: Version of this contract.
+        spec_version: Lowest version of this contract that can say all of the spec; computed.
     """
 
     family: str
@@ -274,21 +281,28 @@ class ModelSpec:
     thresholds: Thresholds = field(default_factory=Thresholds)
     licence: str = "unknown"
     tool_version: str = ""
-    spec_version: int = SPEC_VERSION
+    spec_version: int = field(init=False, default=1)
 
     def __post_init__(self) -> None:
-        """Validate the version and the classes."""
-        _require(
-            self.spec_version == SPEC_VERSION,
-            "spec_version",
-            f"{SPEC_VERSION} (this edgedet reads no other; export the model again)",
-            self.spec_version,
-        )
+        """Validate the classes and find out the version."""
         _require(len(self.classes) > 0, "classes", "at least one class name", self.classes)
+        object.__setattr__(self, "spec_version", 2 if self._later_fields() else 1)
+
+    def _later_fields(self) -> list[tuple[str, str]]:
+        """Return the parts and fields that came with version 2 and say something here."""
+        return [(part, name) for part, name, plain in _SINCE_2 if getattr(getattr(self, part), name) != plain]
 
     def to_json(self) -> str:
-        """Serialise to compact JSON; floats survive a round trip exactly."""
-        return json.dumps(dataclasses.asdict(self), separators=(",", ":"), ensure_ascii=False)
+        """Serialize to compact JSON; floats survive a round trip exactly.
+
+        Fields of version 2 that have their defaults are left out, so that version 1 is read by an earlier runtime.
+        """
+        data = dataclasses.asdict(self)
+        said = self._later_fields()
+        for part, name, _ in _SINCE_2:
+            if (part, name) not in said:
+                del data[part][name]
+        return json.dumps(data, separators=(",", ":"), ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> ModelSpec:
@@ -301,13 +315,22 @@ class ModelSpec:
             data = json.loads(text)
         except ValueError as e:
             raise ModelFileError(f"model spec: expected JSON, got {text[:40]!r} ({e})") from None
-        if isinstance(data, dict) and data.get("spec_version", SPEC_VERSION) != SPEC_VERSION:
-            _require(False, "spec_version", f"{SPEC_VERSION} (export the model again)", data["spec_version"])
-        return typing.cast(ModelSpec, _parse(cls, data, "spec"))
+        _require(isinstance(data, dict), "spec", "an object", data)
+        version = data.pop("spec_version", 1)
+        known = type(version) is int and 1 <= version <= SPEC_VERSION
+        _require(known, "spec_version", f"1 to {SPEC_VERSION} (export the model again)", version)
+        spec = typing.cast(ModelSpec, _parse(cls, data, "spec"))
+        later = ", ".join(".".join(path) for path in spec._later_fields())
+        _require(spec.spec_version <= version, "spec_version", f"{spec.spec_version} or more with {later}", version)
+        return spec
 
     def replace(self, **changes: Any) -> ModelSpec:
         """Return a copy with some fields changed, validated anew."""
         return dataclasses.replace(self, **changes)
+
+
+_SINCE_2: tuple[tuple[str, str, object], ...] = (("decode", "suppression", "nms"),)
+"""Fields that version 2 added: the part of the spec, the field, its default, which is what version 1 means."""
 
 
 def _parse(kind: Any, value: Any, where: str) -> Any:
@@ -316,7 +339,7 @@ def _parse(kind: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         _require(isinstance(value, dict), where, "an object", value)
         hints = typing.get_type_hints(kind)
-        fields = {f.name: f for f in dataclasses.fields(kind)}
+        fields = {f.name: f for f in dataclasses.fields(kind) if f.init}
         unknown = sorted(set(value) - set(fields))
         _require(not unknown, where, f"fields {', '.join(fields)}", unknown)
         missing = [

@@ -42,6 +42,25 @@ def test_contracts_agree(kind: BoxKind, rules: dict[str, bool], tmp_path: Path) 
         assert (np.diff(got.scores) <= 0).all()
 
 
+@pytest.mark.parametrize(("multi_label", "max_det"), [(True, 999), (True, 9), (False, 9)])
+def test_one_to_one_needs_no_suppression_in_graph_or_runtime(multi_label: bool, max_det: int, tmp_path: Path) -> None:
+    spec = tiny_spec("dfl")
+    limits = dataclasses.replace(spec.thresholds, conf=0.15, iou=0.0, multi_label=multi_label, max_det=max_det)
+    spec = spec.replace(decode=dataclasses.replace(spec.decode, suppression="none"), thresholds=limits)
+    model = to_onnx(TinyDetector(spec))
+    raw = detect(model, spec, tmp_path / "raw.onnx")
+    suppressed = spec.replace(decode=dataclasses.replace(spec.decode, suppression="nms"))
+    found = detect(model, suppressed, tmp_path / "nms.onnx")
+    assert detections_differ(raw, found, box_px=2e-3, score=1e-5) is not None, "some candidates overlap"
+    for contract in ("decoded", "nms"):
+        appended, new = append_decoding(model, spec, contract)
+        assert new.decode.suppression == "none"
+        assert not [n for n in appended.graph.node if n.op_type == "NonMaxSuppression"]
+        got = detect(appended, new, tmp_path / f"{contract}.onnx")
+        assert detections_differ(raw, got, box_px=2e-3, score=1e-5) is None
+        assert (np.diff(got.scores) <= 0).all()
+
+
 def test_nms_contract_with_nothing_found(tmp_path: Path) -> None:
     spec = tiny_spec()
     spec = spec.replace(thresholds=dataclasses.replace(spec.thresholds, conf=1.0))

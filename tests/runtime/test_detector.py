@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from edgedet_runtime.engines import ENGINES
 from edgedet_runtime.errors import EngineError, InputError
 from edgedet_runtime.nms import nms
 from edgedet_runtime.preprocess import Preprocessor
+from edgedet_runtime.spec import Thresholds
 from tests.runtime.test_engines import by_hand
 from tests.runtime.tiny_models import CLASSES, TINY_SPEC, random_image, tiny_onnx
 
@@ -42,6 +44,25 @@ def test_equals_the_stages_by_hand(model: Path, engine: str) -> None:
     assert (np.diff(found.scores) <= 0).all()
     assert (found.boxes_xyxy >= 0).all()
     assert (found.boxes_xyxy <= (150, 90, 150, 90)).all()
+
+
+def test_without_suppression_the_best_candidates_are_the_detections(tmp_path: Path) -> None:
+    """Two boxes of a class on one spot stay two, several classes of a place too, and `max_det` cuts the worst."""
+    spec = TINY_SPEC.replace(
+        decode=dataclasses.replace(TINY_SPEC.decode, suppression="none"),
+        thresholds=Thresholds(conf=0.1, iou=0.0, max_det=9999, multi_label=True),
+    )
+    model = tiny_onnx(tmp_path / "free.onnx", spec, seed=1)
+    image = random_image(64, 96)
+    with Detector(model, threads=1) as detect, Detector(model, threads=1, max_det=7) as few:
+        found, best = detect(image), few(image)
+        assert len(few(image)) == 7
+    tensor, _ = Preprocessor(spec.input, spec.resize)(image)
+    raw = tuple(a.astype(np.float32) for a in by_hand(model, tensor, spec))
+    candidates = decode_outputs(raw, spec.decode, conf=0.1, multi_label=True)
+    assert len(found) == len(candidates) > 96, "more than one class of a cell"
+    np.testing.assert_allclose(found.scores, np.sort(candidates.scores)[::-1], atol=1e-5)
+    np.testing.assert_array_equal(best.boxes_xyxy, found.boxes_xyxy[:7])
 
 
 def test_results_outlive_the_next_picture(model: Path) -> None:

@@ -24,6 +24,7 @@ from edgedet_runtime.spec import (
     ModelSpec,
     ResizeSpec,
     ScoreKind,
+    Suppression,
     Thresholds,
 )
 from tests.runtime.tiny_models import TINY_SPEC
@@ -68,7 +69,8 @@ def decodes(draw: st.DrawFn) -> DecodeSpec:
     )
     levels = tuple(draw(st.lists(level, min_size=1, max_size=3)))
     wh: Literal["exp", "square"] = draw(st.sampled_from(["exp", "square"]))
-    return DecodeSpec(kind, levels, score, wh, draw(st.integers(2, 32)), draw(finite))
+    suppression: Suppression = draw(st.sampled_from(["nms", "none"]))
+    return DecodeSpec(kind, levels, score, wh, draw(st.integers(2, 32)), draw(finite), suppression)
 
 
 specs = st.builds(
@@ -106,6 +108,21 @@ def test_every_spec_survives_json_and_fits_the_schema(spec: ModelSpec) -> None:
     VALIDATOR.validate(json.loads(text))
 
 
+def test_a_spec_is_written_as_the_lowest_version_that_can_say_it() -> None:
+    plain = json.loads(TINY_SPEC.to_json())
+    assert plain["spec_version"] == 1
+    assert "suppression" not in plain["decode"], "an earlier runtime refuses fields that it does not know"
+    free = TINY_SPEC.replace(decode=dataclasses.replace(TINY_SPEC.decode, suppression="none"))
+    data = json.loads(free.to_json())
+    assert (data["spec_version"], data["decode"]["suppression"]) == (2, "none")
+    assert free.replace(decode=TINY_SPEC.decode) == TINY_SPEC
+
+
+def test_a_later_version_may_say_what_an_earlier_one_says() -> None:
+    assert ModelSpec.from_json(json.dumps(changed("spec_version", 2))) == TINY_SPEC
+    assert ModelSpec.from_json(json.dumps(changed("spec_version", ...))) == TINY_SPEC
+
+
 def test_the_schema_is_itself_valid() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
 
@@ -120,7 +137,7 @@ def test_schema_and_dataclass_have_the_same_fields(kind: type) -> None:
     assert node["additionalProperties"] is False
 
 
-@pytest.mark.parametrize("kind", ["Layout", "Dtype", "ColorOrder", "ResizeMode", "BoxKind", "ScoreKind"])
+@pytest.mark.parametrize("kind", ["Layout", "Dtype", "ColorOrder", "ResizeMode", "BoxKind", "ScoreKind", "Suppression"])
 def test_schema_and_literals_agree(kind: str) -> None:
     options = list(getattr(spec_module, kind).__args__)
     enums = [
@@ -171,7 +188,10 @@ BAD = {
     "negative anchor": ("decode.levels.0.anchors_px", [[-1, 2]]),
     "conf 1.5": ("thresholds.conf", 1.5),
     "max_det 0": ("thresholds.max_det", 0),
-    "another version": ("spec_version", 2),
+    "another version": ("spec_version", 3),
+    "version is text": ("spec_version", "1"),
+    "version is a bool": ("spec_version", True),
+    "version 1 without suppression": ("decode.suppression", "none"),
 }
 
 

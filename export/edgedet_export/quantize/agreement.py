@@ -8,15 +8,15 @@ handful of objects only. 1 means the same boxes in the same order of confidence.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from edgedet_runtime.candidates import Candidates
 from edgedet_runtime.decode import decode_outputs
-from edgedet_runtime.nms import nms
 from edgedet_runtime.overlap import box_iou
+from edgedet_runtime.selection import select
 from edgedet_runtime.spec import ModelSpec
 
 __all__ = ["Agreement", "compare_detections", "detect", "reference_conf"]
@@ -64,8 +64,7 @@ def detect(outputs: Mapping[str, Floats], spec: ModelSpec, *, conf: float = _LOW
     """
     raw = [outputs[name] for name in spec.decode.output_names]
     found = decode_outputs(raw, spec.decode, conf=conf, multi_label=spec.thresholds.multi_label)
-    kept = nms(found.boxes_xyxy, found.scores, found.class_ids, iou=spec.thresholds.iou, max_det=100)
-    return found.take(kept)
+    return select(found, spec.decode, replace(spec.thresholds, max_det=100, class_agnostic=False))
 
 
 def reference_conf(reference: Sequence[Candidates], spec: ModelSpec) -> float:

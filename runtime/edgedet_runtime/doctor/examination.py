@@ -18,7 +18,7 @@ from edgedet_runtime.doctor.resize_check import check_resize
 from edgedet_runtime.errors import EdgedetError, InputError, ModelFileError
 from edgedet_runtime.profiling.layers import LAYER_ENGINES, int8_share, profile_layers
 from edgedet_runtime.profiling.machine import describe_machine, package_version
-from edgedet_runtime.spec import SPEC_VERSION, ModelSpec
+from edgedet_runtime.spec import ModelSpec
 
 __all__ = ["examine"]
 
@@ -92,7 +92,7 @@ def _contract(specs: dict[str, ModelSpec]) -> Finding:
     height, width = first.input.size_hw
     tool = f", written by edgedet {first.tool_version}" if first.tool_version else ""
     what = f"{first.family} {first.variant}, {len(first.classes)} classes, {width}x{height} px"
-    return Finding("spec", "ok", f"version {SPEC_VERSION}: {what}{tool}")
+    return Finding("spec", "ok", f"version {first.spec_version}: {what}{tool}")
 
 
 def _machine(threads: int | None) -> list[Finding]:
