@@ -60,7 +60,7 @@ class _TopK(nn.Module):
         best, index = scores.max(dim=1).values.topk(k)
         boxes, scores = boxes[index], scores[index]
         if limits.multi_label:
-            best, pair = scores.flatten().topk(k)
+            best, pair = scores.flatten().topk(min(limits.max_det, scores.numel()))
             boxes, classes = boxes[pair // scores.shape[1]], pair % scores.shape[1]
         else:
             classes = scores.argmax(dim=1)
