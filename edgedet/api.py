@@ -12,18 +12,19 @@ if TYPE_CHECKING:
     from torch import nn
 
     from edgedet_export.pipeline import ExportConfig, ExportReport, Progress
-    from edgedet_models.detector import DetectorModule
+    from edgedet_models.detector import DetectorModule, HeadName
     from edgedet_runtime.spec import ModelSpec
 
 __all__ = ["export", "load"]
 
 
-def load(checkpoint: str | Path, *, family: str | None = None) -> DetectorModule:
+def load(checkpoint: str | Path, *, family: str | None = None, head: HeadName | None = None) -> DetectorModule:
     """Read a training checkpoint into a module, executing nothing of the file.
 
     Args:
         checkpoint: A ``.pt``, ``.pth``, ``.safetensors`` or ``.weights`` file.
         family: Name of the architecture family, where more than one fits.
+        head: Which head of YOLOv10 and YOLO26 to keep, ``one-to-one`` (the default) or ``one-to-many``.
 
     Returns:
         The detector in float32 and evaluation mode, with the file's weights.
@@ -38,7 +39,7 @@ def load(checkpoint: str | Path, *, family: str | None = None) -> DetectorModule
     from edgedet_models import families
     from edgedet_models.checkpoint import read_checkpoint
 
-    return families.load(read_checkpoint(Path(checkpoint)), family=family)
+    return families.load(read_checkpoint(Path(checkpoint)), family=family, head=head)
 
 
 def export(

@@ -41,6 +41,12 @@ def export(
     family: Annotated[
         str | None, typer.Option(metavar="NAME", help="Architecture family, where the file fits more than one.")
     ] = None,
+    head: Annotated[
+        Literal["one-to-one", "one-to-many"] | None,
+        typer.Option(
+            help="Head of YOLOv10 and YOLO26: without or with NMS behind. Default: one-to-one.", show_default=False
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of the bundle; default: build/<name>.")
     ] = None,
@@ -81,6 +87,7 @@ def export(
         formats=cast("tuple[Format, ...]", split_list(format, str, "--format")),
         imgsz=imgsz,
         family=family,
+        head=head,
         classes=split_list(names, str, "--names"),
         outputs=outputs,
         input=input,

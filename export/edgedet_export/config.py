@@ -8,8 +8,9 @@ from typing import Literal
 
 from edgedet_runtime.errors import InputError
 
-__all__ = ["ExportConfig", "Format", "OutputContract"]
+__all__ = ["ExportConfig", "Format", "Head", "OutputContract"]
 
+Head = Literal["one-to-one", "one-to-many"]
 Format = Literal["onnx", "openvino"]
 OutputContract = Literal["raw", "decoded", "nms"]
 
@@ -24,6 +25,8 @@ class ExportConfig:
         formats: Which model files to write; ``onnx`` is always made, since everything else comes from it.
         imgsz: Input height and width in pixels; None: the size that the checkpoint was trained for.
         family: Registry name of the architecture family, where the file fits more than one, or for an ONNX file.
+        head: Which head of YOLOv10 and YOLO26 to take, whose files hold two: ``one-to-one`` needs no suppression,
+            neither in the graph nor in the runtime; ``one-to-many`` does. None: ``one-to-one`` where there are two.
         classes: Class names that replace those of the checkpoint; their number must fit.
         outputs: ``raw`` heads, ``decoded`` boxes and scores in the graph, or ``nms`` in the graph as well.
         input: ``uint8`` (NHWC BGR, as a camera gives it; the arithmetic is in the graph) or ``float32`` (NCHW in the
@@ -47,6 +50,7 @@ class ExportConfig:
     formats: tuple[Format, ...] = ("onnx", "openvino")
     imgsz: tuple[int, int] | None = None
     family: str | None = None
+    head: Head | None = None
     classes: tuple[str, ...] | None = None
     outputs: OutputContract = "raw"
     input: Literal["uint8", "float32"] = "uint8"

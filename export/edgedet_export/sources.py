@@ -112,18 +112,27 @@ def _untrained(variant: str, config: ExportConfig) -> Source:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = edgedet_models.build(variant, classes)
+        model.choose_head(config.head)
     note = f"{variant} is untrained (random weights, seed {config.seed}): good for latency and size, detects nothing"
     return Source(variant, model, model.spec, trained=False, notes=(note,))
 
 
 def _from_checkpoint(path: Path, config: ExportConfig) -> Source:
     checkpoint = edgedet_models.read_checkpoint(path)
-    model = edgedet_models.load(checkpoint, family=config.family)
+    model = edgedet_models.load(checkpoint, family=config.family, head=config.head)
     recognised = (
         get_family(config.family).recognise(checkpoint) if config.family else next(iter(recognise(checkpoint)), None)
     )
-    notes = (recognised.why,) if recognised is not None else ()
+    notes = () if recognised is None else (recognised.why,)
+    notes = (*notes, *head_note(model))
     return Source(path.stem, model, model.spec, path, checkpoint.sha256, notes=notes)
+
+
+def head_note(model: DetectorModule) -> tuple[str, ...]:
+    """Say that the detector's candidates are not suppressed, where that is so."""
+    if model.spec.decode.suppression == "nms":
+        return ()
+    return ("one-to-one head: the best candidates are the detections, no non-maximum suppression; --iou has no effect",)
 
 
 def _from_onnx(path: Path, config: ExportConfig) -> Source:

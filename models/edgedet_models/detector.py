@@ -13,12 +13,19 @@ distances and logits in one tensor.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
+from edgedet_runtime.errors import InputError
 from edgedet_runtime.spec import ModelSpec
 
-__all__ = ["DetectorModule"]
+__all__ = ["DEFAULT_HEAD", "DetectorModule", "HeadName"]
+
+HeadName = Literal["one-to-one", "one-to-many"]
+DEFAULT_HEAD: HeadName = "one-to-one"
+"""Taken where a file holds both: a device then needs no suppression, and gets what the networks were published with."""
 
 
 class DetectorModule(nn.Module):
@@ -42,6 +49,24 @@ class DetectorModule(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return the raw head outputs, flat, in the order of ``spec.decode.output_names``."""
         raise TypeError(f"{type(self).__name__} does not define forward()")
+
+    @property
+    def head_choices(self) -> tuple[HeadName, ...]:
+        """The heads that can be chosen from; empty where there is only what the family always has."""
+        return ()
+
+    def choose_head(self, head: HeadName | None) -> None:
+        """Keep one of two heads (YOLOv10, YOLO26) and drop the other.
+
+        Args:
+            head: One of `head_choices`; None: `DEFAULT_HEAD` where there are two, the only one else.
+
+        Raises:
+            InputError: The network does not have that head.
+        """
+        if head is not None and head not in self.head_choices:
+            had = " or ".join(self.head_choices) or "no choice (one head)"
+            raise InputError(f"--head: expected {had}, as {self.spec.variant} has, got {head}")
 
     @property
     def num_parameters(self) -> int:

@@ -6,14 +6,14 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 import edgedet_models
-from edgedet_export.config import ExportConfig
+from edgedet_export.config import ExportConfig, Head
 from edgedet_export.final_check import detections_differ
 from edgedet_export.fuse import fuse
 from edgedet_export.pipeline import export
@@ -124,12 +124,14 @@ def run_fixture(folder: Path, work: Path, *, int8: bool = False, calib: Path | N
     """Take one fixture all the way.
 
     Args:
-        folder: The fixture.
+        folder: The fixture; the head that is meant may follow an ``@``.
         work: Empty folder for the bundle.
         int8: Quantise as well and measure agreement.
         calib: Calibration pictures.
     """
     name = folder.name
+    base, _, head = name.partition("@")
+    folder = folder.with_name(base)
     meta = json.loads((folder / "meta.json").read_text())
     with np.load(folder / "reference.npz") as file:
         inputs = file["input"].astype(np.float32)
@@ -137,13 +139,21 @@ def run_fixture(folder: Path, work: Path, *, int8: bool = False, calib: Path | N
     if name in DARKNET_FIXTURES:
         references = [_with_darknet_raw(folder, r, i) for i, r in enumerate(references)]
     limits = references[0].thresholds
-    model = edgedet_models.load(edgedet_models.read_checkpoint(checkpoint_of(folder)))
+    chosen = cast("Head | None", head or None)
+    model = edgedet_models.load(edgedet_models.read_checkpoint(checkpoint_of(folder)), head=chosen)
     size = (int(inputs.shape[2]), int(inputs.shape[3]))
     model.spec = model.spec.replace(input=dataclasses.replace(model.spec.input, height=size[0], width=size[1]))
     unfused = _torch_worst(model, inputs, references)
     fused, report = fuse(model, model.dummy_input())
     config = ExportConfig(
-        out=work / name, imgsz=size, conf=limits.conf, iou=limits.iou, int8=int8, calib=calib, max_drop=100.0
+        out=work / name,
+        head=chosen,
+        imgsz=size,
+        conf=limits.conf,
+        iou=limits.iou,
+        int8=int8,
+        calib=calib,
+        max_drop=100.0,
     )
     export(checkpoint_of(folder), config)
     pictures = _pixels(inputs, model)

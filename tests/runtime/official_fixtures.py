@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgedet_runtime.spec import DecodeSpec, LevelSpec, Thresholds
+from edgedet_runtime.spec import BoxKind, DecodeSpec, LevelSpec, Suppression, Thresholds
 
 Floats = npt.NDArray[np.float32]
 
@@ -28,7 +28,34 @@ YOLOV6_FIXTURES = (
     "yolov6-yolov6n-distillns-w0125",
 )
 DARKNET_FIXTURES = ("darknet-yolov3-tiny-quarter-nc3", "darknet-yolov4-tiny-half")
-ALL_FIXTURES = (*ANCHOR_FIXTURES, *YOLOV6_FIXTURES, "yolox-nano", "damoyolo-T-quarter", *DARKNET_FIXTURES)
+DISTANCE_FIXTURES = (
+    "ul-8.0.120-yolov8n-w006",
+    "ul-8.4.60-yolov8n-w006",
+    "ul-yolov8n-w0125",
+    "ul-yolov8n-p2-w009",
+    "ul-yolov8n-p6-w006",
+    "ul-yolov5nu-w009",
+    "ul-yolov3tinyu-w0125",
+    "ul-yolo11n-w0125",
+    "ul-yolo12n-c256",
+    "ul-yolov9t-w0375",
+    *(
+        f"{name}@{head}"
+        for name in ("ul-yolov10n-w009", "ul-yolo26n-w0125", "ul-8.4.0-yolo26n-w0125")
+        for head in ("one-to-one", "one-to-many")
+    ),
+    "v9-gelan-t-w0375",
+    "v9-yolov9-c-train-w00625",
+)
+"""Files of Ultralytics' and YOLOv9's code; where they hold two heads, the one that is meant follows an ``@``."""
+ALL_FIXTURES = (
+    *ANCHOR_FIXTURES,
+    *YOLOV6_FIXTURES,
+    "yolox-nano",
+    "damoyolo-T-quarter",
+    *DARKNET_FIXTURES,
+    *DISTANCE_FIXTURES,
+)
 
 
 @dataclass(frozen=True)
@@ -46,6 +73,7 @@ class Reference:
 
 def load_reference(fixtures: Path, name: str, image: int) -> Reference:
     """Read one of the fixtures for picture 0 or 1."""
+    name, _, head = name.partition("@")
     meta = json.loads((fixtures / name / "meta.json").read_text())
     with np.load(fixtures / name / "reference.npz") as file:
         arrays = {k: file[k][image : image + 1] for k in file.files}
@@ -57,6 +85,8 @@ def load_reference(fixtures: Path, name: str, image: int) -> Reference:
         decode, raw = _yolov6(meta, arrays)
     elif name in DARKNET_FIXTURES:
         decode, raw = _darknet(fixtures / name / "model.cfg", meta, arrays)
+    elif name.startswith(("ul-", "v9-")):
+        decode, raw = _distances(meta, arrays, one_to_one=head == "one-to-one")
     elif name == "yolox-nano":
         decode, raw = _yolox(arrays)
     else:
@@ -75,6 +105,9 @@ def load_reference(fixtures: Path, name: str, image: int) -> Reference:
                 found[f"{prefix}scores_{image}"],
                 found[f"{prefix}classes_{image}"].astype(np.int64),
             )
+    if head == "one-to-one":  # the official selection is over pairs of cell and class, without suppression
+        boxes, scores, classes = (found[f"e2e_{part}_{image}"] for part in ("boxes", "scores", "classes"))
+        expected = {True: (boxes, scores, classes.astype(np.int64))}
     if name == "damoyolo-T-quarter":  # its post-processing is multi-label only
         expected = {True: expected[False]}
     return Reference(decode, thresholds, raw, expected)
@@ -135,6 +168,21 @@ def _yolov6(meta: dict[str, Any], arrays: dict[str, Floats]) -> tuple[DecodeSpec
     is_dfl = raw[0].shape[1] > 4
     bins = meta["reg_max"] + 1 if is_dfl else 0
     return DecodeSpec("dfl" if is_dfl else "ltrb", tuple(levels), "cls", bins=bins), tuple(raw)
+
+
+def _distances(
+    meta: dict[str, Any], arrays: dict[str, Floats], *, one_to_one: bool
+) -> tuple[DecodeSpec, tuple[Floats, ...]]:
+    levels: list[LevelSpec] = []
+    raw: list[Floats] = []
+    prefix = "raw_o2o" if one_to_one else "raw"
+    for i, stride in enumerate(meta["stride"]):
+        levels.append(_level(i, int(stride), objectness=False))
+        raw += [arrays[f"{prefix}_box_{i}"], arrays[f"{prefix}_cls_{i}"]]
+    bins = meta["reg_max"] if meta["reg_max"] > 1 else 0
+    suppression: Suppression = "none" if one_to_one else "nms"
+    kind: BoxKind = "dfl" if bins else "ltrb"
+    return DecodeSpec(kind, tuple(levels), "cls", bins=bins, suppression=suppression), tuple(raw)
 
 
 def _yolox(arrays: dict[str, Floats]) -> tuple[DecodeSpec, tuple[Floats, ...]]:

@@ -13,7 +13,7 @@ import pytest
 from edgedet_runtime.candidates import Candidates, coarse_logit, logit, sigmoid
 from edgedet_runtime.decode import KINDS, decode_outputs
 from edgedet_runtime.errors import EngineError
-from edgedet_runtime.nms import nms
+from edgedet_runtime.selection import select
 from edgedet_runtime.spec import BoxKind, DecodeSpec, LevelSpec, ScoreKind
 from tests.runtime.official_fixtures import ALL_FIXTURES, load_reference
 
@@ -245,8 +245,7 @@ def test_official_boxes(name: str, image: int, shared: Path) -> None:
     assert reference.expected
     for multi_label, (boxes, scores, class_ids) in reference.expected.items():
         found = decode_outputs(reference.raw, reference.decode, conf=limits.conf, multi_label=multi_label)
-        kept = nms(found.boxes_xyxy, found.scores, found.class_ids, iou=limits.iou, max_det=limits.max_det)
-        best = found.take(kept)
+        best = select(found, reference.decode, limits)
         np.testing.assert_array_equal(best.class_ids, class_ids)
         np.testing.assert_allclose(best.scores, scores, rtol=0, atol=2e-6)
         np.testing.assert_allclose(best.boxes_xyxy, boxes, rtol=0, atol=1e-3)

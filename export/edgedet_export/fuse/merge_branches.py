@@ -9,9 +9,10 @@ the sum is one convolution whose kernel is the sum of the branches' kernels, eac
 (k_i, c_i from the branch's BatchNorm, see `fold_bn`; the identity is a 1x1 kernel of ones on the diagonal, average
 pooling a k x k kernel of 1/k² on it). A BatchNorm after the sum (QARepVGG, Chu et al., 2022) is applied to the result.
 
-A block is recognised by structure, not by class: its children named ``rbr_*`` are the branches (``rbr_dense``,
-``rbr_1x1``, ``rbr_identity`` in RepVGG, YOLOv6, YOLOv7 and DAMO-YOLO; ``rbr_avg`` in QARepVGG v2; lists ``rbr_conv``,
-``rbr_scale``, ``rbr_skip`` in MobileOne), ``bn`` is a norm after the sum, ``act`` or ``nonlinearity`` the activation.
+A block is recognized by structure: its children named ``rbr_*`` are the branches (``rbr_dense``, ``rbr_1x1``,
+``rbr_identity`` in RepVGG, YOLOv6, YOLOv7 and DAMO-YOLO; ``rbr_avg`` in QARepVGG v2; lists ``rbr_conv``, ``rbr_scale``,
+``rbr_skip`` in MobileOne), or those that its class names in ``parallel_branches`` (YOLOv9's RepConvN, YOLOv10's 7x7 and
+3x3 depthwise pair). ``bn`` is a norm after the sum unless it is a branch, ``act`` or ``nonlinearity`` the activation.
 The proof decides whether the block really computes that; if not, it is left alone and reported.
 """
 
@@ -37,7 +38,7 @@ _MERGED = "rbr_reparam"
 
 
 class _NotMergeable(Exception):
-    """Why a block with ``rbr_*`` children is left alone."""
+    """Why a block of parallel branches is left alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +54,15 @@ def _leaves(module: nn.Module) -> list[nn.Module]:
     return [m for m in module.modules() if not any(True for _ in m.children()) and not isinstance(m, nn.Identity)]
 
 
+def _branch_names(block: nn.Module) -> list[str]:
+    told: tuple[str, ...] = getattr(type(block), "parallel_branches", ())
+    return [name for name, _ in block.named_children() if name.startswith(_PREFIX) or name in told]
+
+
 def _branches(block: nn.Module) -> Iterator[nn.Module]:
-    for name, child in block.named_children():
-        if name.startswith(_PREFIX):
-            yield from child if isinstance(child, nn.ModuleList) else [child]
+    for name in _branch_names(block):
+        child = block.get_submodule(name)
+        yield from child if isinstance(child, nn.ModuleList) else [child]
 
 
 def _diagonal(channels: int, groups: int, value: float, size: tuple[int, int]) -> Tensor:
@@ -116,7 +122,7 @@ def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def merge_block(block: nn.Module) -> nn.Module:
-    """Return what a block with ``rbr_*`` branches becomes: a convolution, followed by its activation if it has one.
+    """Return what a block of parallel branches becomes: a convolution, followed by its activation if it has one.
 
     Raises:
         ValueError: The block does not have that structure; the message says why.
@@ -145,7 +151,7 @@ def _merge(block: nn.Module) -> nn.Module:
             raise _NotMergeable("the branches' paddings do not align")
         weight[:, :, top : top + kh, left : left + kw] += kernel.weight
         bias += kernel.bias
-    after: nn.Module | None = getattr(block, "bn", None)
+    after: nn.Module | None = None if "bn" in _branch_names(block) else getattr(block, "bn", None)
     if isinstance(after, nn.BatchNorm2d):
         k, c = batchnorm_affine(after)
         weight, bias = weight * k.reshape(-1, 1, 1, 1), bias * k + c
@@ -170,7 +176,7 @@ def _merge(block: nn.Module) -> nn.Module:
 
 
 class MergeBranches:
-    """Merge every block whose children are named ``rbr_*``."""
+    """Merge every block of parallel branches."""
 
     name = "merge-branches"
 
@@ -179,7 +185,7 @@ class MergeBranches:
         changed: list[Change] = []
         declined: list[Declined] = []
         for path, block in list(model.named_modules()):
-            names = [n for n, _ in block.named_children() if n.startswith(_PREFIX)]
+            names = _branch_names(block)
             if not names or names == [_MERGED] or not path:
                 continue
             try:

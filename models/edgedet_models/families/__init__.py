@@ -12,7 +12,7 @@ from typing import Protocol, cast
 
 from edgedet_models.checkpoint.content import Checkpoint
 from edgedet_models.checkpoint.stored_spec import restore, stored_spec
-from edgedet_models.detector import DetectorModule
+from edgedet_models.detector import DetectorModule, HeadName
 from edgedet_runtime.errors import CheckpointError
 
 __all__ = ["FAMILIES", "Family", "Recognition", "build", "get_family", "load", "recognise", "variants"]
@@ -26,6 +26,8 @@ FAMILIES: Mapping[str, str] = {
     "yolov6": "edgedet_models.families.yolov6",
     "edgecode": "edgedet_models.families.edgecode",
     "yolov5-backbones": "edgedet_models.families.yolov5_backbones",
+    "ultralytics": "edgedet_models.families.ultralytics",
+    "yolov9": "edgedet_models.families.yolov9",
 }
 
 
@@ -94,18 +96,20 @@ def recognise(checkpoint: Checkpoint) -> list[Recognition]:
     return sorted(found, key=lambda r: not r.certain)
 
 
-def load(checkpoint: Checkpoint, *, family: str | None = None) -> DetectorModule:
+def load(checkpoint: Checkpoint, *, family: str | None = None, head: HeadName | None = None) -> DetectorModule:
     """Load a checkpoint with the family it belongs to; what training stored of the contract is restored.
 
     Args:
         checkpoint: What `read_checkpoint` returned.
         family: Registry name; needed only where more than one family fits.
+        head: Which head to keep where the file holds two; None: see `DetectorModule.choose_head`.
 
     Raises:
         CheckpointError: No family fits, or more than one does and none was named.
+        InputError: The network does not have that head.
     """
     if family is not None:
-        return _load(family, checkpoint)
+        return _load(family, checkpoint, head)
     found = recognise(checkpoint)
     certain = [r for r in found if r.certain] or found
     if not certain:
@@ -116,11 +120,12 @@ def load(checkpoint: Checkpoint, *, family: str | None = None) -> DetectorModule
     if len(certain) > 1:
         names = ", ".join(r.family for r in certain)
         raise CheckpointError(f"{checkpoint.path}: fits more than one family ({names}); name one with --family")
-    return _load(certain[0].family, checkpoint)
+    return _load(certain[0].family, checkpoint, head)
 
 
-def _load(family: str, checkpoint: Checkpoint) -> DetectorModule:
+def _load(family: str, checkpoint: Checkpoint, head: HeadName | None) -> DetectorModule:
     model = get_family(family).load(checkpoint)
+    model.choose_head(head)
     spec = model.spec
     model.spec = restore(spec, stored_spec(checkpoint, family=spec.family, classes=len(spec.classes)))
     return model

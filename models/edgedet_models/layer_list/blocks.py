@@ -16,7 +16,7 @@ from edgedet_models.layers.rep_conv import RepConv
 from edgedet_models.layers.space_to_depth import SpaceToDepth
 from edgedet_runtime.errors import CheckpointError
 
-__all__ = ["BLOCKS", "build_block"]
+__all__ = ["BLOCKS", "build_block", "made_of", "take"]
 
 
 def build_block(name: str, node: ModuleNode) -> nn.Module:
@@ -24,7 +24,7 @@ def build_block(name: str, node: ModuleNode) -> nn.Module:
     return rebuild_tree(name, node, lambda block: BLOCKS.get(block.type_name))
 
 
-def _take(name: str, node: ModuleNode, parts: Parts, *keys: str) -> list[nn.Module]:
+def take(name: str, node: ModuleNode, parts: Parts, *keys: str) -> list[nn.Module]:
     """Return the submodules called `keys`, which must be all there are."""
     if set(parts) != set(keys):
         wrong = sorted(set(parts) ^ set(keys))[0]
@@ -32,11 +32,11 @@ def _take(name: str, node: ModuleNode, parts: Parts, *keys: str) -> list[nn.Modu
     return [parts[key] for key in keys]
 
 
-def _of(kind: type[nn.Module], *keys: str) -> Block:
+def made_of(kind: type[nn.Module], *keys: str) -> Block:
     """Build blocks that are made of exactly the submodules `keys`."""
 
     def build(name: str, node: ModuleNode, parts: Parts) -> nn.Module:
-        return adopt(kind, **dict(zip(keys, _take(name, node, parts, *keys), strict=True)))
+        return adopt(kind, **dict(zip(keys, take(name, node, parts, *keys), strict=True)))
 
     return build
 
@@ -44,25 +44,25 @@ def _of(kind: type[nn.Module], *keys: str) -> Block:
 def _conv(name: str, node: ModuleNode, parts: Parts) -> nn.Module:
     """Build a cell; one that was saved after fusing has no BatchNorm."""
     optional = {"bn": nn.Identity(), "act": nn.Identity(), **parts}
-    conv, bn, act = _take(name, node, optional, "conv", "bn", "act")
+    conv, bn, act = take(name, node, optional, "conv", "bn", "act")
     if "act" not in parts and not isinstance(node.attributes.get("act", False), bool):
         raise CheckpointError(f"{name} ({node.type_name}): its activation is a function, not a layer")
     return adopt(ConvBnAct, conv=conv, bn=bn, act=act)
 
 
 def _residual(name: str, node: ModuleNode, parts: Parts) -> nn.Module:
-    cv1, cv2 = _take(name, node, parts, "cv1", "cv2")
+    cv1, cv2 = take(name, node, parts, "cv1", "cv2")
     return adopt(csp.Residual, cv1=cv1, cv2=cv2, add=node.attributes.get("add") is True)
 
 
 def _focus(name: str, node: ModuleNode, parts: Parts) -> nn.Module:
-    (conv,) = _take(name, node, parts, "conv")
+    (conv,) = take(name, node, parts, "conv")
     return adopt(FocusStem, space_to_depth=SpaceToDepth(), conv=conv)
 
 
 def _cross_stage(form: str, *keys: str) -> Block:
     def build(name: str, node: ModuleNode, parts: Parts) -> nn.Module:
-        found = dict(zip(keys, _take(name, node, parts, *keys), strict=True))
+        found = dict(zip(keys, take(name, node, parts, *keys), strict=True))
         return adopt(csp.CrossStage, form=form, cv4=found.pop("cv4", None), **found)
 
     return build
@@ -85,12 +85,12 @@ def _concat(name: str, node: ModuleNode, parts: Parts) -> nn.Module:
 
 def _only_m(name: str, node: ModuleNode, parts: Parts) -> nn.Module:
     """YOLOv7's MP and SP wrap one pooling layer."""
-    return _take(name, node, parts, "m")[0]
+    return take(name, node, parts, "m")[0]
 
 
 def _plain(kind: Callable[[], nn.Module]) -> Block:
     def build(name: str, node: ModuleNode, parts: Parts) -> nn.Module:
-        _take(name, node, parts)
+        take(name, node, parts)
         return kind()
 
     return build
@@ -111,32 +111,32 @@ def _rep_conv(name: str, node: ModuleNode, parts: Parts) -> nn.Module:
 
 BLOCKS: Mapping[str, Block] = {
     "Bottleneck": _residual,
-    "BottleneckCSP": _of(csp.BottleneckCsp, "cv1", "cv2", "cv3", "cv4", "bn", "act", "m"),
-    "BottleneckCSPA": _of(csp.C3, "cv1", "cv2", "cv3", "m"),
+    "BottleneckCSP": made_of(csp.BottleneckCsp, "cv1", "cv2", "cv3", "cv4", "bn", "act", "m"),
+    "BottleneckCSPA": made_of(csp.C3, "cv1", "cv2", "cv3", "m"),
     "BottleneckCSPB": _cross_stage("B", "cv1", "cv2", "cv3", "m"),
     "BottleneckCSPC": _cross_stage("C", "cv1", "cv2", "cv3", "cv4", "m"),
-    "C3": _of(csp.C3, "cv1", "cv2", "cv3", "m"),
-    "C3Ghost": _of(csp.C3, "cv1", "cv2", "cv3", "m"),
-    "C3SPP": _of(csp.C3, "cv1", "cv2", "cv3", "m"),
-    "C3x": _of(csp.C3, "cv1", "cv2", "cv3", "m"),
+    "C3": made_of(csp.C3, "cv1", "cv2", "cv3", "m"),
+    "C3Ghost": made_of(csp.C3, "cv1", "cv2", "cv3", "m"),
+    "C3SPP": made_of(csp.C3, "cv1", "cv2", "cv3", "m"),
+    "C3x": made_of(csp.C3, "cv1", "cv2", "cv3", "m"),
     "Chuncat": _concat,
     "Concat": _concat,
     "Conv": _conv,
     "CrossConv": _residual,
     "DWConv": _conv,
-    "DownC": _of(junctions.PoolDown, "cv1", "cv2", "cv3", "mp"),
+    "DownC": made_of(junctions.PoolDown, "cv1", "cv2", "cv3", "mp"),
     "Focus": _focus,
     "Foldcut": _plain(junctions.FoldHalves),
-    "GhostBottleneck": _of(ghost.GhostBottleneck, "conv", "shortcut"),
-    "GhostConv": _of(ghost.GhostConv, "cv1", "cv2"),
+    "GhostBottleneck": made_of(ghost.GhostBottleneck, "conv", "shortcut"),
+    "GhostConv": made_of(ghost.GhostConv, "cv1", "cv2"),
     "MP": _only_m,
     "ModuleList": _module_list,
     "ReOrg": _plain(SpaceToDepth),
     "RepConv": _rep_conv,
     "SP": _only_m,
-    "SPP": _of(spp.Spp, "cv1", "cv2", "m"),
-    "SPPCSPC": _of(spp.SppCspc, "cv1", "cv2", "cv3", "cv4", "cv5", "cv6", "cv7", "m"),
-    "SPPF": _of(spp.Sppf, "cv1", "cv2", "m"),
+    "SPP": made_of(spp.Spp, "cv1", "cv2", "m"),
+    "SPPCSPC": made_of(spp.SppCspc, "cv1", "cv2", "cv3", "cv4", "cv5", "cv6", "cv7", "m"),
+    "SPPF": made_of(spp.Sppf, "cv1", "cv2", "m"),
     "Sequential": _sequence,
     "Shortcut": _plain(junctions.Add),
     "space_to_depth": _plain(SpaceToDepth),

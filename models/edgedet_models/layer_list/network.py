@@ -1,14 +1,16 @@
-"""A detector that is a list of layers with from-indices, ending in an anchor head."""
+"""A detector that is a list of layers with from-indices, ending in a head."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from edgedet_models.detector import DetectorModule
+from edgedet_models.layers.distance_head import DistanceHead
 from edgedet_models.layers.head import AnchorHead
 from edgedet_models.shapes_only import norms_passed_through
 from edgedet_runtime.errors import CheckpointError
@@ -54,7 +56,7 @@ def run_layers(layers: Sequence[nn.Module], wiring: Sequence[Wiring], x: Tensor)
     A layer's output is forgotten after its last reader.
     """
     last = {source: index for index, wire in enumerate(wiring) for source in wire.sources}
-    kept: dict[int, Tensor] = {-1: x}
+    kept: dict[int, Any] = {-1: x}  # a layer may give several tensors to one that joins
     for index, (layer, wire) in enumerate(zip(layers, wiring, strict=True)):
         if not wire.sources:
             continue
@@ -67,8 +69,8 @@ def run_layers(layers: Sequence[nn.Module], wiring: Sequence[Wiring], x: Tensor)
     raise ValueError("a network without layers")
 
 
-def measure_strides(layers: Sequence[nn.Module], wiring: Sequence[Wiring]) -> list[int]:
-    """Run the layers once on a small picture and return the stride of each level.
+def measure_strides(layers: Sequence[nn.Module], wiring: Sequence[Wiring], channels: int = 3) -> list[int]:
+    """Run the layers once on a small picture of `channels` channels and return the stride of each level.
 
     Raises:
         CheckpointError: The layers do not fit together.
@@ -76,7 +78,7 @@ def measure_strides(layers: Sequence[nn.Module], wiring: Sequence[Wiring]) -> li
     modes = [layer.training for layer in layers]
     for layer in layers:
         layer.eval()
-    probe = torch.zeros(1, 3, PROBE_PX, PROBE_PX)
+    probe = torch.zeros(1, channels, PROBE_PX, PROBE_PX)
     try:
         with torch.no_grad(), norms_passed_through(layers if probe.is_meta else ()):
             raw = run_layers(layers, wiring, probe)
@@ -87,8 +89,8 @@ def measure_strides(layers: Sequence[nn.Module], wiring: Sequence[Wiring]) -> li
         for layer, mode in zip(layers, modes, strict=True):
             layer.train(mode)
     head = layers[-1]
-    assert isinstance(head, AnchorHead), "the last layer is the head"
-    per_level = len(raw) // len(head.m)
+    assert isinstance(head, (AnchorHead, DistanceHead)), "the last layer is the head"
+    per_level = len(raw) // head.levels
     return [PROBE_PX // out.shape[2] for out in raw[::per_level]]
 
 
@@ -96,7 +98,7 @@ class LayerListDetector(DetectorModule):
     """The network; its keys are ``model.<index>.…``, as in the official checkpoints.
 
     Attributes:
-        model: The layers; the last is an `AnchorHead`.
+        model: The layers; the last is the head.
         wiring: What each layer reads.
     """
 

@@ -6,7 +6,7 @@ epsilons and activations. The YAML that such files also hold is not needed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,8 +17,10 @@ from torch import Tensor, nn
 from edgedet_models.checkpoint.content import Checkpoint, ModuleNode, PickledObject
 from edgedet_models.layer_list.blocks import build_block
 from edgedet_models.layer_list.leaves import own_tensor
-from edgedet_models.layer_list.network import LayerListDetector, Wiring, measure_strides
+from edgedet_models.layer_list.names import class_names
+from edgedet_models.layer_list.network import LayerListDetector, measure_strides
 from edgedet_models.layer_list.spec import anchor_spec
+from edgedet_models.layer_list.tree import check_strides, layers_of, read_wiring, unwrap, without_unread
 from edgedet_models.layers.head import AnchorHead
 from edgedet_runtime.errors import CheckpointError
 from edgedet_runtime.spec import ScoreKind
@@ -61,11 +63,9 @@ class PickledNetwork:
         node = checkpoint.module()
         if node is None:
             return None
-        node = _unwrap(node)
-        layers = tuple(node.children["model"].children.values()) if "model" in node.children else ()
+        node = unwrap(node)
+        layers = layers_of(node)
         if not layers or layers[-1].type_name not in HEADS:
-            return None
-        if not all("f" in layer.attributes for layer in layers):
             return None
         anchors = layers[-1].buffers.get("anchors")
         if anchors is None or anchors.dim() != 3 or anchors.shape[2] != 2 or not anchors.is_floating_point():
@@ -98,17 +98,7 @@ class PickledNetwork:
         Raises:
             CheckpointError: There are more or fewer names than classes.
         """
-        names = self.node.attributes.get("names")
-        if isinstance(names, Mapping):
-            names = [names[key] for key in sorted(names, key=int)]
-        if not isinstance(names, Sequence) or isinstance(names, str) or not names:
-            return tuple(f"class{i}" for i in range(self.num_classes))
-        if len(names) != self.num_classes:
-            raise CheckpointError(
-                f"class names: expected {self.num_classes}, as the head has classes, got {len(names)};"
-                " the file is damaged or was edited"
-            )
-        return tuple(str(name) for name in names)
+        return class_names(self.node.attributes.get("names"), self.num_classes)
 
     def build(self, *, family: str, variant: str, licence: str, score: ScoreKind = "obj*cls") -> LayerListDetector:
         """Build the detector with its weights, float32, evaluation mode.
@@ -124,19 +114,19 @@ class PickledNetwork:
         """
         classes = self.class_names()
         levels = len(self.anchors)
-        wiring = [Wiring.resolve(_source(layer, i), i) for i, layer in enumerate(self.layers)]
+        wiring = read_wiring(self.layers)
         if len(wiring[-1].sources) < levels:
             raise CheckpointError(f"head: expected {levels} levels, got {len(wiring[-1].sources)}")
         # Levels beyond those feed auxiliary heads, which only training uses.
         wiring[-1] = replace(wiring[-1], sources=wiring[-1].sources[:levels])
-        wiring = _without_unread(wiring)
+        wiring = without_unread(wiring)
         layers = [
             build_block(f"model.{i}", layer) if wiring[i].sources else nn.Identity()
             for i, layer in enumerate(self.layers[:-1])
         ]
         layers.append(self._head(score))
         strides = measure_strides(layers, wiring)
-        self._check_strides(strides)
+        check_strides(self.node, self.head, strides)
         spec = anchor_spec(
             family=family,
             variant=variant,
@@ -177,11 +167,6 @@ class PickledNetwork:
             raise CheckpointError(f"head: {' '.join(str(e).split())[:200]}") from None
         return head
 
-    def _check_strides(self, strides: Sequence[int]) -> None:
-        told = self.head.attributes.get("stride", self.node.attributes.get("stride"))
-        if isinstance(told, Tensor) and [int(s) for s in told.tolist()] != list(strides):
-            raise CheckpointError(f"head: expected strides {told.tolist()}, as the file says, got {strides}")
-
     def _anchors_px(self, strides: Sequence[int]) -> Tensor:
         """Return anchors in pixels: as the file has them where it does, since decoding used those."""
         told = self.head.buffers.get("anchor_grid")
@@ -190,32 +175,7 @@ class PickledNetwork:
         return self.anchors * torch.tensor(strides, dtype=torch.float32).reshape(-1, 1, 1)
 
 
-def _unwrap(node: ModuleNode) -> ModuleNode:
-    """Look through wrappers that hold the model as ``model`` (AutoShape, DetectMultiBackend)."""
-    while "model" in node.children and "model" in node.children["model"].children:
-        node = node.children["model"]
-    return node
-
-
-def _source(layer: ModuleNode, index: int) -> int | list[int]:
-    source = layer.attributes["f"]
-    if isinstance(source, (list, tuple)):
-        return list(source)
-    if type(source) is not int:
-        raise CheckpointError(f"layer {index}: from: expected layer numbers, got {source!r:.60}")
-    return source
-
-
 def _is_fused(head: ModuleNode) -> bool:
     """Tell whether YOLOv7's head was saved after its implicit layers had been folded away."""
     forward = head.attributes.get("forward")
     return isinstance(forward, PickledObject) and forward.args[1:] == ("fuseforward",)
-
-
-def _without_unread(wiring: Sequence[Wiring]) -> list[Wiring]:
-    """Empty the sources of layers from which no path leads to the head."""
-    needed = {len(wiring) - 1}
-    for index in reversed(range(len(wiring))):
-        if index in needed:
-            needed.update(wiring[index].sources)
-    return [wire if i in needed else replace(wire, sources=()) for i, wire in enumerate(wiring)]

@@ -137,6 +137,11 @@ class AnchorHead(nn.Module):
         self.m = nn.ModuleList(SplitConv(c, anchors, classes, implicit=implicit, scores=scores) for c in channels)
         self.register_load_state_dict_pre_hook(_split_official)  # type: ignore[no-untyped-call]
 
+    @property
+    def levels(self) -> int:
+        """Number of levels."""
+        return len(self.m)
+
     def forward(self, xs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Map one (N, C_i, h_i, w_i) per level to the raw outputs of all levels, flat."""
         return tuple(out for conv, x in zip(self.m, xs, strict=True) for out in conv(x))

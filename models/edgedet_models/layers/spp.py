@@ -14,10 +14,10 @@ from edgedet_models.layers.conv_bn_act import ConvBnAct
 __all__ = ["Spp", "SppCspc", "Sppf", "pool_chain"]
 
 
-def pool_chain(x: Tensor, pool: nn.Module) -> Tensor:
-    """Concatenate x with itself pooled once, twice and three times."""
+def pool_chain(x: Tensor, pool: nn.Module, times: int = 3) -> Tensor:
+    """Concatenate x with itself pooled once, twice and so on, `times` times."""
     chain = [x]
-    for _ in range(3):
+    for _ in range(times):
         chain.append(pool(chain[-1]))
     return torch.cat(chain, dim=1)
 
@@ -45,24 +45,36 @@ class Spp(nn.Module):
 
 
 class Sppf(nn.Module):
-    """One pool three times in a row between two 1×1 cells."""
+    """One pool several times in a row between two 1×1 cells, and, if `add`, the input."""
 
     cv1: nn.Module
     cv2: nn.Module
     m: nn.Module
+    times: int = 3
+    add: bool = False
 
-    def __init__(self, c_in: int, c_out: int, kernel: int = 5, *, hidden: int | None = None) -> None:
-        """Build with half the input channels inside, or `hidden`."""
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        kernel: int = 5,
+        *,
+        hidden: int | None = None,
+        act: str = "silu",
+        add: bool = False,
+    ) -> None:
+        """Build with half the input channels inside, or `hidden`; `act` is that of the first cell (YOLO26: none)."""
         super().__init__()
         hidden = hidden or c_in // 2
-        self.cv1 = ConvBnAct(c_in, hidden)
+        self.cv1 = ConvBnAct(c_in, hidden, act=act)
         self.cv2 = ConvBnAct(hidden * 4, c_out)
         self.m = nn.MaxPool2d(kernel, 1, kernel // 2)
+        self.add = add
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, c_in, H, W) to (N, c_out, H, W)."""
-        out: Tensor = self.cv2(pool_chain(self.cv1(x), self.m))
-        return out
+        y: Tensor = self.cv2(pool_chain(self.cv1(x), self.m, self.times))
+        return x + y if self.add else y
 
 
 class SppCspc(nn.Module):

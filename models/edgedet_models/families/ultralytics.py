@@ -1,0 +1,63 @@
+"""Ultralytics' detectors: YOLOv3u, v5u, v8, v9, v10, YOLO11, 12 and 26, and whatever is made of the same blocks.
+
+One loader for all: the network is rebuilt from the pickled module tree, whatever the version that wrote it (8.0 to 8.4)
+and the YAML that it came from. YOLOv10's official files are of the same kind. YOLOv10 and YOLO26 hold two heads; see
+`DistanceDetector.choose_head`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from edgedet_models.checkpoint.content import Checkpoint
+from edgedet_models.detector import DetectorModule
+from edgedet_models.families import Recognition
+from edgedet_models.layer_list.pickled import naming
+from edgedet_models.ultralytics.pickled import PickledDetector
+from edgedet_models.ultralytics.variants import BUILDERS, name_variant
+from edgedet_runtime.errors import CheckpointError
+
+__all__ = ["LICENCE", "VARIANTS", "load", "recognise"]
+
+FAMILY = "ultralytics"
+LICENCE = "AGPL-3.0"
+"""Of the code since 2023; files of its first months, under GPL-3.0, do not say so and are given the stricter one."""
+VARIANTS: Mapping[str, Callable[[tuple[str, ...]], DetectorModule]] = BUILDERS
+
+
+def recognise(checkpoint: Checkpoint) -> Recognition | None:
+    """Recognise pickled models by their head.
+
+    Raises:
+        CheckpointError: The model is made for another task, which one sentence names.
+    """
+    with naming(checkpoint.path):
+        network = _find(checkpoint)
+        if network is None:
+            return None
+        return Recognition(FAMILY, name_variant(network.layers[:-1]), network.class_names(), network.evidence)
+
+
+def load(checkpoint: Checkpoint) -> DetectorModule:
+    """Rebuild the network from the file; where it has two heads, both.
+
+    Raises:
+        CheckpointError: It is none of these, has layers that are not supported, or contradicts itself.
+    """
+    with naming(checkpoint.path):
+        network = _find(checkpoint)
+        if network is None:
+            raise CheckpointError("expected a detector of Ultralytics' code, got another kind of file")
+        return network.build(family=FAMILY, variant=name_variant(network.layers[:-1]), licence=_licence(checkpoint))
+
+
+def _find(checkpoint: Checkpoint) -> PickledDetector | None:
+    network = PickledDetector.find(checkpoint)
+    of_yolov9 = network is not None and network.node.class_path.startswith("models.")
+    return None if of_yolov9 else network
+
+
+def _licence(checkpoint: Checkpoint) -> str:
+    """Return what the file says of its license, or the class of the official code."""
+    told = checkpoint.content.get("license") if isinstance(checkpoint.content, Mapping) else None
+    return told.split()[0] if isinstance(told, str) and told[:1].isalpha() else LICENCE
