@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from edgedet_models.checkpoint.budget import ITEM, MalformedPickle, ReadBudget
 from edgedet_runtime.errors import CheckpointError
 
 __all__ = ["Checkpoint", "ModuleNode", "PickledObject"]
@@ -27,7 +28,7 @@ _PARALLEL = ("DataParallel", "DistributedDataParallel")
 def _named(value: Any) -> dict[str, Tensor | None]:
     """Return the tensors of a module's ``_parameters`` or ``_buffers``."""
     items = value.items() if isinstance(value, Mapping) else ()
-    return {str(name): tensor for name, tensor in items if tensor is None or isinstance(tensor, Tensor)}
+    return {n: t for n, t in items if isinstance(n, str) and (t is None or isinstance(t, Tensor))}
 
 
 @dataclass(slots=True, eq=False)
@@ -90,23 +91,29 @@ class ModuleNode:
             CheckpointError: The tree has no end, or far more modules than a network has (a file may name one
                 module under many others).
         """
-        return cls._wrap(obj, depth=0, budget=itertools.count(MAX_MODULES, -1))
+        return cls._wrap(obj, prefix=0, depth=0, modules_left=itertools.count(MAX_MODULES, -1), budget=ReadBudget(0))
 
     @classmethod
-    def _wrap(cls, obj: PickledObject, depth: int, budget: Iterator[int]) -> ModuleNode:
-        if depth > MAX_MODULE_DEPTH or next(budget) <= 0:
+    def _wrap(
+        cls, obj: PickledObject, prefix: int, depth: int, modules_left: Iterator[int], budget: ReadBudget
+    ) -> ModuleNode:
+        if depth > MAX_MODULE_DEPTH or next(modules_left) <= 0:
             raise CheckpointError(
                 f"pickled module {obj.class_path}: expected at most {MAX_MODULES} submodules, nested at most"
                 f" {MAX_MODULE_DEPTH} deep, got more; the checkpoint is damaged or made to fill the memory"
             )
+        try:
+            budget.charge(prefix + ITEM * (1 + len(obj.state)))
+        except MalformedPickle as e:
+            raise CheckpointError(f"pickled module {obj.class_path}: {e}") from None
         state = dict(obj.state)
         parameters = _named(state.pop("_parameters", None))
         buffers = _named(state.pop("_buffers", None))
         modules = state.pop("_modules", None)
         children = {
-            str(name): cls._wrap(child, depth + 1, budget)
+            name: cls._wrap(child, prefix + len(name), depth + 1, modules_left, budget)
             for name, child in (modules.items() if isinstance(modules, Mapping) else ())
-            if cls.is_module(child)
+            if isinstance(name, str) and cls.is_module(child)
         }
         return cls(obj.class_path, state, parameters, buffers, children)
 
@@ -156,7 +163,10 @@ class Checkpoint:
             if isinstance(value, tuple) and value:  # YOLOv5 around v5.0 saved (ema, updates)
                 value = value[0]
             if ModuleNode.is_module(value):
-                node = ModuleNode.wrap(value)
+                try:
+                    node = ModuleNode.wrap(value)
+                except CheckpointError as e:
+                    raise CheckpointError(f"{self.path}: {e}") from None
                 return node.children.get("module", node) if node.type_name in _PARALLEL else node
         return None
 
@@ -177,7 +187,7 @@ class Checkpoint:
         ]:
             if not isinstance(value, Mapping):
                 continue
-            found = {str(k): v for k, v in value.items() if isinstance(v, Tensor)}
+            found = {k: v for k, v in value.items() if isinstance(k, str) and isinstance(v, Tensor)}
             if found:
                 if all(k.startswith("module.") for k in found):
                     found = {k.removeprefix("module."): v for k, v in found.items()}

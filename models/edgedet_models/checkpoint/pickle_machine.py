@@ -11,16 +11,17 @@ Opcodes and their semantics: Python's ``pickletools`` documentation, protocols 0
 from __future__ import annotations
 
 import pickletools
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, Any, Protocol, cast
 
+from edgedet_models.checkpoint.budget import COLLIDING_KEY, ITEM, OPCODE, MalformedPickle, ReadBudget
 from edgedet_models.checkpoint.content import PickledObject
 
 __all__ = [
     "Calls",
     "Global",
-    "MalformedPickle",
     "Pending",
     "RefusedPickle",
     "Stream",
@@ -28,15 +29,11 @@ __all__ = [
     "safe_key",
 ]
 
-MAX_OPCODES = 5_000_000
-"""A checkpoint of a large model with its optimiser has some 100,000; the cap bounds memory and time."""
-
 MAX_KEY_DEPTH = 4
 """Tuples as dict keys are hashed recursively by C code without a depth check."""
 
-
-class MalformedPickle(Exception):
-    """The stream is no pickle, or is damaged."""
+MAX_NAME = 1024
+"""Characters of a module's or class's dotted name; the longest in use have about 100."""
 
 
 class RefusedPickle(Exception):
@@ -62,6 +59,11 @@ class Global:
     module: str
     name: str
 
+    def __post_init__(self) -> None:
+        """Refuse what is no name."""
+        if len(self.module) + len(self.name) > MAX_NAME:
+            raise MalformedPickle(f"a name of {len(self.module) + len(self.name)} characters")
+
     @property
     def path(self) -> str:
         """Dotted path as the file names it."""
@@ -78,7 +80,13 @@ class Pending:
 
 
 class Calls(Protocol):
-    """Policy: what a pickle's call of a named thing gives."""
+    """Policy: what a pickle's call of a named thing gives.
+
+    Attributes:
+        budget: What the read may take; the machine charges its own work to it too.
+    """
+
+    budget: ReadBudget
 
     def call(self, target: Global, args: tuple[Any, ...]) -> Any:
         """Answer ``target(*args)`` (REDUCE, INST, OBJ) with data, or raise `RefusedPickle`."""
@@ -93,23 +101,31 @@ class Calls(Protocol):
         ...
 
 
-_DAMAGE = (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError)
+_DAMAGE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    RuntimeError,  # torch's answer to sizes that it cannot represent
+    TypeError,
+    ValueError,
+)
 
 
 def run_pickle(stream: Stream, calls: Calls) -> Any:
     """Run one pickle up to its STOP; the stream is left just behind it.
 
     Raises:
-        MalformedPickle: No pickle, damaged, or larger than any checkpoint.
+        MalformedPickle: No pickle, damaged, or beyond the budget of ``calls``.
         RefusedPickle: The pickle wants to run something.
     """
     machine = _Machine(calls)
     position: int | None = 0
     try:
-        for count, (opcode, arg, at) in enumerate(pickletools.genops(cast("IO[bytes]", stream))):
+        for opcode, arg, at in pickletools.genops(cast("IO[bytes]", stream)):
             position = at
-            if count > MAX_OPCODES:
-                raise MalformedPickle(f"more than {MAX_OPCODES} opcodes")
+            calls.budget.charge(OPCODE + (0 if arg is None else sys.getsizeof(arg)))
             if opcode.name == "STOP":
                 return machine.pop()
             step = machine.steps.get(opcode.name)
@@ -151,17 +167,25 @@ def _literal(name: str, arg: Any) -> Any:
     raise MalformedPickle(f"opcode {name} does not occur in checkpoints")
 
 
-def safe_key(value: Any, depth: int = 0) -> Any:
-    """Return `value` if hashing it is safe.
+def safe_key(value: Any, budget: ReadBudget, depth: int = 0) -> Any:
+    """Return `value` if hashing it is safe, and charge what that costs.
 
     Raises:
-        MalformedPickle: Its nesting would overflow the C stack.
+        MalformedPickle: Its nesting would overflow the C stack, it is as wide as it is deep, or there are too many
+            keys of a kind that can be made to collide.
     """
     if isinstance(value, tuple):
         if depth == MAX_KEY_DEPTH:
             raise MalformedPickle("a dict key is nested too deeply")
+        budget.charge(COLLIDING_KEY if depth == 0 else ITEM)
         for item in value:
-            safe_key(item, depth + 1)
+            safe_key(item, budget, depth + 1)
+    elif isinstance(value, frozenset):
+        budget.charge(COLLIDING_KEY + ITEM * len(value))
+    elif isinstance(value, int) and value.bit_length() > 64:
+        budget.charge(COLLIDING_KEY + value.bit_length())
+    else:
+        budget.charge(ITEM)
     return value
 
 
@@ -170,6 +194,7 @@ class _Machine:
 
     def __init__(self, calls: Calls) -> None:
         self.calls = calls
+        self.budget = calls.budget
         self.stack: list[Any] = []
         self.marks: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
@@ -189,7 +214,7 @@ class _Machine:
             "TUPLE3": lambda arg: self._tuple(3),
             "LIST": lambda arg: self._push_after(list),
             "DICT": lambda arg: self._push_after(self._pairs),
-            "FROZENSET": lambda arg: self._push_after(lambda items: frozenset(map(safe_key, items))),
+            "FROZENSET": lambda arg: self._push_after(lambda items: frozenset(map(self._key, items))),
             "APPEND": lambda arg: self._extend([self.pop()]),
             "APPENDS": lambda arg: self._extend(self._pop_mark()),
             "ADDITEMS": lambda arg: self._extend(self._pop_mark()),
@@ -241,10 +266,13 @@ class _Machine:
         items = [self.pop() for _ in range(n)]
         self.stack.append(tuple(reversed(items)))
 
+    def _key(self, value: Any) -> Any:
+        return safe_key(value, self.budget)
+
     def _pairs(self, items: list[Any]) -> dict[Any, Any]:
         if len(items) % 2:
             raise MalformedPickle("a dict with a key and no value")
-        return {safe_key(k): v for k, v in zip(items[::2], items[1::2], strict=True)}
+        return {self._key(k): v for k, v in zip(items[::2], items[1::2], strict=True)}
 
     def _get(self, arg: Any) -> None:
         self.stack.append(self.memo[int(arg)])
@@ -260,7 +288,7 @@ class _Machine:
         if isinstance(target, list):
             target.extend(items)
         elif isinstance(target, set):
-            target.update(map(safe_key, items))
+            target.update(map(self._key, items))
         elif isinstance(target, PickledObject):
             target.items.extend(items)
         else:
@@ -320,6 +348,13 @@ class _Machine:
             raise MalformedPickle("keyword arguments that are no dict")
         self.stack.append(self.calls.new(self._target(target), self._args(args), kwargs))
 
+    def _merged(self, target: PickledObject, state: Any) -> Any:
+        """Return the state after one more BUILD; a dict that other objects may share is copied before it grows."""
+        if not (isinstance(target.state, dict) and isinstance(state, dict)):
+            return state
+        self.budget.charge(ITEM * (len(target.state) + len(state)))
+        return {**target.state, **state}
+
     def _build(self, arg: Any) -> None:
         state, target = self.pop(), self.stack[-1]
         if isinstance(target, Pending):
@@ -327,8 +362,7 @@ class _Machine:
             self.stack[-1] = value
             self.memo.update(dict.fromkeys(target.memo_keys, value))
         elif isinstance(target, PickledObject):
-            both = isinstance(target.state, dict) and isinstance(state, dict)
-            target.state = {**target.state, **state} if both else state
+            target.state = self._merged(target, state)
         elif isinstance(target, Global):
             raise RefusedPickle(f"wants to change attributes of {target.path}")
         # The __dict__ of an OrderedDict (torch keeps `_metadata` there), of a tensor and the like: not

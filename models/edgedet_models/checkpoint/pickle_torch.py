@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from edgedet_models.checkpoint.budget import ITEM, MalformedPickle, ReadBudget, brief
 from edgedet_models.checkpoint.content import PickledObject
-from edgedet_models.checkpoint.pickle_machine import Global, MalformedPickle, Pending, safe_key
+from edgedet_models.checkpoint.pickle_machine import Global, Pending, safe_key
 from edgedet_models.checkpoint.pickle_policy import check_call, normalise
 from edgedet_models.checkpoint.storage import STORAGE_DTYPES, Storage, strided_tensor
 
@@ -23,43 +24,42 @@ LoadStorage = Callable[[str, torch.dtype, int], Storage]
 
 _PLAIN_KINDS = "biufcSU"
 
-MAX_COPIED = 1 << 27
-"""Elements and bytes that constructors may copy; a pickle can otherwise copy one list again and again."""
+MAX_STORAGE_KEY = 256
 
 
 class TorchCalls:
     """The policy of `run_pickle` for checkpoints: tensors, arrays and containers come alive, nothing else
     does."""
 
-    def __init__(self, load_storage: LoadStorage) -> None:
-        """`load_storage` brings a storage's numbers."""
+    def __init__(self, load_storage: LoadStorage, budget: ReadBudget) -> None:
+        """`load_storage` brings a storage's numbers; `budget` pays for what is made."""
         self._load_storage = load_storage
-        self._copied = 0
+        self.budget = budget
         self._handlers: dict[str, Callable[..., Any]] = {
             "_codecs.encode": _encode,
             "builtins.bytearray": _bytearray,
-            "builtins.dict": _dict,
-            "builtins.frozenset": lambda items=(): frozenset(map(safe_key, items)),
+            "builtins.dict": self._dict,
+            "builtins.frozenset": lambda items=(): frozenset(map(self._key, items)),
             "builtins.list": lambda items=(): list(items),
-            "builtins.set": lambda items=(): set(map(safe_key, items)),
+            "builtins.set": lambda items=(): set(map(self._key, items)),
             "builtins.tuple": lambda items=(): tuple(items),
-            "collections.Counter": _dict,
-            "collections.OrderedDict": _dict,
-            "collections.defaultdict": lambda factory=None, items=(): _dict(items),
+            "collections.Counter": self._dict,
+            "collections.OrderedDict": self._dict,
+            "collections.defaultdict": lambda factory=None, items=(): self._dict(items),
             "collections.deque": lambda items=(), maxlen=None: list(items),
             "copyreg.__newobj__": lambda cls, *args: self.new(cls, args, {}),
             "copyreg.__newobj_ex__": lambda cls, args, kwargs: self.new(cls, args, kwargs),
             "copyreg._reconstructor": lambda cls, base, state: self.new(cls, (), {}),
-            "numpy.core.multiarray._reconstruct": _numpy_reconstruct,
+            "numpy.core.multiarray._reconstruct": self._numpy_reconstruct,
             "numpy.core.multiarray.scalar": _numpy_scalar,
             "numpy.dtype": _numpy_dtype,
             "torch.Size": tuple,
             "torch._tensor._rebuild_from_type_v2": lambda make, kind, args, state: self.call(make, args),
             "torch._utils._rebuild_parameter": lambda data, *rest: _tensor(data),
             "torch._utils._rebuild_parameter_with_state": lambda data, *rest: _tensor(data),
-            "torch._utils._rebuild_tensor": lambda *args: strided_tensor(*args[:4]),
-            "torch._utils._rebuild_tensor_v2": lambda *args: strided_tensor(*args[:4]),
-            "torch._utils._rebuild_tensor_v3": _tensor_v3,
+            "torch._utils._rebuild_tensor": lambda *args: strided_tensor(*args[:4], budget=self.budget),
+            "torch._utils._rebuild_tensor_v2": lambda *args: strided_tensor(*args[:4], budget=self.budget),
+            "torch._utils._rebuild_tensor_v3": self._tensor_v3,
         }
 
     def call(self, target: Any, args: Any) -> Any:
@@ -70,9 +70,7 @@ class TorchCalls:
         handler = self._handlers.get(normalise(target))
         if handler is None:
             return PickledObject(target.path, args)
-        self._copied += sum(len(a) for a in args if isinstance(a, (bytes, dict, list, set, str, tuple)))
-        if self._copied > MAX_COPIED:
-            raise MalformedPickle("copies of copies of its containers fill the memory")
+        self.budget.charge(sum(_copy_bytes(a) for a in args))
         return handler(*args)
 
     def new(self, target: Any, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -82,7 +80,10 @@ class TorchCalls:
         check_call(target, is_new=True)
         if normalise(target) in self._handlers and not kwargs:
             return self.call(target, args)
-        return PickledObject(target.path, (*args, kwargs) if kwargs else args)
+        if not kwargs:
+            return PickledObject(target.path, args)
+        self.budget.charge(ITEM * len(args))
+        return PickledObject(target.path, (*args, kwargs))
 
     def persistent(self, pid: Any) -> Any:
         """Answer torch's persistent ids: storages, and (legacy) classes with their source text, which is
@@ -92,27 +93,62 @@ class TorchCalls:
         if pid[0] == "module" and len(pid) > 1:
             return pid[1]
         if pid[0] != "storage" or len(pid) < 5:
-            raise MalformedPickle(f"a persistent id of kind {str(pid[0])[:40]!r}")
+            raise MalformedPickle(f"a persistent id of kind {brief(pid[0])}")
         kind, key, _, numel = pid[1:5]
         dtype = STORAGE_DTYPES.get(kind.name) if isinstance(kind, Global) else None
         if dtype is None:
-            raise MalformedPickle(f"a storage of unknown type {getattr(kind, 'name', kind)!r}")
-        if not isinstance(key, (str, int)) or not isinstance(numel, int) or numel < 0:
+            raise MalformedPickle(f"a storage of unknown type {brief(kind.name if isinstance(kind, Global) else kind)}")
+        if not isinstance(key, (str, int)) or not isinstance(numel, int) or not 0 <= numel < 1 << 62:
             raise MalformedPickle("a storage without key or size")
+        if (isinstance(key, int) and key.bit_length() > 128) or (isinstance(key, str) and len(key) > MAX_STORAGE_KEY):
+            raise MalformedPickle("a storage key as long as a book")
         if len(pid) > 5 and pid[5] is not None:
             raise MalformedPickle("a storage that is a view (torch < 0.4): save the checkpoint anew with a newer torch")
         return self._load_storage(str(key), dtype, numel)
+
+    def _key(self, value: Any) -> Any:
+        return safe_key(value, self.budget)
+
+    def _dict(self, items: Any = ()) -> dict[Any, Any]:
+        pairs = items.items() if isinstance(items, dict) else items
+        return {self._key(key): value for key, value in pairs}
+
+    def _tensor_v3(self, *args: Any) -> Tensor:
+        storage, offset, size, stride, _, _, dtype, *_ = args
+        return strided_tensor(storage, offset, size, stride, _dtype(dtype), budget=self.budget)
+
+    def _numpy_reconstruct(self, *args: Any) -> Pending:
+        def finish(state: Any) -> Any:
+            if not isinstance(state, tuple) or len(state) != 5:
+                raise MalformedPickle("a numpy array without its five fields")
+            _, shape, dtype, is_fortran, raw = state
+            plain = _plain_dtype(dtype)
+            self.budget.charge(2 * _copy_bytes(raw))
+            raw = _encode(raw) if isinstance(raw, str) else raw
+            if plain is None or not isinstance(raw, bytes):
+                return PickledObject("numpy.ndarray", args, state)  # an array of objects
+            if not _is_shape(shape) or math.prod(shape) * plain.itemsize != len(raw):
+                raise MalformedPickle(f"a numpy array of {len(raw)} bytes, which its shape does not hold")
+            return np.frombuffer(raw, dtype=plain).reshape(shape, order="F" if is_fortran is True else "C")
+
+        return Pending(finish)
+
+
+def _copy_bytes(value: Any) -> int:
+    """Return what a constructor that copies its argument may take."""
+    if isinstance(value, (bytes, bytearray, str)):
+        return len(value)
+    return ITEM * len(value) if isinstance(value, (dict, frozenset, list, set, tuple)) else 0
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) <= 32 and all(type(n) is int and 0 <= n < 1 << 40 for n in value)
 
 
 def _tensor(value: Any) -> Tensor:
     if not isinstance(value, Tensor):
         raise MalformedPickle(f"parameter: expected a tensor, got {type(value).__name__}")
     return value
-
-
-def _tensor_v3(*args: Any) -> Tensor:
-    storage, offset, size, stride, _, _, dtype, *_ = args
-    return strided_tensor(storage, offset, size, stride, _dtype(dtype))
 
 
 def _dtype(value: Any) -> torch.dtype:
@@ -122,14 +158,9 @@ def _dtype(value: Any) -> torch.dtype:
     return dtype
 
 
-def _dict(items: Any = ()) -> dict[Any, Any]:
-    pairs = items.items() if isinstance(items, dict) else items
-    return {safe_key(key): value for key, value in pairs}
-
-
 def _encode(text: str, encoding: str = "latin1") -> bytes:
     if encoding not in ("latin1", "latin-1"):
-        raise MalformedPickle(f"text in encoding {encoding!r}")
+        raise MalformedPickle(f"text in encoding {brief(encoding)}")
     return text.encode("latin1")
 
 
@@ -142,7 +173,7 @@ def _bytearray(*args: Any) -> bytearray:
 
 
 def _numpy_dtype(code: Any, *flags: Any) -> Any:
-    if not isinstance(code, str) or np.dtype(code).kind not in _PLAIN_KINDS or "," in code:
+    if not isinstance(code, str) or len(code) > 16 or "," in code or np.dtype(code).kind not in _PLAIN_KINDS:
         return PickledObject("numpy.dtype", (code, *flags))
     dtype = np.dtype(code)
 
@@ -165,19 +196,3 @@ def _numpy_scalar(dtype: Any, raw: Any = b"") -> Any:
     if plain is None or not isinstance(raw, bytes) or len(raw) != plain.itemsize:
         return PickledObject("numpy.core.multiarray.scalar", (dtype, raw))
     return np.frombuffer(raw, dtype=plain)[0].item()
-
-
-def _numpy_reconstruct(*args: Any) -> Pending:
-    def finish(state: Any) -> Any:
-        if not isinstance(state, tuple) or len(state) != 5:
-            raise MalformedPickle("a numpy array without its five fields")
-        _, shape, dtype, is_fortran, raw = state
-        plain = _plain_dtype(dtype)
-        raw = _encode(raw) if isinstance(raw, str) else raw
-        if plain is None or not isinstance(raw, bytes):
-            return PickledObject("numpy.ndarray", args, state)  # an array of objects
-        if not isinstance(shape, tuple) or math.prod(shape) * plain.itemsize != len(raw):
-            raise MalformedPickle(f"numpy array of shape {str(shape)[:60]}: has {len(raw)} bytes")
-        return np.frombuffer(raw, dtype=plain).reshape(shape, order="F" if is_fortran else "C")
-
-    return Pending(finish)

@@ -6,8 +6,9 @@ import hashlib
 from pathlib import Path
 from typing import IO
 
+from edgedet_models.checkpoint.budget import MalformedPickle
 from edgedet_models.checkpoint.content import Checkpoint
-from edgedet_models.checkpoint.pickle_machine import MalformedPickle, RefusedPickle
+from edgedet_models.checkpoint.pickle_machine import RefusedPickle
 from edgedet_models.checkpoint.safetensors import looks_like_safetensors, read_safetensors
 from edgedet_models.checkpoint.torch_legacy import read_torch_legacy
 from edgedet_models.checkpoint.torch_zip import read_torch_zip

@@ -14,7 +14,7 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from edgedet_models.checkpoint.pickle_machine import MalformedPickle
+from edgedet_models.checkpoint.budget import MalformedPickle, brief
 from edgedet_models.checkpoint.storage import bytes_tensor
 
 __all__ = ["looks_like_safetensors", "read_safetensors"]
@@ -76,19 +76,19 @@ def _byte_range(name: str, entry: Any, available: int) -> tuple[int, int]:
     """Return the tensor's byte range after checking it against dtype, shape and file."""
     fields: dict[str, Any] = entry if isinstance(entry, dict) else {}
     dtype = fields.get("dtype")
-    if dtype not in _DTYPES:
-        raise MalformedPickle(f"tensor {name[:60]!r}: dtype {str(dtype)[:20]!r} is not supported")
+    if not isinstance(dtype, str) or dtype not in _DTYPES:
+        raise MalformedPickle(f"tensor {name[:60]!r}: dtype {brief(dtype)} is not supported")
     shape = _whole_numbers(name, fields.get("shape"))
     offsets = _whole_numbers(name, fields.get("data_offsets"))
     begin, end = offsets if len(offsets) == 2 else (1, 0)
     if begin > end or end > available:
         raise MalformedPickle(f"truncated: tensor {name[:60]!r} lies beyond the end of the file")
-    if math.prod(shape) * _DTYPES[dtype].itemsize != end - begin:
-        raise MalformedPickle(f"tensor {name[:60]!r}: {end - begin} bytes do not make shape {tuple(shape)}")
+    if math.prod(shape) * _DTYPES[dtype].itemsize != end - begin or math.prod(n for n in shape if n) >= 1 << 62:
+        raise MalformedPickle(f"tensor {name[:60]!r}: {end - begin} bytes do not make its shape")
     return begin, end
 
 
 def _whole_numbers(name: str, values: Any) -> list[int]:
-    if not isinstance(values, list) or not all(type(n) is int and n >= 0 for n in values):
+    if not isinstance(values, list) or len(values) > 64 or not all(type(n) is int and 0 <= n < 1 << 62 for n in values):
         raise MalformedPickle(f"tensor {name[:60]!r}: shape or offsets are not whole numbers")
     return values

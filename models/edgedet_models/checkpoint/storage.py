@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgedet_models.checkpoint.pickle_machine import MalformedPickle
+from edgedet_models.checkpoint.budget import MalformedPickle, ReadBudget, brief
 
 __all__ = ["STORAGE_DTYPES", "Storage", "bytes_tensor", "strided_tensor"]
 
@@ -28,9 +28,6 @@ STORAGE_DTYPES: dict[str, torch.dtype] = {
     "ComplexDoubleStorage": torch.complex128,
     "UntypedStorage": torch.uint8,
 }
-
-MAX_EXPANDED = 1 << 26
-"""Elements that a tensor with stride 0 or overlapping strides may have beyond its storage's."""
 
 
 class Storage:
@@ -60,7 +57,7 @@ def bytes_tensor(raw: bytes | bytearray, dtype: torch.dtype) -> Tensor:
 
 def _whole(value: Any, what: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 62:
-        raise MalformedPickle(f"tensor {what}: expected a whole number, got {str(value)[:40]!r}")
+        raise MalformedPickle(f"tensor {what}: expected a whole number, got {brief(value)}")
     return value
 
 
@@ -70,11 +67,16 @@ def _sizes(values: Any, what: str) -> tuple[int, ...]:
     return tuple(_whole(v, what) for v in values)
 
 
-def strided_tensor(storage: Any, offset: Any, size: Any, stride: Any, dtype: torch.dtype | None = None) -> Tensor:
+def strided_tensor(
+    storage: Any, offset: Any, size: Any, stride: Any, dtype: torch.dtype | None = None, *, budget: ReadBudget
+) -> Tensor:
     """Return the view of `storage` that a pickle describes.
 
+    A view may have more elements than its storage (stride 0, or strides that overlap). Whatever copies it takes
+    their memory, so they are charged to the budget.
+
     Raises:
-        MalformedPickle: It reaches beyond the storage, or is not described by whole numbers.
+        MalformedPickle: It reaches beyond the storage, is not described by whole numbers, or the budget is used up.
     """
     if not isinstance(storage, Storage):
         raise MalformedPickle(f"tensor: expected a storage, got {type(storage).__name__}")
@@ -87,8 +89,9 @@ def strided_tensor(storage: Any, offset: Any, size: Any, stride: Any, dtype: tor
     last = start + sum((n - 1) * step for n, step in zip(sizes, strides, strict=True))
     if numel and last >= available:
         raise MalformedPickle(f"tensor of shape {sizes}: reaches element {last} of a storage of {available}")
-    if numel > max(available, MAX_EXPANDED):
-        raise MalformedPickle(f"tensor of shape {sizes}: far larger than its storage of {available}")
+    budget.charge(max(0, numel - available) * width)
+    if not numel and math.prod(n for n in sizes if n) >= 1 << 62:
+        raise MalformedPickle("an empty tensor of a shape that has no end")
     if storage.data is None or not numel:
         return torch.empty(0 if numel else sizes, dtype=dtype or storage.dtype)
     flat = storage.data if dtype is None else storage.data.view(torch.uint8).view(dtype)

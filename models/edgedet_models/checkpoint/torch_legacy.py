@@ -17,7 +17,8 @@ from typing import IO, Any
 
 import torch
 
-from edgedet_models.checkpoint.pickle_machine import Global, MalformedPickle, run_pickle
+from edgedet_models.checkpoint.budget import MalformedPickle, ReadBudget, brief
+from edgedet_models.checkpoint.pickle_machine import Global, run_pickle
 from edgedet_models.checkpoint.pickle_torch import TorchCalls
 from edgedet_models.checkpoint.storage import Storage, bytes_tensor
 
@@ -35,13 +36,15 @@ def read_torch_legacy(file: IO[bytes]) -> Any:
         RefusedPickle: One of its pickles wants to run something.
     """
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        first = run_pickle(data, TorchCalls(_no_storage))
-        if first != LEGACY_MAGIC or isinstance(first, bool):
+        budget = ReadBudget(len(data))
+        first = run_pickle(data, TorchCalls(_no_storage, budget))
+        if type(first) is not int or first != LEGACY_MAGIC:
             kind = first.path if isinstance(first, Global) else type(first).__name__
             raise MalformedPickle(f"a plain pickle (of a {kind}), not written by torch.save")
-        if run_pickle(data, TorchCalls(_no_storage)) != PROTOCOL_VERSION:
-            raise MalformedPickle(f"legacy protocol: expected {PROTOCOL_VERSION}")
-        system = run_pickle(data, TorchCalls(_no_storage))
+        protocol = run_pickle(data, TorchCalls(_no_storage, budget))
+        if type(protocol) is not int or protocol != PROTOCOL_VERSION:
+            raise MalformedPickle(f"legacy protocol: expected {PROTOCOL_VERSION}, got {brief(protocol)}")
+        system = run_pickle(data, TorchCalls(_no_storage, budget))
         if not isinstance(system, dict) or system.get("little_endian") is not True:
             raise MalformedPickle("written on a big-endian machine, which is not supported")
         start = data.tell()
@@ -53,22 +56,23 @@ def read_torch_legacy(file: IO[bytes]) -> Any:
                 raise MalformedPickle(f"storage {key[:40]!r} has two types")
             return known
 
-        run_pickle(data, TorchCalls(note))
-        storages = _read_storages(data, survey)
+        run_pickle(data, TorchCalls(note, budget))
+        storages = _read_storages(data, survey, budget)
         data.seek(start)
-        return run_pickle(data, TorchCalls(lambda key, dtype, numel: storages[key]))
+        return run_pickle(data, TorchCalls(lambda key, dtype, numel: storages[key], budget))
 
 
 def _no_storage(key: str, dtype: torch.dtype, numel: int) -> Storage:
     raise MalformedPickle("a storage before the object")
 
 
-def _read_storages(data: mmap.mmap, survey: dict[str, Storage]) -> dict[str, Storage]:
-    keys = run_pickle(data, TorchCalls(_no_storage))
-    if not isinstance(keys, list) or {str(k) for k in keys} != set(survey) or len(keys) != len(survey):
+def _read_storages(data: mmap.mmap, survey: dict[str, Storage], budget: ReadBudget) -> dict[str, Storage]:
+    listed = run_pickle(data, TorchCalls(_no_storage, budget))
+    keys = [k if isinstance(k, str) else brief(k) for k in listed] if isinstance(listed, list) else []
+    if set(keys) != set(survey) or len(keys) != len(survey):
         raise MalformedPickle("its list of storages does not fit its object")
     storages: dict[str, Storage] = {}
-    for key in map(str, keys):
+    for key in keys:
         dtype = survey[key].dtype
         header = data.read(8)
         numel = struct.unpack("<q", header)[0] if len(header) == 8 else -1
