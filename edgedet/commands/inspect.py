@@ -174,6 +174,7 @@ def _spec(spec: ModelSpec) -> dict[str, Any]:
         "input": json_module.loads(spec.to_json())["input"],
         "resize": json_module.loads(spec.to_json())["resize"],
         "decode": spec.decode.kind,
+        "suppression": spec.decode.suppression,
         "strides": [level.stride for level in spec.decode.levels],
         "thresholds": json_module.loads(spec.to_json())["thresholds"],
         "licence": spec.licence,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 from dataclasses import dataclass
@@ -86,7 +87,7 @@ def load_source(source: Path | str | nn.Module | None, config: ExportConfig, spe
         InputError: The options do not fit the model.
     """
     if isinstance(source, nn.Module):
-        return _adjust(_from_module(source, spec), config)
+        return _adjust(_from_module(source, spec, config), config)
     if source is None:
         from edgedet_models.builtin import builtin_checkpoint
 
@@ -99,12 +100,15 @@ def load_source(source: Path | str | nn.Module | None, config: ExportConfig, spe
     return _adjust(_from_checkpoint(path, config), config)
 
 
-def _from_module(module: nn.Module, spec: ModelSpec | None) -> Source:
+def _from_module(module: nn.Module, spec: ModelSpec | None, config: ExportConfig) -> Source:
     if spec is None and not isinstance(module, DetectorModule):
         raise InputError("export: a module of your own needs a ModelSpec that describes its input and outputs")
     detector = ModuleDetector(module, spec) if spec is not None else module
     assert isinstance(detector, DetectorModule), "checked above"
-    return Source(detector.spec.variant, detector.eval(), detector.spec)
+    if len(detector.head_choices) > 1:
+        detector = copy.deepcopy(detector)  # the caller's keeps both
+    detector.choose_head(config.head)
+    return Source(detector.spec.variant, detector.eval(), detector.spec, notes=head_note(detector))
 
 
 def _untrained(variant: str, config: ExportConfig) -> Source:
@@ -114,7 +118,7 @@ def _untrained(variant: str, config: ExportConfig) -> Source:
         model = edgedet_models.build(variant, classes)
         model.choose_head(config.head)
     note = f"{variant} is untrained (random weights, seed {config.seed}): good for latency and size, detects nothing"
-    return Source(variant, model, model.spec, trained=False, notes=(note,))
+    return Source(variant, model, model.spec, trained=False, notes=(note, *head_note(model)))
 
 
 def _from_checkpoint(path: Path, config: ExportConfig) -> Source:
@@ -140,6 +144,8 @@ def _from_onnx(path: Path, config: ExportConfig) -> Source:
 
     if not path.is_file():
         raise ModelFileError(f"{path}: no such file")
+    if config.head is not None:
+        raise InputError(f"--head: {path} is an ONNX file, which has the head that it was exported with; leave it out")
     foreign = read_foreign(path, family=config.family, classes=config.classes, imgsz=config.imgsz)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return Source(path.stem, foreign.model, foreign.spec, path, digest, notes=foreign.notes)

@@ -32,6 +32,13 @@ VARIANTS = (
     "yolov3-tiny",
     "yolov4-tiny",
     "edgecode-n",
+    "yolov8n",
+    "yolo11n",
+    "yolo12n",
+    "gelan-t",
+    "yolov9t",
+    "yolov10n",
+    "yolo26n",
 )
 
 
@@ -54,6 +61,7 @@ def main() -> int:
     names = tuple(f"class{i}" for i in range(80))
     for variant in options.variants or VARIANTS:
         model = build(variant, names)
+        model.choose_head(None)
         size = -(-options.size // model.stride) * model.stride
         gflops = count(model, (640, 640)).gflops
         model.spec = model.spec.replace(input=dataclasses.replace(model.spec.input, height=size, width=size))

@@ -22,12 +22,15 @@ from edgedet_runtime.errors import CheckpointError, InputError
 from tests.models import distance_networks as net
 from tests.models.family_template import (
     COCO,
+    Damage,
     assert_detections,
     assert_raw,
     assert_refused,
+    assert_round_trip,
     fixture_folder,
     randomise,
     run,
+    state_dict_checkpoint,
 )
 from tests.models.yaml_networks import Concat, Model
 from tests.runtime.official_fixtures import DISTANCE_FIXTURES
@@ -391,6 +394,58 @@ def test_trainable_from_scratch(variant: str) -> None:
     sum(out.square().mean() for out in raw).backward()
     missing = [name for name, p in detector.named_parameters() if p.grad is None or not p.grad.any()]
     assert missing == []
+
+
+@pytest.mark.parametrize("variant", ["yolov8n", "yolo11n", "yolov9t", "yolov10n", "yolo26n"])
+def test_state_dict_round_trip(variant: str) -> None:
+    detector = ultralytics.VARIANTS[variant](COCO[:3])
+    randomise(detector)
+    assert_round_trip(ultralytics, detector, variant)
+
+
+@pytest.mark.parametrize("head", ["one-to-one", "one-to-many"])
+def test_state_dict_of_one_head(head: HeadName) -> None:
+    detector = ultralytics.VARIANTS["yolov10n"](COCO[:3])
+    detector.choose_head(head)
+    loaded = assert_round_trip(ultralytics, detector, "yolov10n")
+    assert loaded.head_choices == (head,)
+    assert loaded.spec.decode.suppression == ("none" if head == "one-to-one" else "nms")
+
+
+def test_official_state_dict_with_the_constant_and_a_prefix() -> None:
+    """As YOLOv10's authors publish theirs; it says that activations were assumed."""
+    detector = ultralytics.VARIANTS["yolov8n"](COCO)
+    tensors = {f"model.{name}": tensor for name, tensor in detector.state_dict().items()}
+    tensors["model.model.22.dfl.conv.weight"] = torch.arange(16.0).reshape(1, 16, 1, 1)
+    checkpoint = state_dict_checkpoint(tensors)
+    recognition = ultralytics.recognise(checkpoint)
+    assert recognition is not None
+    assert "does not say which activations" in recognition.why
+    loaded = families.load(checkpoint)
+    assert (loaded.spec.variant, loaded.spec.licence, len(loaded.spec.classes)) == ("yolov8n", "AGPL-3.0", 80)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        Damage("model.9.cv1.bn.bias", "drop", "got another kind of file"),
+        Damage("model.9.cv1.bn.bias", "add", "got another kind of file"),
+        Damage("model.4.m.0.cv1.conv.weight", "cut", "got another kind of file"),
+    ],
+    ids=lambda d: d.action,
+)
+def test_spoilt_state_dicts(damage: Damage) -> None:
+    tensors = ultralytics.VARIANTS["yolov8n"](COCO[:2]).state_dict()
+    assert_refused(ultralytics, state_dict_checkpoint(damage.apply(tensors)), damage.words)
+
+
+def test_options_of_january_2023(tmp_path: Path) -> None:
+    """omegaconf objects: each entry holds its value; the classes are never imported."""
+    value = PickledObject("omegaconf.nodes.AnyNode", state={"_metadata": None, "_parent": None, "_val": 352})
+    options = PickledObject("omegaconf.dictconfig.DictConfig", state={"_content": {"imgsz": value}, "_parent": None})
+    checkpoint = save(network(), tmp_path / "last.pt")
+    checkpoint.content["train_args"] = options
+    assert ultralytics.load(checkpoint).spec.input.size_hw == (352, 352)
 
 
 def test_other_files_are_not_recognised() -> None:

@@ -18,9 +18,11 @@ from tests.models.family_template import (
     assert_detections,
     assert_raw,
     assert_refused,
+    assert_round_trip,
     decoded_rows,
     fixture_folder,
     run,
+    state_dict_checkpoint,
     worst_relative,
 )
 from tests.models.test_ultralytics import DFL_CONSTANT, compare, network, save
@@ -98,6 +100,13 @@ def test_families_of_the_same_module_paths_are_told_apart(tmp_path: Path) -> Non
     assert ultralytics.recognise(checkpoint) is None
     checkpoint.content["model"].class_path = "ultralytics.nn.tasks.DetectionModel"
     assert [found.family for found in families.recognise(checkpoint)] == ["ultralytics"]
+
+
+def test_state_dict_round_trip() -> None:
+    detector = yolov9.VARIANTS["gelan-t"](COCO[:3])
+    loaded = assert_round_trip(yolov9, detector, "gelan-t")
+    assert (loaded.spec.licence, loaded.spec.thresholds.iou) == ("GPL-3.0", 0.45)
+    assert ultralytics.recognise(state_dict_checkpoint(detector.state_dict())) is None
 
 
 def test_levels_that_do_not_fit_the_head(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """Ultralytics' detectors: YOLOv3u, v5u, v8, v9, v10, YOLO11, 12 and 26, and whatever is made of the same blocks.
 
 One loader for all: the network is rebuilt from the pickled module tree, whatever the version that wrote it (8.0 to 8.4)
-and the YAML that it came from. YOLOv10's official files are of the same kind. YOLOv10 and YOLO26 hold two heads; see
-`DistanceDetector.choose_head`.
+and the YAML that it came from. Bare state dicts are compared with the published networks. YOLOv10's official files are
+of the same kind. YOLOv10 and YOLO26 hold two heads; see `DistanceDetector.choose_head`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from edgedet_models.detector import DetectorModule
 from edgedet_models.families import Recognition
 from edgedet_models.layer_list.pickled import naming
 from edgedet_models.ultralytics.pickled import PickledDetector
-from edgedet_models.ultralytics.variants import BUILDERS, name_variant
+from edgedet_models.ultralytics.state_dict import MatchedNetwork, match_networks
+from edgedet_models.ultralytics.variants import BUILDERS, LAYOUTS, name_variant
 from edgedet_runtime.errors import CheckpointError
 
 __all__ = ["LICENCE", "VARIANTS", "load", "recognise"]
@@ -33,9 +34,10 @@ def recognise(checkpoint: Checkpoint) -> Recognition | None:
     """
     with naming(checkpoint.path):
         network = _find(checkpoint)
-        if network is None:
-            return None
-        return Recognition(FAMILY, name_variant(network.layers[:-1]), network.class_names(), network.evidence)
+        if network is not None:
+            return Recognition(FAMILY, name_variant(network.layers[:-1]), network.class_names(), network.evidence)
+        found = _match(checkpoint)
+        return None if found is None else Recognition(FAMILY, found.variant, found.class_names, found.evidence)
 
 
 def load(checkpoint: Checkpoint) -> DetectorModule:
@@ -46,15 +48,22 @@ def load(checkpoint: Checkpoint) -> DetectorModule:
     """
     with naming(checkpoint.path):
         network = _find(checkpoint)
-        if network is None:
+        if network is not None:
+            return network.build(family=FAMILY, variant=name_variant(network.layers[:-1]), licence=_licence(checkpoint))
+        found = _match(checkpoint)
+        if found is None:
             raise CheckpointError("expected a detector of Ultralytics' code, got another kind of file")
-        return network.build(family=FAMILY, variant=name_variant(network.layers[:-1]), licence=_licence(checkpoint))
+        return found.build(checkpoint.path, _licence(checkpoint))
 
 
 def _find(checkpoint: Checkpoint) -> PickledDetector | None:
     network = PickledDetector.find(checkpoint)
     of_yolov9 = network is not None and network.node.class_path.startswith("models.")
     return None if of_yolov9 else network
+
+
+def _match(checkpoint: Checkpoint) -> MatchedNetwork | None:
+    return None if checkpoint.module() is not None else match_networks(LAYOUTS, VARIANTS, checkpoint.tensors())
 
 
 def _licence(checkpoint: Checkpoint) -> str:

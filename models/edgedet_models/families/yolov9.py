@@ -19,6 +19,7 @@ from edgedet_models.ultralytics import layouts_v9
 from edgedet_models.ultralytics.build import HeadStyle, build_rows
 from edgedet_models.ultralytics.pickled import PickledDetector
 from edgedet_models.ultralytics.rows import Layout
+from edgedet_models.ultralytics.state_dict import MatchedNetwork, match_networks
 from edgedet_models.ultralytics.variants import has_layout
 from edgedet_runtime.errors import CheckpointError
 from edgedet_runtime.spec import Thresholds
@@ -58,9 +59,10 @@ def recognise(checkpoint: Checkpoint) -> Recognition | None:
     """Recognise pickled models by their head; YOLOv5's and YOLOv7's, of the same module paths, have another."""
     with naming(checkpoint.path):
         network = _find(checkpoint)
-        if network is None:
-            return None
-        return Recognition(FAMILY, _variant(network), network.class_names(), network.evidence)
+        if network is not None:
+            return Recognition(FAMILY, _variant(network), network.class_names(), network.evidence)
+        found = _match(checkpoint)
+        return None if found is None else Recognition(FAMILY, found.variant, found.class_names, found.evidence)
 
 
 def load(checkpoint: Checkpoint) -> DetectorModule:
@@ -71,14 +73,22 @@ def load(checkpoint: Checkpoint) -> DetectorModule:
     """
     with naming(checkpoint.path):
         network = _find(checkpoint)
-        if network is None:
+        if network is not None:
+            return network.build(family=FAMILY, variant=_variant(network), licence=LICENCE, thresholds=THRESHOLDS)
+        found = _match(checkpoint)
+        if found is None:
             raise CheckpointError("expected a YOLOv9 or GELAN model, got another kind of file")
-        return network.build(family=FAMILY, variant=_variant(network), licence=LICENCE, thresholds=THRESHOLDS)
+        return found.build(checkpoint.path, LICENCE)
 
 
 def _find(checkpoint: Checkpoint) -> PickledDetector | None:
     network = PickledDetector.find(checkpoint)
     return network if network is not None and network.node.class_path.startswith("models.") else None
+
+
+def _match(checkpoint: Checkpoint) -> MatchedNetwork | None:
+    layouts = {f"gelan-{size}": layout for size, layout in LAYOUTS.items()}
+    return None if checkpoint.module() is not None else match_networks(layouts, VARIANTS, checkpoint.tensors())
 
 
 def _variant(network: PickledDetector) -> str:

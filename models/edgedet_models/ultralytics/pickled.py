@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from edgedet_models.checkpoint.content import Checkpoint, ModuleNode, PickledObject
+from edgedet_models.checkpoint.content import Checkpoint, ModuleNode
 from edgedet_models.layer_list.leaves import number, own_tensor
 from edgedet_models.layer_list.names import class_names
 from edgedet_models.layer_list.network import Wiring, measure_strides
@@ -16,6 +16,7 @@ from edgedet_models.layer_list.tree import check_strides, layers_of, read_wiring
 from edgedet_models.ultralytics.blocks import build_block
 from edgedet_models.ultralytics.head import HeadNode
 from edgedet_models.ultralytics.network import DistanceDetector
+from edgedet_models.ultralytics.options import find_option
 from edgedet_models.ultralytics.spec import distance_spec
 from edgedet_models.ultralytics.tasks import refuse_other_tasks
 from edgedet_runtime.errors import CheckpointError
@@ -69,20 +70,16 @@ class PickledDetector:
         """Return the class names, or ``class0`` … where the file has none."""
         return class_names(self.node.attributes.get("names"), self.head.classes)
 
-    def facts(self, key: str) -> Any:
+    def option(self, key: str) -> Any:
         """Return an entry of the training options, wherever the version that wrote the file put them."""
         content = self.checkpoint.content
         places = [content.get(name) for name in ("train_args", "opt")] if isinstance(content, Mapping) else []
-        for place in [*places, self.node.attributes.get("args")]:
-            options = place.state if isinstance(place, PickledObject) else place
-            if isinstance(options, Mapping) and key in options:
-                return options[key]
-        return None
+        return find_option([*places, self.node.attributes.get("args")], key)
 
     @property
     def size_px(self) -> int:
         """Input size of training; 640 where the file does not say."""
-        size = self.facts("imgsz")
+        size = self.option("imgsz")
         size = max(size) if isinstance(size, (list, tuple)) and size and all(type(s) is int for s in size) else size
         return size if type(size) is int and 0 < size <= MAX_SIZE_PX else DEFAULT_SIZE_PX
 
