@@ -12,8 +12,12 @@ import math
 from collections.abc import Mapping
 
 import onnx
+import onnx_ir as ir
 
-from edgedet_export.onnx_graph import OnnxGraph
+from edgedet_export.graph.conversion import from_proto
+from edgedet_export.graph.shapes import infer_shapes
+from edgedet_export.graph.values import constant, dims
+from edgedet_export.graph.walks import nodes_of
 from edgedet_models.complexity import Complexity
 
 __all__ = ["count_onnx"]
@@ -34,50 +38,53 @@ def count_onnx(model: onnx.ModelProto) -> Complexity | None:
     Args:
         model: With a fixed input size, its batch 1.
     """
-    graph = OnnxGraph(model)
-    graph.infer_shapes()
-    params: dict[str, int] = {}
+    shaped = from_proto(model)
+    infer_shapes(shaped)
+    params: dict[ir.Value, int] = {}
     macs = moved = 0
-    for node in graph.nodes_of(*_COUNTED):
-        names = [name for name in (*node.input, *node.output) if name]
-        sizes = {name: _size(graph, name) for name in names}
-        known = {name: size for name, size in sizes.items() if size is not None}
+    for node in nodes_of(shaped.graph, *_COUNTED):
+        values = [value for value in (*node.inputs, *node.outputs) if value is not None and value.name]
+        sizes = {value: _size(value) for value in values}
+        known = {value: size for value, size in sizes.items() if size is not None}
         if len(known) < len(sizes):
             return None
+        data, made, numbers = _operands(node)
         if node.op_type not in _WITH_WEIGHTS:  # limits and scales are no data
-            names = [node.input[0], *node.output]
-        elif graph.constant(node.input[1]) is not None:
-            params |= {name: known[name] for name in node.input[1:] if name and graph.constant(name) is not None}
-        macs += _operations(graph, node, known)
-        moved += _BYTES * sum(known[name] for name in names)
-    statistics = {name for node in graph.nodes_of("BatchNormalization") for name in node.input[3:5]}
-    learned = sum(size for name, size in params.items() if name not in statistics)
+            values = [data, made, *node.outputs[1:]]
+        elif constant(numbers[0]) is not None:
+            params |= {value: known[value] for value in numbers if constant(value) is not None}
+        macs += _operations(node, known)
+        moved += _BYTES * sum(known[value] for value in values)
+    norms = nodes_of(shaped.graph, "BatchNormalization")
+    statistics = {value for node in norms for value in node.inputs[3:5] if value is not None}
+    learned = sum(size for value, size in params.items() if value not in statistics)
     return Complexity(learned, macs, 2e-9 * macs, moved)
 
 
-def _size(graph: OnnxGraph, name: str) -> int | None:
-    dims = graph.shape(name)
-    known = [d for d in dims or () if d is not None]
-    return None if dims is None or len(known) < len(dims) else math.prod(known)
+def _operands(node: ir.Node) -> tuple[ir.Value, ir.Value, list[ir.Value]]:
+    """Return what a counted node reads, what it makes, and its further inputs."""
+    data = node.inputs[0]
+    assert data is not None, "the first input of these operators is required"
+    return data, node.outputs[0], [value for value in node.inputs[1:] if value is not None]
 
 
-def _operations(graph: OnnxGraph, node: onnx.NodeProto, sizes: Mapping[str, int]) -> int:
+def _size(value: ir.Value) -> int | None:
+    shape = dims(value)
+    known = [d for d in shape or () if d is not None]
+    return None if shape is None or len(known) < len(shape) else math.prod(known)
+
+
+def _operations(node: ir.Node, sizes: Mapping[ir.Value, int]) -> int:
     """Count a node's operations, nearly all of them multiply-accumulates."""
-    read, made = sizes[node.input[0]], sizes[node.output[0]]
+    data, result, numbers = _operands(node)
+    read, made = sizes[data], sizes[result]
     if node.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
-        weights = graph.shape(node.input[1]) or ()
         if node.op_type in ("Gemm", "MatMul"):
-            return made * (read // max(1, _rows(graph, node)))
-        per_place = sizes[node.input[1]] // (weights[0] or 1)
+            return made * (read // max(1, math.prod(d or 1 for d in (dims(data) or ())[:-1])))
+        per_place = sizes[numbers[0]] // ((dims(numbers[0]) or (1,))[0] or 1)
         return (made if node.op_type == "Conv" else read) * per_place
     if node.op_type == "BatchNormalization":
         return _NORM_OPS * read
     if node.op_type == "GlobalAveragePool":
         return read
     return made if node.op_type in ("AveragePool", "Resize", "Upsample") else 0
-
-
-def _rows(graph: OnnxGraph, node: onnx.NodeProto) -> int:
-    """Return how many vectors a matrix product maps."""
-    dims = graph.shape(node.input[0]) or ()
-    return math.prod(d or 1 for d in dims[:-1])

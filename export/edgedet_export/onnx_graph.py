@@ -19,11 +19,11 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from edgedet_export.onnx_nodes import attribute, node_reads, set_metadata
+from edgedet_export.onnx_nodes import attribute, node_reads
 from edgedet_export.onnx_view import Array, GraphView, copy_message
 from edgedet_runtime.errors import ModelFileError
 
-__all__ = ["OnnxGraph", "attribute", "node_reads", "set_metadata"]
+__all__ = ["OnnxGraph", "attribute", "node_reads"]
 
 
 class OnnxGraph(GraphView):

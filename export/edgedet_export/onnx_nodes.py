@@ -11,7 +11,7 @@ from onnx import numpy_helper
 
 from edgedet_runtime.errors import ModelFileError
 
-__all__ = ["attribute", "constant_node_value", "has_subgraph", "node_reads", "set_metadata", "tensor_value"]
+__all__ = ["attribute", "constant_node_value", "has_subgraph", "node_reads", "tensor_value"]
 
 Array = npt.NDArray[Any]
 _LIST_TYPES = (onnx.AttributeProto.INTS, onnx.AttributeProto.FLOATS, onnx.AttributeProto.STRINGS)
@@ -55,15 +55,6 @@ def node_reads(node: onnx.NodeProto) -> set[str]:
             read = {name for inner in graph.node for name in node_reads(inner)} | {o.name for o in graph.output}
             names |= read - made
     return names
-
-
-def set_metadata(model: onnx.ModelProto, key: str, value: str) -> None:
-    """Set one entry of a model's ``metadata_props``, replacing an entry of the same key."""
-    for entry in model.metadata_props:
-        if entry.key == key:
-            entry.value = value
-            return
-    model.metadata_props.add(key=key, value=value)
 
 
 def has_subgraph(node: onnx.NodeProto) -> bool:

@@ -15,18 +15,21 @@ from typing import Any, Literal
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import torch
-from onnx import TensorProto, helper
 from torch import Tensor, nn
 
-from edgedet_export.onnx_graph import OnnxGraph
+from edgedet_export.graph.conversion import from_proto, to_proto
+from edgedet_export.graph.edits import NewTensors, free_names, remove_dead, set_outputs
+from edgedet_export.graph.values import constant, dims
+from edgedet_export.onnx_passes import OnnxPass, PassRecord, RequirementError
 from edgedet_export.to_onnx import trace
 from edgedet_models.decode import decode
-from edgedet_runtime.errors import CheckFailedError
 from edgedet_runtime.spec import BoxKind, DecodeSpec, LevelSpec, ModelSpec
 
-__all__ = ["append_decoding"]
+__all__ = ["AppendDecoding", "append_decoding"]
 
+Contract = Literal["decoded", "nms"]
 DECODED, DETECTIONS = "decoded", "detections"
 
 
@@ -68,13 +71,11 @@ class _TopK(nn.Module):
         return torch.cat((boxes, best.unsqueeze(1), classes.unsqueeze(1).to(boxes.dtype)), dim=1)
 
 
-def append_decoding(
-    model: onnx.ModelProto, spec: ModelSpec, contract: Literal["decoded", "nms"]
-) -> tuple[onnx.ModelProto, ModelSpec]:
+def append_decoding(model: onnx.ModelProto, spec: ModelSpec, contract: Contract) -> tuple[onnx.ModelProto, ModelSpec]:
     """Append decoding, or decoding and NMS, to a model with raw heads.
 
     Args:
-        model: FP32 or QDQ, with the outputs of `spec`.
+        model: FP32 or QDQ, with the outputs of `spec`; not changed.
         spec: Its contract, of a raw kind.
         contract: ``decoded`` or ``nms``.
 
@@ -82,107 +83,137 @@ def append_decoding(
         The extended model and its contract.
 
     Raises:
-        CheckFailedError: An output's shape is unknown.
+        ModelFileError: An output is missing or its shape is unknown.
     """
-    graph = OnnxGraph(model)
-    shapes = []
-    for name in spec.decode.output_names:
-        shape = graph.shape(name)
-        if shape is None or None in shape:
-            raise CheckFailedError(f"output {name}: expected a static shape to append decoding, got {shape}")
-        shapes.append([d for d in shape if d is not None])
-    zeros = tuple(torch.zeros(*shape) for shape in shapes)
-    top_k = contract == "nms" and spec.decode.suppression == "none"
-    last = DETECTIONS if top_k else DECODED
-    decoder = trace(_TopK(spec) if top_k else _Decoder(spec), zeros, spec.decode.output_names, [last])
-    raw = set(spec.decode.output_names)
-    renamed = {
-        tensor: f"decode/{tensor}"
-        for node in decoder.graph.node
-        for tensor in (*node.input, *node.output)
-        if tensor and tensor not in raw and tensor != last
-    }
-    for tensor in decoder.graph.initializer:
-        graph.set_constant(renamed[tensor.name], onnx.numpy_helper.to_array(tensor))
-    nodes = []
-    for node in decoder.graph.node:
-        node.name = f"decode/{node.name}"
-        for names in (node.input, node.output):
-            for i, tensor in enumerate(names):
-                names[i] = renamed.get(tensor, tensor)
-        nodes.append(node)
-    decoded_shape = [d.dim_value for d in decoder.graph.output[0].type.tensor_type.shape.dim]
-    if contract == "nms" and not top_k:
-        nodes += _nms(graph, spec)
-        graph.set_outputs({DETECTIONS: (None, 6)})
-    else:
-        graph.set_outputs({last: decoded_shape})
-    graph.add_nodes(nodes)
+    result = to_proto(AppendDecoding(spec, contract)(from_proto(model)).model)
+    onnx.checker.check_model(result)
     name = DETECTIONS if contract == "nms" else DECODED
     level = LevelSpec(stride=spec.decode.levels[0].stride, boxes=name, scores=name)
     kind: BoxKind = "nms" if contract == "nms" else "decoded"
-    result = graph.to_model()
-    onnx.checker.check_model(result)
     decode_spec = DecodeSpec(kind=kind, levels=(level,), score="cls", suppression=spec.decode.suppression)
     return result, spec.replace(decode=decode_spec)
 
 
-def _nms(graph: OnnxGraph, spec: ModelSpec) -> list[onnx.NodeProto]:
-    """Nodes from ``decoded`` to ``detections``: NonMaxSuppression per class, then the best rows by score."""
+class AppendDecoding(OnnxPass):
+    """Append decoding, or decoding and NMS, to raw heads; its output takes their place."""
 
-    def constant(hint: str, *values: float, dtype: type = np.int64) -> str:
-        return graph.add_constant(f"nms/{hint}", np.array(values, dtype))
+    name = "append-decoding"
 
-    def node(op: str, inputs: list[str], output: str, **attributes: Any) -> onnx.NodeProto:
-        return helper.make_node(op, inputs, [output], name=f"nms/{output.rpartition('/')[2]}", **attributes)
+    def __init__(self, spec: ModelSpec, contract: Contract) -> None:
+        """Take the model's contract, and the contract that it shall have."""
+        self._spec = spec
+        self._contract = contract
+
+    def requires(self, model: ir.Model) -> None:
+        """Refuse raw outputs that are missing or whose shape is not static."""
+        _raw_outputs(model.graph, self._spec)
+
+    def rewrite(self, model: ir.Model, record: PassRecord) -> None:
+        """Append in place."""
+        graph, spec = model.graph, self._spec
+        raw = _raw_outputs(graph, spec)
+        zeros = tuple(torch.zeros(*shape) for shape in raw.values())
+        top_k = self._contract == "nms" and spec.decode.suppression == "none"
+        last = DETECTIONS if top_k else DECODED
+        names = list(spec.decode.output_names)
+        decoder = from_proto(trace(_TopK(spec) if top_k else _Decoder(spec), zeros, names, [last]))
+        new = NewTensors(graph)
+        set_outputs(graph, [])
+        free_names(graph, [DECODED, DETECTIONS], new)
+        result = _transplant(graph, new, decoder.graph, dict(zip(names, raw, strict=True)))
+        shape = dims(decoder.graph.outputs[0])
+        if self._contract == "nms" and not top_k:
+            result, shape = _nms(graph, new, result, spec), (None, 6)
+        result.type = ir.TensorType(ir.DataType.FLOAT)
+        result.shape = None if shape is None else ir.Shape(shape)
+        set_outputs(graph, [result])
+        remove_dead(graph)
+        record.change(result, f"{len(raw)} raw outputs → {result.name}")
+
+
+def _raw_outputs(graph: ir.Graph, spec: ModelSpec) -> dict[ir.Value, tuple[int, ...]]:
+    """Return the raw outputs that a contract names, with their shapes."""
+    outputs = {value.name: value for value in graph.outputs}
+    found: dict[ir.Value, tuple[int, ...]] = {}
+    for name in spec.decode.output_names:
+        shape = dims(outputs.get(name))
+        if shape is None or None in shape:
+            raise RequirementError(f"output {name}: expected a static shape to append decoding, got {shape}")
+        found[outputs[name]] = tuple(d for d in shape if d is not None)
+    return found
+
+
+def _transplant(graph: ir.Graph, new: NewTensors, part: ir.Graph, given: dict[str, ir.Value]) -> ir.Value:
+    """Copy a graph's nodes behind another's, under names below ``decode/``; return what its one output becomes.
+
+    Args:
+        graph: Where the nodes go.
+        new: Of `graph`.
+        part: Without subgraphs.
+        given: Name of an input of `part` → the tensor of `graph` that it stands for.
+    """
+    twins = {value: given[value.name or ""] for value in part.inputs}
+    for value in part.initializers.values():
+        array = constant(value)
+        assert array is not None, "torch stores no text"
+        twins[value] = new.constant(f"decode/{value.name}", array)
+    for node in part:
+        made = [new.value(_decoder_name(value)) if value.name else ir.Value(name="") for value in node.outputs]
+        for value, twin in zip(node.outputs, made, strict=True):
+            twin.type, twin.shape = value.type, value.shape
+            twins[value] = twin
+        inputs = [None if value is None else twins[value] for value in node.inputs]
+        attributes = list(node.attributes.values())
+        name = f"decode/{node.name}"
+        graph.append(ir.Node(node.domain, node.op_type, inputs, attributes, outputs=made, name=name))
+    return twins[part.outputs[0]]
+
+
+def _decoder_name(value: ir.Value) -> str:
+    return value.name or "" if value.is_graph_output() else f"decode/{value.name}"
+
+
+def _nms(graph: ir.Graph, new: NewTensors, decoded: ir.Value, spec: ModelSpec) -> ir.Value:
+    """Append nodes from ``decoded`` to ``detections``: NonMaxSuppression per class, then the best rows by score."""
+
+    def numbers(hint: str, *values: float, dtype: type = np.int64) -> ir.Value:
+        return new.constant(f"nms/{hint}", np.array(values, dtype))
+
+    def node(op: str, inputs: list[ir.Value], *outputs: str, **attributes: Any) -> ir.Value:
+        made = [new.value(DETECTIONS if hint == DETECTIONS else f"nms/{hint}") for hint in outputs]
+        graph.append(ir.node(op, inputs, attributes, outputs=made, name=f"nms/{outputs[-1]}"))
+        return made[-1]
 
     thresholds = spec.thresholds
-    zero, one, two, three, four = (constant(n, v) for v, n in enumerate(("zero", "one", "two", "three", "four")))
-    end = constant("end", 1 << 31)
-    limit = constant("max_det", thresholds.max_det)
-    iou = constant("iou", thresholds.iou, dtype=np.float32)
-    conf = constant("conf", thresholds.conf, dtype=np.float32)
-    nodes = [
-        node("Slice", [DECODED, zero, four, two], "nms/boxes"),
-        node("Slice", [DECODED, four, end, two], "nms/all_scores"),
-        node("ReduceMax", ["nms/all_scores"], "nms/best_score", axes=[2], keepdims=1),
-    ]
+    zero, one, two, three, four = (numbers(n, v) for v, n in enumerate(("zero", "one", "two", "three", "four")))
+    end = numbers("end", 1 << 31)
+    limit = numbers("max_det", thresholds.max_det)
+    iou = numbers("iou", thresholds.iou, dtype=np.float32)
+    conf = numbers("conf", thresholds.conf, dtype=np.float32)
+    boxes = node("Slice", [decoded, zero, four, two], "boxes")
+    all_scores = node("Slice", [decoded, four, end, two], "all_scores")
+    best_score = node("ReduceMax", [all_scores], "best_score", axes=[2], keepdims=1)
     if thresholds.class_agnostic:
-        nodes.append(node("Identity", ["nms/best_score"], "nms/scores"))
+        scores = node("Identity", [best_score], "scores")
     elif thresholds.multi_label:
-        nodes.append(node("Identity", ["nms/all_scores"], "nms/scores"))
+        scores = node("Identity", [all_scores], "scores")
     else:  # only the best class of a candidate may become a box
-        nodes += [
-            node("GreaterOrEqual", ["nms/all_scores", "nms/best_score"], "nms/is_best"),
-            node("Cast", ["nms/is_best"], "nms/best_mask", to=TensorProto.FLOAT),
-            node("Mul", ["nms/all_scores", "nms/best_mask"], "nms/scores"),
-        ]
-    nodes += [
-        node("Transpose", ["nms/scores"], "nms/scores_by_class", perm=[0, 2, 1]),
-        node("NonMaxSuppression", ["nms/boxes", "nms/scores_by_class", limit, iou, conf], "nms/selected"),
-        node("Slice", ["nms/selected", one, two, one], "nms/class"),
-        node("Slice", ["nms/selected", two, three, one], "nms/candidate"),
-        node("Squeeze", ["nms/boxes", zero], "nms/boxes_flat"),
-        node("Squeeze", ["nms/scores", zero], "nms/scores_flat"),
-        node("Concat", ["nms/candidate", "nms/class"], "nms/score_index", axis=1),
-        node("GatherND", ["nms/scores_flat", "nms/score_index"], "nms/score"),
-        node("GatherND", ["nms/boxes_flat", "nms/candidate"], "nms/box"),
-        node("Unsqueeze", ["nms/score", one], "nms/score_column"),
-    ]
+        is_best = node("GreaterOrEqual", [all_scores, best_score], "is_best")
+        scores = node("Mul", [all_scores, node("Cast", [is_best], "best_mask", to=ir.DataType.FLOAT)], "scores")
+    by_class = node("Transpose", [scores], "scores_by_class", perm=[0, 2, 1])
+    selected = node("NonMaxSuppression", [boxes, by_class, limit, iou, conf], "selected")
+    class_id = node("Slice", [selected, one, two, one], "class")
+    candidate = node("Slice", [selected, two, three, one], "candidate")
+    boxes_flat = node("Squeeze", [boxes, zero], "boxes_flat")
+    scores_flat = node("Squeeze", [scores, zero], "scores_flat")
+    score_index = node("Concat", [candidate, class_id], "score_index", axis=1)
+    score = node("GatherND", [scores_flat, score_index], "score")
+    box = node("GatherND", [boxes_flat, candidate], "box")
+    score_column = node("Unsqueeze", [score, one], "score_column")
     if thresholds.class_agnostic:
-        nodes += [
-            node("ArgMax", ["nms/all_scores"], "nms/best_class", axis=2, keepdims=1),
-            node("Squeeze", ["nms/best_class", zero], "nms/best_class_flat"),
-            node("GatherND", ["nms/best_class_flat", "nms/candidate"], "nms/class_id"),
-        ]
-    else:
-        nodes.append(node("Identity", ["nms/class"], "nms/class_id"))
-    nodes += [
-        node("Cast", ["nms/class_id"], "nms/class_column", to=TensorProto.FLOAT),
-        node("Concat", ["nms/box", "nms/score_column", "nms/class_column"], "nms/rows", axis=1),
-        node("Shape", ["nms/score"], "nms/count"),
-        node("Min", ["nms/count", limit], "nms/kept"),
-        helper.make_node("TopK", ["nms/score", "nms/kept"], ["nms/best", "nms/order"], name="nms/topk"),
-        node("Gather", ["nms/rows", "nms/order"], DETECTIONS, axis=0),
-    ]
-    return nodes
+        best_class = node("ArgMax", [all_scores], "best_class", axis=2, keepdims=1)
+        class_id = node("GatherND", [node("Squeeze", [best_class, zero], "best_class_flat"), candidate], "class_id")
+    class_column = node("Cast", [class_id], "class_column", to=ir.DataType.FLOAT)
+    rows = node("Concat", [box, score_column, class_column], "rows", axis=1)
+    kept = node("Min", [node("Shape", [score], "count"), limit], "kept")
+    return node("Gather", [rows, node("TopK", [score, kept], "best", "order")], DETECTIONS, axis=0)

@@ -24,10 +24,10 @@ from edgedet_export.final_check import check_detections
 from edgedet_export.fold_input import fold_input
 from edgedet_export.fuse import FuseReport, fuse
 from edgedet_export.golden import golden_picture, write_golden
+from edgedet_export.graph.conversion import set_metadata
 from edgedet_export.int8 import Int8Files, add_int8
 from edgedet_export.manifest import build_manifest
 from edgedet_export.onnx_complexity import count_onnx
-from edgedet_export.onnx_graph import set_metadata
 from edgedet_export.outputs import append_decoding
 from edgedet_export.parity import Noise, Outputs, Rung, compare, measure_noise
 from edgedet_export.pictures import parity_images

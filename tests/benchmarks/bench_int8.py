@@ -32,7 +32,7 @@ sys.path[:0] = [str(ROOT), *(str(ROOT / p) for p in ("export", "models", "runtim
 from edgedet.evaluation import evaluate, load_dataset  # noqa: E402
 from edgedet.evaluation.labelled import LabelledSet  # noqa: E402
 from edgedet_export.config import ExportConfig  # noqa: E402
-from edgedet_export.onnx_graph import set_metadata  # noqa: E402
+from edgedet_export.graph.conversion import set_metadata  # noqa: E402
 from edgedet_export.pipeline import export  # noqa: E402
 from edgedet_export.quantize import QuantConfig, QuantEngine, measure, quantize  # noqa: E402
 from edgedet_export.quantize.agreement import compare_detections, detect, reference_conf  # noqa: E402

@@ -9,7 +9,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgedet_export.onnx_graph import OnnxGraph, attribute, node_reads, set_metadata
+from edgedet_export.graph.conversion import set_metadata
+from edgedet_export.onnx_graph import OnnxGraph, attribute, node_reads
 from edgedet_runtime.errors import ModelFileError
 
 

@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 from edgedet_export.final_check import detections_differ
-from edgedet_export.onnx_graph import set_metadata
+from edgedet_export.graph.conversion import set_metadata
 from edgedet_export.outputs import append_decoding
 from edgedet_export.pictures import probe_picture
 from edgedet_export.to_onnx import to_onnx

@@ -7,16 +7,26 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
-from onnx import TensorProto, helper
+import onnx_ir as ir
 
-from edgedet_export.onnx_graph import OnnxGraph, attribute
+from edgedet_export.graph.edits import (
+    NewTensors,
+    free_names,
+    prepend,
+    remove_dead,
+    remove_nodes,
+    rename,
+    replace_uses,
+)
+from edgedet_export.graph.values import attribute, constant, dims, elem_type
+from edgedet_export.graph.walks import walk_down
+from edgedet_export.onnx_passes import OnnxPass, PassRecord, RequirementError
 from edgedet_runtime.errors import ModelFileError
 
-__all__ = ["INPUT_NAME", "FileInput", "normalise_input", "read_input", "scales_pixels"]
+__all__ = ["INPUT_NAME", "FileInput", "NormalizeInput", "read_input", "scales_pixels"]
 
 INPUT_NAME = "images"
-_DTYPES: dict[int, str] = {TensorProto.FLOAT: "float32", TensorProto.FLOAT16: "float16", TensorProto.UINT8: "uint8"}
+_DTYPES = {ir.DataType.FLOAT: "float32", ir.DataType.FLOAT16: "float16", ir.DataType.UINT8: "uint8"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +53,7 @@ class FileInput:
         return {self.name: np.ascontiguousarray(value.astype(self.dtype))}
 
 
-def read_input(graph: OnnxGraph, *, imgsz: tuple[int, int] | None = None) -> FileInput:
+def read_input(graph: ir.Graph, *, imgsz: tuple[int, int] | None = None) -> FileInput:
     """Find the image input.
 
     Args:
@@ -54,23 +64,24 @@ def read_input(graph: OnnxGraph, *, imgsz: tuple[int, int] | None = None) -> Fil
         ModelFileError: There is no such input, it is no 3-channel picture, its batch is fixed above 1, or its size is
             open and `imgsz` is not given.
     """
-    found = "; ".join(f"{name} {_dims(graph.shape(name))}" for name in graph.inputs) or "none"
+    found = "; ".join(f"{value.name} {_dims(dims(value))}" for value in graph.inputs) or "none"
     if len(graph.inputs) != 1:
         raise ModelFileError(f"inputs: expected one image (1, 3, H, W), got {found}; export without preprocessing")
-    name, info = next(iter(graph.inputs.items()))
-    dims = graph.shape(name)
-    if dims is None or len(dims) != 4:
+    value = graph.inputs[0]
+    name, size = value.name or "", dims(value)
+    if size is None or len(size) != 4:
         raise ModelFileError(f"input: expected an image (1, 3, H, W), got {found}")
-    dtype = _DTYPES.get(info.type.tensor_type.elem_type)
+    kind = elem_type(value)
+    dtype = None if kind is None else _DTYPES.get(kind)
     if dtype is None:
-        got = TensorProto.DataType.Name(info.type.tensor_type.elem_type)
+        got = "an unknown type" if kind is None else kind.name
         raise ModelFileError(f"input {name}: expected float32, float16 or uint8, got {got}")
-    channels_last = dims[1] != 3 and dims[3] == 3
-    height, width = (dims[1], dims[2]) if channels_last else (dims[2], dims[3])
-    if (dims[3] if channels_last else dims[1]) not in (3, None):
+    channels_last = size[1] != 3 and size[3] == 3
+    height, width = (size[1], size[2]) if channels_last else (size[2], size[3])
+    if (size[3] if channels_last else size[1]) not in (3, None):
         raise ModelFileError(f"input {name}: expected 3 channels, got {found}")
-    if dims[0] not in (1, None):
-        raise ModelFileError(f"input {name}: expected batch 1 or an open one, got {dims[0]}; export it with batch 1")
+    if size[0] not in (1, None):
+        raise ModelFileError(f"input {name}: expected batch 1 or an open one, got {size[0]}; export it with batch 1")
     if (height is None or width is None) and imgsz is None:
         raise ModelFileError(f"input {name}: its size is open ({found}); say which with --imgsz H W")
     if imgsz is not None:
@@ -80,64 +91,86 @@ def read_input(graph: OnnxGraph, *, imgsz: tuple[int, int] | None = None) -> Fil
     return FileInput(name, dtype, channels_last, height, width)
 
 
-def normalise_input(graph: OnnxGraph, file_input: FileInput) -> None:
-    """Make the graph's input `images`, float32 (1, 3, height, width), in place; values keep their meaning.
+class NormalizeInput(OnnxPass):
+    """Make the graph's input `images`, float32 (1, 3, height, width); values keep their meaning."""
 
-    Raises:
-        ModelFileError: A uint8 input is used by something else than a cast to float.
-    """
-    name, h, w = file_input.name, file_input.height, file_input.width
-    if name != INPUT_NAME:
-        if graph.unique_name(INPUT_NAME) != INPUT_NAME:
-            graph.rename(INPUT_NAME, graph.unique_name(f"inner_{INPUT_NAME}"))
-        graph.rename(name, INPUT_NAME)
-    graph.inputs = {INPUT_NAME: helper.make_tensor_value_info(INPUT_NAME, TensorProto.FLOAT, [1, 3, h, w])}
-    if file_input.channels_last:
-        graph.wrap_input(INPUT_NAME, lambda new: helper.make_node("Transpose", [INPUT_NAME], [new], perm=[0, 2, 3, 1]))
-        _cancel_transposes(graph)
-    if file_input.dtype == "uint8":
-        casts = _first_casts(graph)
-        for cast in casts:
-            graph.replace_uses(cast.output[0], cast.input[0])
-        graph.remove_nodes(casts)
+    name = "normalize-input"
+
+    def __init__(self, file_input: FileInput) -> None:
+        """Take what the input is now, from `read_input`."""
+        self._input = file_input
+
+    def requires(self, model: ir.Model) -> None:
+        """Refuse a graph whose input is another one, or is uint8 and used by something else than a cast to float."""
+        names = [value.name for value in model.graph.inputs]
+        if names != [self._input.name]:
+            raise RequirementError(f"inputs: expected {self._input.name} alone, got {', '.join(map(str, names))}")
+        if self._input.dtype == "uint8":
+            _first_casts(model.graph)
+
+    def rewrite(self, model: ir.Model, record: PassRecord) -> None:
+        """Rename and rewrite in place."""
+        graph = model.graph
+        new = NewTensors(graph)
+        value = graph.inputs[0]
+        if value.name != INPUT_NAME:
+            free_names(graph, [INPUT_NAME], new)
+            record.change(value, f"renamed {INPUT_NAME}")
+            rename(value, INPUT_NAME)
+        value.type = ir.TensorType(ir.DataType.FLOAT)
+        value.shape = ir.Shape([1, 3, self._input.height, self._input.width])
+        if self._input.channels_last:
+            _transpose(graph, new, value)
+            record.change(value, "channels last → channels first")
+        if self._input.dtype == "uint8":
+            for cast in _first_casts(graph):
+                source = cast.inputs[0]
+                assert source is not None, "a reader of the input reads something"
+                record.change(cast.outputs[0], "Cast of bytes → nothing, as the input is float")
+                replace_uses(cast.outputs[0], source)
+                remove_nodes(cast.graph or graph, [cast])
 
 
-def _first_casts(graph: OnnxGraph) -> list[onnx.NodeProto]:
+def _transpose(graph: ir.Graph, new: NewTensors, value: ir.Value) -> None:
+    """Put a transpose to channels last behind the input, and drop transposes back that directly follow it."""
+    last = new.value(f"{INPUT_NAME}_inner")
+    replace_uses(value, last)
+    prepend(graph, [ir.node("Transpose", [value], {"perm": [0, 2, 3, 1]}, outputs=[last])])
+    for node in last.consumers():
+        if node.op_type != "Transpose" or attribute(node, "perm") != [0, 3, 1, 2]:
+            continue
+        if not node.outputs[0].is_graph_output():
+            replace_uses(node.outputs[0], value)
+            remove_nodes(node.graph or graph, [node])
+    remove_dead(graph)
+
+
+def _first_casts(graph: ir.Graph) -> list[ir.Node]:
     """Return the casts to float behind a uint8 input, looking through transposes."""
-    casts: list[onnx.NodeProto] = []
-    for node in graph.walk_down([INPUT_NAME], stop=lambda n: n.op_type != "Transpose"):
-        if node.op_type == "Cast" and attribute(node, "to") == TensorProto.FLOAT:
+    casts: list[ir.Node] = []
+    for node in walk_down(graph.inputs, stop=lambda n: n.op_type != "Transpose"):
+        if node.op_type == "Cast" and attribute(node, "to") == ir.DataType.FLOAT:
             casts.append(node)
         elif node.op_type != "Transpose":
-            raise ModelFileError(
-                f"input {INPUT_NAME}: expected a uint8 input to be cast to float first, got {node.op_type}"
+            raise RequirementError(
+                f"input {graph.inputs[0].name}: expected a uint8 input to be cast to float first, got {node.op_type}"
             )
     return casts
 
 
-def _cancel_transposes(graph: OnnxGraph) -> None:
-    """Drop NHWC → NCHW transposes that directly follow our NCHW → NHWC one."""
-    first = graph.consumers(INPUT_NAME)[0]
-    for node in graph.consumers(first.output[0]):
-        if node.op_type == "Transpose" and attribute(node, "perm") == [0, 3, 1, 2]:
-            graph.replace_uses(node.output[0], INPUT_NAME)
-            graph.remove_nodes([node])
-    graph.remove_dead()
-
-
-def scales_pixels(graph: OnnxGraph) -> bool:
-    """Tell whether the graph itself divides or multiplies the pixels before its first other operation."""
+def scales_pixels(graph: ir.Graph) -> bool:
+    """Return whether the graph itself divides or multiplies the pixels before its first other operation."""
     quiet = ("Transpose", "Cast", "Identity", "Sub", "Add", "Gather", "Mul", "Div")
     return any(
-        node.op_type in ("Mul", "Div") and any(_is_factor(graph, name) for name in node.input)
-        for node in graph.walk_down([INPUT_NAME], stop=lambda n: n.op_type not in quiet)
+        node.op_type in ("Mul", "Div") and any(_is_factor(value) for value in node.inputs)
+        for node in walk_down(graph.inputs, stop=lambda n: n.op_type not in quiet)
     )
 
 
-def _is_factor(graph: OnnxGraph, tensor: str) -> bool:
-    value = graph.constant(tensor)
-    return value is not None and value.size in (1, 3)
+def _is_factor(value: ir.Value | None) -> bool:
+    array = constant(value)
+    return array is not None and array.size in (1, 3)
 
 
-def _dims(dims: tuple[int | None, ...] | None) -> str:
-    return "of unknown shape" if dims is None else "×".join("?" if d is None else str(d) for d in dims)
+def _dims(size: tuple[int | None, ...] | None) -> str:
+    return "of unknown shape" if size is None else "×".join("?" if d is None else str(d) for d in size)

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import onnx
+import onnx_ir as ir
 
-from edgedet_export.onnx_graph import OnnxGraph, attribute
+from edgedet_export.graph.values import attribute, constant, dims
+from edgedet_export.graph.walks import nodes_of, walk_up
 from edgedet_runtime.errors import ModelFileError
 
 __all__ = ["HeadConv", "HeadLevel", "describe_outputs", "find_heads"]
@@ -56,17 +57,17 @@ class HeadLevel:
         return self.height * self.width
 
 
-def describe_outputs(graph: OnnxGraph) -> str:
+def describe_outputs(graph: ir.Graph) -> str:
     """Say for people what a graph gives out: name, shape, and the operator that makes it."""
     parts = []
-    for name in graph.outputs:
-        dims, maker = graph.shape(name), graph.producer(name)
-        shape = "?" if dims is None else ", ".join("?" if d is None else str(d) for d in dims)
-        parts.append(f"{name} [{shape}]" + (f" from {maker.op_type}" if maker is not None else ""))
+    for value in graph.outputs:
+        size, maker = dims(value), value.producer()
+        shape = "?" if size is None else ", ".join("?" if d is None else str(d) for d in size)
+        parts.append(f"{value.name} [{shape}]" + (f" from {maker.op_type}" if maker is not None else ""))
     return "; ".join(parts[:6]) + (f"; and {len(parts) - 6} more" if len(parts) > 6 else "")
 
 
-def find_heads(graph: OnnxGraph, size_hw: tuple[int, int]) -> tuple[HeadLevel, ...]:
+def find_heads(graph: ir.Graph, size_hw: tuple[int, int]) -> tuple[HeadLevel, ...]:
     """Find the head's convolutions, finest level first.
 
     Args:
@@ -76,33 +77,33 @@ def find_heads(graph: OnnxGraph, size_hw: tuple[int, int]) -> tuple[HeadLevel, .
     Raises:
         ModelFileError: The file is quantised, ends in non-maximum suppression, or has no such head.
     """
-    quantised = graph.nodes_of(*_QUANTISED)
+    quantised = nodes_of(graph, *_QUANTISED)
     if quantised:
         raise ModelFileError(
             f"ONNX file: expected a float model, got a quantised one ({quantised[0].op_type}); give the FP32 file"
         )
-    convs: list[onnx.NodeProto] = []
-    for node in graph.walk_up(graph.outputs, stop=lambda n: _is_head_conv(graph, n)):
-        if _is_head_conv(graph, node):
-            convs.append(node)
+    convs: set[ir.Node] = set()
+    for node in walk_up(graph.outputs, stop=_is_head_conv):
+        if _is_head_conv(node):
+            convs.add(node)
         elif node.op_type in _SUPPRESSION:
             raise ModelFileError(
                 f"outputs: expected raw or decoded candidates, got {node.op_type} in the graph"
                 f" ({describe_outputs(graph)}); export without NMS / end2end"
             )
-        elif node.op_type in _WEIGHTED and not _all_constant(graph, node):
+        elif node.op_type in _WEIGHTED and not _all_constant(node):
             raise ModelFileError(
                 f"outputs: expected a detector that ends in convolutions, got {node.op_type} before"
                 f" {describe_outputs(graph)}"
             )
-    position = {id(n): i for i, n in enumerate(graph.nodes)}
     levels: dict[tuple[int, int], list[HeadConv]] = {}
-    for node in sorted(convs, key=lambda n: position[id(n)]):
-        dims = graph.shape(node.output[0])
-        if dims is None or len(dims) != 4 or any(d is None for d in dims):
-            raise ModelFileError(f"head: expected known shapes, got {dims} at {node.output[0]}; fix it with --imgsz")
-        _, channels, height, width = (int(d or 0) for d in dims)
-        levels.setdefault((height, width), []).append(HeadConv(node.output[0], channels))
+    for node in (node for node in graph if node in convs):
+        made = node.outputs[0]
+        size = dims(made)
+        if size is None or len(size) != 4 or any(d is None for d in size):
+            raise ModelFileError(f"head: expected known shapes, got {size} at {made.name}; fix it with --imgsz")
+        _, channels, height, width = (int(d or 0) for d in size)
+        levels.setdefault((height, width), []).append(HeadConv(made.name or "", channels))
     if not levels:
         raise ModelFileError(f"outputs: expected a convolutional head, got none before {describe_outputs(graph)}")
     found = [HeadLevel(_stride(size_hw, cells_hw), *cells_hw, tuple(at)) for cells_hw, at in levels.items()]
@@ -119,17 +120,17 @@ def _stride(size_hw: tuple[int, int], cells_hw: tuple[int, int]) -> int:
     return int(next(iter(strides)))
 
 
-def _is_head_conv(graph: OnnxGraph, node: onnx.NodeProto) -> bool:
+def _is_head_conv(node: ir.Node) -> bool:
     """True for convolutions that learn; false for the fixed projection that takes a distribution's expectation."""
-    return node.op_type == "Conv" and not _is_projection(graph, node)
+    return node.op_type == "Conv" and not _is_projection(node)
 
 
-def _is_projection(graph: OnnxGraph, node: onnx.NodeProto) -> bool:
-    weight = graph.constant(node.input[1])
+def _is_projection(node: ir.Node) -> bool:
+    weight = constant(node.inputs[1])
     if weight is None or weight.shape[0] != 1 or weight.size < 2 or attribute(node, "group", 1) != 1:
         return False
     return bool(np.array_equal(weight.reshape(-1), np.arange(weight.size)))
 
 
-def _all_constant(graph: OnnxGraph, node: onnx.NodeProto) -> bool:
-    return all(graph.constant(name) is not None for name in node.input)
+def _all_constant(node: ir.Node) -> bool:
+    return all(constant(value) is not None for value in node.inputs if value is not None)

@@ -11,21 +11,27 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnx_ir as ir
 
 from edgedet_export.foreign.coco_names import COCO_NAMES
-from edgedet_export.foreign.cut import cut_at_heads
+from edgedet_export.foreign.cut import CutAtHeads
 from edgedet_export.foreign.families import Anchors, family_facts
-from edgedet_export.foreign.file_input import INPUT_NAME, FileInput, normalise_input, read_input, scales_pixels
-from edgedet_export.foreign.fold_affine import fold_affine
-from edgedet_export.foreign.fold_constants import fold_constants
-from edgedet_export.foreign.half import to_float32
+from edgedet_export.foreign.file_input import INPUT_NAME, FileInput, NormalizeInput, read_input, scales_pixels
+from edgedet_export.foreign.fold_constants import FoldConstants
+from edgedet_export.foreign.fold_into_convolutions import FoldIntoConvolutions, folded_operators
+from edgedet_export.foreign.half import ToFloat32
 from edgedet_export.foreign.heads import HeadLevel, describe_outputs, find_heads
-from edgedet_export.foreign.interpret import interpret
 from edgedet_export.foreign.interpretation import Interpretation
+from edgedet_export.foreign.interpretation_search import interpret
 from edgedet_export.foreign.session import open_session, run
 from edgedet_export.foreign.tail import Tail
 from edgedet_export.foreign.verify import Difference, verify_cut
-from edgedet_export.onnx_graph import OnnxGraph, set_metadata
+from edgedet_export.graph.conversion import from_proto, load_model, set_metadata, to_proto
+from edgedet_export.graph.edits import by_name
+from edgedet_export.graph.shapes import forget_shapes, infer_shapes
+from edgedet_export.graph.values import dims
+from edgedet_export.onnx_passes import run_passes
+from edgedet_export.pass_report import PassReport
 from edgedet_runtime.errors import InputError, ModelFileError
 from edgedet_runtime.spec import ColorOrder, InputSpec, ModelSpec, ResizeSpec, Thresholds
 from edgedet_runtime.version import __version__
@@ -75,12 +81,14 @@ class ForeignModel:
         spec: Its contract, in the network's own convention.
         notes: What was assumed, converted or folded, one sentence each, for people.
         difference: How well it agrees with the untouched file.
+        passes: What each pass on its graph changed and declined.
     """
 
     model: onnx.ModelProto
     spec: ModelSpec
     notes: tuple[str, ...]
     difference: Difference
+    passes: tuple[PassReport, ...] = ()
 
 
 def import_onnx(
@@ -127,45 +135,46 @@ def read_foreign(
         CheckFailedError: The cut network does not agree with the file.
     """
     options = overrides or SpecOverrides()
-    graph = OnnxGraph(source) if isinstance(source, onnx.ModelProto) else OnnxGraph.load(source)
+    model = from_proto(source) if isinstance(source, onnx.ModelProto) else load_model(source)
     untouched: onnx.ModelProto | str = source if isinstance(source, onnx.ModelProto) else str(source)
-    metadata = graph.metadata
-    _refuse_foreign_operators(graph)
+    metadata = dict(model.metadata_props)
+    _refuse_foreign_operators(model.graph)
     _refuse_other_tasks(metadata)
     notes: list[str] = []
-    file_input = read_input(graph, imgsz=imgsz)
-    converted = to_float32(graph)
+    file_input = read_input(model.graph, imgsz=imgsz)
+    size_hw = (file_input.height, file_input.width)
+    prepared = run_passes(model, [ToFloat32(), NormalizeInput(file_input), FoldConstants()])
+    converted = bool(prepared.reports[0].changed)
     if converted:
         notes.append("precision: fp16 converted to fp32")
-    normalise_input(graph, file_input)
-    size_hw = (file_input.height, file_input.width)
-    fold_constants(graph)
-    float_model = graph.to_model() if converted else None
-    for op_type, count in fold_affine(graph).items():
+    float_model = to_proto(model) if converted else None
+    folded = run_passes(model, [FoldIntoConvolutions()])
+    for op_type, count in folded_operators(folded.reports[0]).items():
         notes.append(f"folded into convolutions: {count} {op_type}")
-    outputs = describe_outputs(graph)
-    levels = find_heads(graph, size_hw)
-    found = interpret(Tail(graph, levels), size_hw, outputs=outputs, family=family, anchors_px=options.anchors_px)
+    outputs = describe_outputs(model.graph)
+    levels = find_heads(model.graph, size_hw)
+    found = interpret(Tail(model, levels), size_hw, outputs=outputs, family=family, anchors_px=options.anchors_px)
     notes += found.notes
-    spec = _spec(graph, found, file_input, _class_names(found, classes, metadata, notes), options, notes)
-    cut_at_heads(graph, levels, found)
-    model = _upgrade(graph.to_model(), notes)
+    spec = _spec(model.graph, found, file_input, _class_names(found, classes, metadata, notes), options, notes)
+    cut = run_passes(model, [CutAtHeads(levels, found)])
+    proto = _upgrade(to_proto(model), notes)
     facts: dict[str, Any] = {"levels": levels, "found": found, "spec": spec, "pictures_bgr": pictures_bgr}
-    difference = verify_cut(untouched, model, file_input=file_input, **facts)
+    difference = verify_cut(untouched, proto, file_input=file_input, **facts)
     if float_model is not None:  # the file itself rounds to fp16, which hides small errors
         plain = FileInput(INPUT_NAME, "float32", False, *size_hw)
-        difference = verify_cut(float_model, model, file_input=plain, **facts)
+        difference = verify_cut(float_model, proto, file_input=plain, **facts)
     if imgsz is not None and imgsz != size_hw:
-        model, spec = _resize(model, spec, levels, imgsz)
+        proto, spec = _resize(proto, spec, levels, imgsz)
         notes.append(f"size: brought from {size_hw[0]}×{size_hw[1]} to {imgsz[0]}×{imgsz[1]} after the check")
-    set_metadata(model, METADATA_KEY, spec.to_json())
-    return ForeignModel(model, spec, tuple(notes), difference)
+    set_metadata(proto, METADATA_KEY, spec.to_json())
+    reports = (*prepared.reports, *folded.reports, *cut.reports)
+    return ForeignModel(proto, spec, tuple(notes), difference, reports)
 
 
-def _refuse_foreign_operators(graph: OnnxGraph) -> None:
-    foreign = sorted({f"{n.domain}::{n.op_type}" for n in graph.nodes if n.domain not in ("", "ai.onnx")})
-    unknown = [n.op_type for n in graph.nodes if n.domain in ("", "ai.onnx") and not _is_standard(n.op_type)]
-    got = foreign + sorted(set(unknown))
+def _refuse_foreign_operators(graph: ir.Graph) -> None:
+    foreign = sorted({f"{node.domain}::{node.op_type}" for node in graph if node.domain})
+    unknown = {node.op_type for node in graph if not node.domain and not _is_standard(node.op_type)}
+    got = foreign + sorted(unknown)
     if got:
         raise ModelFileError(
             f"ONNX file: expected standard operators only, got {', '.join(got[:5])}; export without plugins,"
@@ -216,7 +225,7 @@ def _stored_names(text: str) -> tuple[str, ...] | None:
 
 
 def _spec(
-    graph: OnnxGraph,
+    graph: ir.Graph,
     found: Interpretation,
     file_input: FileInput,
     classes: tuple[str, ...],
@@ -253,7 +262,7 @@ def _spec(
 
 def _upgrade(model: onnx.ModelProto, notes: list[str]) -> onnx.ModelProto:
     """Bring the standard operator set to `TARGET_OPSET` if the file has an older one and ONNX can convert it."""
-    version = OnnxGraph(model).opset
+    version = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1)
     if version >= TARGET_OPSET:
         return model
     try:
@@ -278,25 +287,26 @@ def _resize(
     largest = max(level.stride for level in levels)
     if imgsz[0] % largest or imgsz[1] % largest or min(imgsz) <= 0:
         raise InputError(f"imgsz: expected multiples of {largest}, got {imgsz[0]}×{imgsz[1]}")
-    graph = OnnxGraph(model)
-    graph.inputs[INPUT_NAME] = onnx.helper.make_tensor_value_info(INPUT_NAME, 1, [1, 3, *imgsz])
-    counts = {name: (graph.shape(name) or (1, 1))[1] for name in spec.decode.output_names}
+    resized = from_proto(model)
+    resized.graph.inputs[0].shape = ir.Shape([1, 3, *imgsz])
     strides = {
         name: level.stride
         for level in spec.decode.levels
         for name in (level.boxes, level.objectness, level.scores)
         if name is not None
     }
-    graph.set_outputs({n: [1, counts[n], imgsz[0] // s, imgsz[1] // s] for n, s in strides.items()})
-    graph.forget_shapes()
-    resized = graph.to_model()
+    values = by_name(resized.graph)
+    for name, stride in strides.items():
+        channels = (dims(values[name]) or (1, 1))[1]
+        values[name].shape = ir.Shape([1, channels, imgsz[0] // stride, imgsz[1] // stride])
+    forget_shapes(resized)
     fixed = f"imgsz: this file's graph is fixed to {spec.input.height}×{spec.input.width}; export it anew"
     try:
-        outputs = run(open_session(resized), {INPUT_NAME: np.zeros((1, 3, *imgsz), np.float32)})
+        outputs = run(open_session(to_proto(resized)), {INPUT_NAME: np.zeros((1, 3, *imgsz), np.float32)})
     except ModelFileError as e:
         raise ModelFileError(f"{fixed} ({e})") from None
     if [o.shape[2:] for o in outputs] != [(imgsz[0] // s, imgsz[1] // s) for s in strides.values()]:
         raise ModelFileError(fixed)
-    graph.infer_shapes()
+    infer_shapes(resized)
     changed = replace(spec.input, height=imgsz[0], width=imgsz[1])
-    return graph.to_model(), spec.replace(input=changed)
+    return to_proto(resized), spec.replace(input=changed)

@@ -1,7 +1,7 @@
 """What a foreign file's tail was found to be, and how to write candidates as the file does.
 
 `Interpretation.render` is the forward direction of the hypothesis: our raw outputs in, the file's columns out. The
-search (`interpret`) and the final check (`verify`) both compare what it gives with what the file gives.
+search (`interpretation_search`) and the final check (`verify`) both compare what it gives with what the file gives.
 """
 
 from __future__ import annotations

@@ -10,11 +10,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from onnx import TensorProto, helper
+import onnx_ir as ir
 
 from edgedet_export.foreign.heads import HeadLevel
 from edgedet_export.foreign.session import open_session, run
-from edgedet_export.onnx_graph import OnnxGraph
+from edgedet_export.graph.conversion import to_proto
+from edgedet_export.graph.extract import extract
+from edgedet_export.graph.values import dims
 
 __all__ = ["Tail"]
 
@@ -26,26 +28,20 @@ Raw = Sequence[Sequence[Array]]
 class Tail:
     """What a graph computes from its head convolutions."""
 
-    def __init__(self, graph: OnnxGraph, levels: Sequence[HeadLevel]) -> None:
-        """Cut the tail out of a graph with fixed shapes; the graph is not changed.
+    def __init__(self, model: ir.Model, levels: Sequence[HeadLevel]) -> None:
+        """Cut the tail out of a graph with fixed shapes; the model is not changed.
 
         Raises:
             ModelFileError: onnxruntime cannot run the tail.
         """
         self.levels = tuple(levels)
-        self.output_names = tuple(graph.outputs)
-        heads = {
-            conv.tensor: helper.make_tensor_value_info(
-                conv.tensor, TensorProto.FLOAT, [1, conv.channels, level.height, level.width]
-            )
-            for level in levels
-            for conv in level.convs
-        }
-        model = graph.extract(heads, [name for name in graph.outputs if name not in heads])
-        self._direct = [name for name in graph.outputs if name in heads]
-        self._inputs = {i.name: [d.dim_value for d in i.type.tensor_type.shape.dim] for i in model.graph.input}
-        self._names = [o.name for o in model.graph.output]
-        self._session = open_session(model, what="the file's head") if self._names else None
+        self.output_names = tuple(value.name or "" for value in model.graph.outputs)
+        heads = {conv.tensor: (1, conv.channels, level.height, level.width) for level in levels for conv in level.convs}
+        self._direct = [name for name in self.output_names if name in heads]
+        self._names = [name for name in self.output_names if name not in heads]
+        part = extract(model, heads, self._names)
+        self._inputs = {value.name or "": [d or 0 for d in dims(value) or ()] for value in part.graph.inputs}
+        self._session = open_session(to_proto(part), what="the file's head") if self._names else None
 
     def run(self, raw: Raw) -> dict[str, Array]:
         """Return the file's outputs for given values of the head's convolutions."""

@@ -4,50 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgedet_export.pass_report import Change, Declined, PassReport
+
 __all__ = ["Change", "Declined", "FuseReport", "PassReport"]
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One rewritten block.
-
-    Attributes:
-        path: Dotted name of the module in the model.
-        what: What became what.
-        relative_error: Largest difference of the block's output in its proof, relative to the output's largest value.
-    """
-
-    path: str
-    what: str
-    relative_error: float
-
-
-@dataclass(frozen=True, slots=True)
-class Declined:
-    """One block that looked like a candidate and was left as it is.
-
-    Attributes:
-        path: Dotted name of the module in the model.
-        why: The precondition that does not hold.
-    """
-
-    path: str
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class PassReport:
-    """The outcome of one pass.
-
-    Attributes:
-        name: The pass.
-        changed: Blocks that it rewrote, in module order.
-        declined: Blocks that it left.
-    """
-
-    name: str
-    changed: tuple[Change, ...] = ()
-    declined: tuple[Declined, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,4 +30,4 @@ class FuseReport:
     @property
     def worst_relative_error(self) -> float:
         """Largest relative error of all proofs; 0 if nothing was fused."""
-        return max((c.relative_error for p in self.passes for c in p.changed), default=0.0)
+        return max((c.relative_error or 0.0 for p in self.passes for c in p.changed), default=0.0)

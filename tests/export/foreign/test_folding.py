@@ -6,20 +6,23 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgedet_export.foreign.fold_affine import fold_affine
-from edgedet_export.foreign.fold_constants import fold_constants
-from edgedet_export.foreign.half import to_float32
-from edgedet_export.onnx_graph import OnnxGraph
+from edgedet_export.foreign.fold_constants import FoldConstants
+from edgedet_export.foreign.fold_into_convolutions import FoldIntoConvolutions, folded_operators
+from edgedet_export.foreign.half import ToFloat32
+from edgedet_export.graph.conversion import from_proto, to_proto
+from edgedet_export.graph.edits import by_name
+from edgedet_export.graph.values import dims
 
 RNG = np.random.default_rng(0)
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
-def build(nodes: list[onnx.NodeProto], constants: Arrays, channels: int = 4) -> OnnxGraph:
+def build(nodes: list[onnx.NodeProto], constants: Arrays, channels: int = 4) -> ir.Model:
     graph = helper.make_graph(
         nodes,
         "g",
@@ -28,16 +31,22 @@ def build(nodes: list[onnx.NodeProto], constants: Arrays, channels: int = 4) -> 
         [numpy_helper.from_array(v, k) for k, v in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    return OnnxGraph(model)
+    return from_proto(model)
 
 
-def outputs(graph: OnnxGraph) -> np.ndarray[Any, Any]:
-    session = ort.InferenceSession(graph.to_model().SerializeToString(), providers=["CPUExecutionProvider"])
-    x = np.random.default_rng(1).standard_normal(
-        [d.dim_value for d in graph.inputs["x"].type.tensor_type.shape.dim], np.float32
-    )
+def outputs(model: ir.Model) -> np.ndarray[Any, Any]:
+    session = ort.InferenceSession(to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"])
+    x = np.random.default_rng(1).standard_normal([d or 1 for d in dims(model.graph.inputs[0]) or ()], np.float32)
     result: np.ndarray[Any, Any] = session.run(None, {"x": x})[0]
     return result
+
+
+def fold_affine(model: ir.Model) -> dict[str, int]:
+    return dict(folded_operators(FoldIntoConvolutions()(model).report))
+
+
+def operators(model: ir.Model) -> list[str]:
+    return [node.op_type for node in model.graph]
 
 
 def f32(*shape: int) -> np.ndarray[Any, Any]:
@@ -62,45 +71,45 @@ def test_batch_norm_behind_a_convolution(op: str, groups: int, bias: bool) -> No
     constants = {"w": f32(*shape), **batch_norm(out)}
     if bias:
         constants["b"] = f32(out)
-    graph = build(
+    model = build(
         [
             helper.make_node(op, ["x", "w", *(["b"] if bias else [])], ["c"], group=groups, pads=[1, 1, 1, 1]),
             helper.make_node("BatchNormalization", ["c", "gamma", "beta", "mean", "var"], ["y"], epsilon=1e-3),
         ],
         constants,
     )
-    before = outputs(graph)
-    assert fold_affine(graph) == {"BatchNormalization": 1}
-    assert [n.op_type for n in graph.nodes] == [op]
-    np.testing.assert_allclose(outputs(graph), before, rtol=1e-5, atol=1e-5)
+    before = outputs(model)
+    assert fold_affine(model) == {"BatchNormalization": 1}
+    assert operators(model) == [op]
+    np.testing.assert_allclose(outputs(model), before, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("order", [("c", "k"), ("k", "c")])
 @pytest.mark.parametrize("op", ["Mul", "Add", "Sub", "Div"])
 def test_constants_per_channel(op: str, order: tuple[str, str]) -> None:
     constants = {"w": f32(6, 4, 1, 1), "k": np.abs(f32(1, 6, 1, 1)) + np.float32(0.5)}
-    graph = build([helper.make_node("Conv", ["x", "w"], ["c"]), helper.make_node(op, list(order), ["y"])], constants)
-    before = outputs(graph)
-    folded = fold_affine(graph)
+    model = build([helper.make_node("Conv", ["x", "w"], ["c"]), helper.make_node(op, list(order), ["y"])], constants)
+    before = outputs(model)
+    folded = fold_affine(model)
     assert folded == ({} if op == "Div" and order[0] == "k" else {op: 1})
-    np.testing.assert_allclose(outputs(graph), before, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(outputs(model), before, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("kernel", [1, 3])
 def test_addition_before_an_unpadded_convolution(kernel: int, groups: int) -> None:
     constants = {"w": f32(6, 4 // groups, kernel, kernel), "b": f32(6), "k": f32(1, 4, 1, 1)}
-    graph = build(
+    model = build(
         [
             helper.make_node("Add", ["x", "k"], ["a"]),
             helper.make_node("Conv", ["a", "w", "b"], ["y"], group=groups),
         ],
         constants,
     )
-    before = outputs(graph)
-    assert fold_affine(graph) == {"Add": 1}
-    assert len(graph.nodes) == 1
-    np.testing.assert_allclose(outputs(graph), before, rtol=1e-5, atol=1e-5)
+    before = outputs(model)
+    assert fold_affine(model) == {"Add": 1}
+    assert len(model.graph) == 1
+    np.testing.assert_allclose(outputs(model), before, rtol=1e-5, atol=1e-5)
 
 
 def test_what_is_not_folded() -> None:
@@ -139,12 +148,12 @@ def test_shape_arithmetic_becomes_constant() -> None:
         "zero": np.array([0]),
         "rest": np.array([-1]),
     }
-    graph = build(nodes, constants)
-    before = outputs(graph)
-    assert fold_constants(graph) == 6
-    assert [n.op_type for n in graph.nodes] == ["Reshape"]
-    np.testing.assert_array_equal(outputs(graph), before)
-    assert graph.shape("y") == (10, 14)
+    model = build(nodes, constants)
+    before = outputs(model)
+    assert len(FoldConstants()(model).report.changed) == 6
+    assert operators(model) == ["Reshape"]
+    np.testing.assert_array_equal(outputs(model), before)
+    assert dims(by_name(model.graph)["y"]) == (10, 14)
 
 
 def test_half_to_float() -> None:
@@ -156,11 +165,11 @@ def test_half_to_float() -> None:
         helper.make_node("Add", ["c", "one"], ["o"]),
         helper.make_node("Cast", ["o"], ["y"], to=TensorProto.FLOAT),
     ]
-    graph = build(nodes, {"w": weight})
-    assert to_float32(graph) == 3
-    fold_constants(graph)
-    got = outputs(graph)
-    assert {n.op_type for n in graph.nodes} <= {"Conv", "Add", "Cast"}
+    model = build(nodes, {"w": weight})
+    assert len(ToFloat32()(model).report.changed) == 3
+    FoldConstants()(model)
+    got = outputs(model)
+    assert set(operators(model)) <= {"Conv", "Add", "Cast"}
     x = np.random.default_rng(1).standard_normal((1, 4, 5, 7), np.float32)
     expected = np.einsum("oi,nihw->nohw", weight[:, :, 0, 0].astype(np.float64), x) + 1.5
     np.testing.assert_allclose(got, expected, atol=1e-5)

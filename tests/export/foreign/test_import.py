@@ -8,12 +8,16 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 import torch
 from torch import nn
 
 from edgedet_export.foreign import ForeignModel, SpecOverrides, read_foreign
+from edgedet_export.graph.edits import NewTensors, by_name, set_input
+from edgedet_export.graph.values import constant
+from edgedet_export.onnx_passes import PassRecord
 from edgedet_models.decode import decode
 from edgedet_runtime.errors import CheckFailedError, InputError, ModelFileError
 from edgedet_runtime.spec import ModelSpec
@@ -302,15 +306,17 @@ def test_wrong_family_says_what_it_is(export: Export, anchor_detector: Build, po
 
 def test_a_lie_in_the_cut_is_found(export: Export, point_detector: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     from edgedet_export.foreign import importer
-    from edgedet_export.foreign.cut import cut_at_heads as honest
+    from edgedet_export.foreign.cut import CutAtHeads
 
-    def dishonest(graph: Any, levels: Any, found: Any) -> None:
-        honest(graph, levels, found)
-        conv = graph.producer("boxes_1")
-        weight = np.array(graph.constant(conv.input[1]))
-        weight[2] *= 1.05
-        graph.set_constant(conv.input[1], weight)
+    class Dishonest(CutAtHeads):
+        def rewrite(self, model: ir.Model, record: PassRecord) -> None:
+            super().rewrite(model, record)
+            conv = by_name(model.graph)["boxes_1"].producer()
+            assert conv is not None
+            weight = np.array(constant(conv.inputs[1]))
+            weight[2] *= 1.05
+            set_input(conv, 1, NewTensors(model.graph).constant("lie", weight))
 
-    monkeypatch.setattr(importer, "cut_at_heads", dishonest)
+    monkeypatch.setattr(importer, "CutAtHeads", Dishonest)
     with pytest.raises(CheckFailedError, match="boxes at stride 16"):
         read_foreign(export(point_detector("decoded")))

@@ -14,9 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from edgedet_export.foreign import SpecOverrides, read_foreign
-from edgedet_export.foreign.fold_affine import fold_affine
-from edgedet_export.foreign.fold_constants import fold_constants
-from edgedet_export.onnx_graph import OnnxGraph
+from edgedet_export.foreign.fold_constants import FoldConstants
+from edgedet_export.foreign.fold_into_convolutions import FoldIntoConvolutions, folded_operators
+from edgedet_export.graph.conversion import load_model, to_proto
+from edgedet_export.graph.walks import nodes_of
+from edgedet_export.onnx_passes import run_passes
 from edgedet_models import load, read_checkpoint
 from edgedet_models.decode import decode
 
@@ -40,19 +42,19 @@ def test_yolox_nano_is_cut_at_its_heads(shared: Path) -> None:
 
 
 def test_batch_norm_of_a_real_file_is_folded(shared: Path) -> None:
-    graph = OnnxGraph.load(shared / "weights/ultralight-face/version-RFB-320.onnx")
+    model = load_model(shared / "weights/ultralight-face/version-RFB-320.onnx")
     x = np.random.default_rng(0).standard_normal((1, 3, 240, 320), np.float32)
-    name = next(iter(graph.inputs))
+    name = model.graph.inputs[0].name or ""
 
     def run() -> list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
-        session = ort.InferenceSession(graph.to_model().SerializeToString(), providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"])
         outputs: list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]] = session.run(None, {name: x})
         return outputs
 
-    before, count = run(), len(graph.nodes_of("BatchNormalization"))
+    before, count = run(), len(nodes_of(model.graph, "BatchNormalization"))
     assert count > 30
-    fold_constants(graph)
-    assert fold_affine(graph)["BatchNormalization"] == count
+    result = run_passes(model, [FoldConstants(), FoldIntoConvolutions()])
+    assert folded_operators(result.reports[1])["BatchNormalization"] == count
     for a, b in zip(before, run(), strict=True):
         np.testing.assert_allclose(b, a, atol=2e-5)
 
