@@ -19,11 +19,12 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from edgedet_export.graph.conversion import set_metadata
 from edgedet_export.onnx_nodes import attribute, node_reads
 from edgedet_export.onnx_view import Array, GraphView, copy_message
 from edgedet_runtime.errors import ModelFileError
 
-__all__ = ["OnnxGraph", "attribute", "node_reads"]
+__all__ = ["OnnxGraph", "attribute", "node_reads", "set_metadata"]
 
 
 class OnnxGraph(GraphView):

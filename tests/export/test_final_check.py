@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from edgedet_export.final_check import check_detections, detections_differ
-from edgedet_export.onnx_graph import set_metadata
+from edgedet_export.graph.conversion import set_metadata
 from edgedet_export.parity import Noise
 from edgedet_export.pictures import probe_picture
 from edgedet_export.to_onnx import to_onnx
