@@ -22,7 +22,7 @@ import numpy.typing as npt
 from edgedet_runtime.engines.onnxruntime_engine import session_options
 from edgedet_runtime.errors import EngineError
 from edgedet_runtime.profiling.layers import Layer, convolution_macs
-from edgedet_runtime.profiling.onnx_graph import GraphNode, OnnxGraph, read_graph
+from edgedet_runtime.profiling.onnx_listing import ListedNode, OnnxListing, read_listing
 
 __all__ = ["profile_layers"]
 
@@ -62,12 +62,12 @@ def profile_layers(model_file: Path, tensor: npt.NDArray[Any], *, threads: int, 
             events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
         except Exception as e:
             raise EngineError(f"{model_file}: onnxruntime cannot profile it: {str(e).splitlines()[0]}") from None
-        optimised = read_graph(Path(folder) / "optimised.onnx")
-    return _layers(events, optimised, read_graph(model_file), runs)
+        optimised = read_listing(Path(folder) / "optimised.onnx")
+    return _layers(events, optimised, read_listing(model_file), runs)
 
 
 def _layers(
-    events: Sequence[Mapping[str, Any]], optimised: OnnxGraph, original: OnnxGraph, runs: int
+    events: Sequence[Mapping[str, Any]], optimised: OnnxListing, original: OnnxListing, runs: int
 ) -> tuple[Layer, ...]:
     nodes = {node.name: node for node in optimised.nodes}
     producers = {name: node for node in original.nodes for name in node.outputs}
@@ -97,7 +97,7 @@ def _layers(
     return tuple(layers)
 
 
-def _weights(node: GraphNode | None, graph: OnnxGraph) -> tuple[int, ...] | None:
+def _weights(node: ListedNode | None, graph: OnnxListing) -> tuple[int, ...] | None:
     """Return the shape of the largest initializer that the node reads."""
     if node is None:
         return None
@@ -106,7 +106,7 @@ def _weights(node: GraphNode | None, graph: OnnxGraph) -> tuple[int, ...] | None
 
 
 def _unpadded(
-    producers: Mapping[str, GraphNode], original: OnnxGraph, output: str, padded: tuple[int, ...]
+    producers: Mapping[str, ListedNode], original: OnnxListing, output: str, padded: tuple[int, ...]
 ) -> tuple[int, ...]:
     """Find the weights of the convolution that a blocked one was made from.
 

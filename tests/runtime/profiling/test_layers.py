@@ -9,7 +9,7 @@ import pytest
 
 from edgedet_runtime.errors import EngineError, ModelFileError
 from edgedet_runtime.profiling.layers import Layer, convolution_macs, int8_share, profile_layers
-from edgedet_runtime.profiling.onnx_graph import read_graph
+from edgedet_runtime.profiling.onnx_listing import read_listing
 
 onnx = pytest.importorskip("onnx", reason="the graphs are made with the onnx package")
 
@@ -40,7 +40,7 @@ def two_convolutions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_graph_is_read_without_onnx(two_convolutions: Path) -> None:
-    graph = read_graph(two_convolutions)
+    graph = read_listing(two_convolutions)
     assert [(node.name, node.op_type) for node in graph.nodes] == [
         ("dense", "Conv"),
         ("act", "Relu"),
@@ -57,7 +57,7 @@ def test_graph_refuses_what_is_not_onnx(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "bad.onnx"
     path.write_bytes(content)
     with pytest.raises(ModelFileError, match="expected an ONNX file"):
-        read_graph(path)
+        read_listing(path)
 
 
 MACS = 16 * 24 * 8 * (3 * 9) + 16 * 24 * 8 * 9

@@ -10,7 +10,7 @@ import pytest
 
 from edgedet_runtime.profiling.bandwidth import Bandwidth, last_cache_bytes, measure_bandwidth
 from edgedet_runtime.profiling.layers import Layer
-from edgedet_runtime.profiling.onnx_graph import read_graph
+from edgedet_runtime.profiling.onnx_listing import read_listing
 from edgedet_runtime.profiling.probe_model import Activations, ProbeShape, write_convolution
 from edgedet_runtime.profiling.roofline import Peaks, measure_peaks, place, summarise_places
 
@@ -103,7 +103,7 @@ def test_probe_is_onnx_and_computes_a_convolution(tmp_path: Path, activations: A
     """Half an output step is 0.022 in uint8 and 0.045 in int8; the rest of the tolerance is the input's rounding."""
     ort = pytest.importorskip("onnxruntime")
     path = write_convolution(tmp_path / "probe.onnx", TINY, activations)
-    kinds = [node.op_type for node in read_graph(path).nodes]
+    kinds = [node.op_type for node in read_listing(path).nodes]
     assert kinds.count("Conv") == 1
     assert kinds.count("QuantizeLinear") == (0 if activations == "float32" else 2)
     x = np.random.default_rng(2).random(TINY.input_shape, np.float32)

@@ -12,7 +12,7 @@ from pathlib import Path
 from edgedet_runtime.errors import ModelFileError
 from edgedet_runtime.onnx_file import fields, varint
 
-__all__ = ["GraphNode", "OnnxGraph", "read_graph"]
+__all__ = ["ListedNode", "OnnxListing", "read_listing"]
 
 _MODEL_GRAPH = 7
 _GRAPH_NODE, _GRAPH_INITIALIZER = 1, 5
@@ -21,7 +21,7 @@ _TENSOR_DIMS, _TENSOR_NAME = 1, 8
 
 
 @dataclass(frozen=True, slots=True)
-class GraphNode:
+class ListedNode:
     """A node: its name, operation type, and the names of its inputs and outputs."""
 
     name: str
@@ -31,20 +31,20 @@ class GraphNode:
 
 
 @dataclass(frozen=True, slots=True)
-class OnnxGraph:
+class OnnxListing:
     """The nodes of the top-level graph, and the shape of each initializer by name."""
 
-    nodes: tuple[GraphNode, ...]
+    nodes: tuple[ListedNode, ...]
     weight_shapes: dict[str, tuple[int, ...]]
 
 
-def read_graph(path: Path) -> OnnxGraph:
+def read_listing(path: Path) -> OnnxListing:
     """Read an ONNX file's top-level graph.
 
     Raises:
         ModelFileError: The file is not ONNX.
     """
-    nodes: list[GraphNode] = []
+    nodes: list[ListedNode] = []
     shapes: dict[str, tuple[int, ...]] = {}
     try:
         data = path.read_bytes()
@@ -57,16 +57,16 @@ def read_graph(path: Path) -> OnnxGraph:
                 shapes[name] = shape
     except (OSError, ValueError, StopIteration) as error:
         raise ModelFileError(f"{path}: expected an ONNX file, got something else ({error})") from None
-    return OnnxGraph(tuple(nodes), shapes)
+    return OnnxListing(tuple(nodes), shapes)
 
 
-def _node(data: bytes, start: int, end: int) -> GraphNode:
+def _node(data: bytes, start: int, end: int) -> ListedNode:
     texts: dict[int, list[str]] = {_NODE_INPUT: [], _NODE_OUTPUT: [], _NODE_NAME: [], _NODE_OP_TYPE: []}
     for field, s, e in fields(data, start, end):
         if field in texts:
             texts[field].append(data[s:e].decode())
     name, op_type = "".join(texts[_NODE_NAME]), "".join(texts[_NODE_OP_TYPE])
-    return GraphNode(name, op_type, tuple(texts[_NODE_INPUT]), tuple(texts[_NODE_OUTPUT]))
+    return ListedNode(name, op_type, tuple(texts[_NODE_INPUT]), tuple(texts[_NODE_OUTPUT]))
 
 
 def _tensor(data: bytes, start: int, end: int) -> tuple[str, tuple[int, ...]]:
