@@ -276,6 +276,24 @@ def test_contract_of_plain_distances(tmp_path: Path) -> None:
     assert (detector.spec.decode.kind, detector.spec.decode.bins) == ("ltrb", 0)
 
 
+def test_gray_pictures(tmp_path: Path) -> None:
+    """A gray picture given as RGB is the one channel to the network; color is weighted as OpenCV weights it."""
+    model = network()
+    model.model[0].conv = nn.Conv2d(1, 8, 3, 2, 1, bias=False)
+    checkpoint = save(model, tmp_path / "best.pt")
+    recognition = ultralytics.recognise(checkpoint)
+    assert recognition is not None
+    assert "for gray pictures" in recognition.why
+    detector = ultralytics.load(checkpoint)
+    gray = torch.rand(2, 1, 64, 96)
+    rgb = torch.rand(1, 3, 64, 96)
+    weighted = (rgb * torch.tensor([0.299, 0.587, 0.114]).reshape(3, 1, 1)).sum(1, keepdim=True)
+    with torch.no_grad():
+        for picture, one in ((gray.expand(-1, 3, -1, -1), gray), (rgb, weighted)):
+            for got, expected in zip(detector(picture), model(one), strict=True):
+                torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize(("head", "index"), [("one-to-one", 1), ("one-to-many", 0), (None, 1)])
 def test_two_heads(head: HeadName | None, index: int, tmp_path: Path) -> None:
     model = network(head=net.v10Detect)
@@ -347,7 +365,7 @@ DAMAGE: dict[str, tuple[Callable[[dict[str, PickledObject]], object], str]] = {
     "names": (lambda la: None, "class names: expected 2, as the head has classes, got 3"),
     "channels": (
         lambda la: part(la["0"], "conv")["_parameters"].update(weight=torch.zeros(8, 4, 3, 3)),
-        "expected a network for three color channels, got one for 4",
+        "expected a network for color or gray pictures (3 channels or 1), got one for 4 channels",
     ),
 }
 

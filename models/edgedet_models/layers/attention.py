@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from edgedet_models.layers.conv_bn_act import ConvBnAct
+from edgedet_models.layers.junctions import halves
 
 __all__ = ["AreaAttention", "AreaCell", "AreaStage", "Attention", "AttentionCell", "PartialAttention"]
 
@@ -98,7 +99,7 @@ class PartialAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to the same shape."""
-        a, b = self.cv1(x).chunk(2, dim=1)
+        a, b = halves(self.cv1(x))
         b = b + self.attn(b)
         b = b + self.ffn(b)
         out: Tensor = self.cv2(torch.cat((a, b), dim=1))

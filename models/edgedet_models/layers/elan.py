@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgedet_models.layers.conv_bn_act import ConvBnAct
+from edgedet_models.layers.junctions import halves
 
 __all__ = ["Elan", "PoolConv", "PoolSplitDown", "SppElan"]
 
@@ -38,7 +39,7 @@ class Elan(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, c_in, H, W) to (N, c_out, H, W)."""
-        pieces = list(self.cv1(x).chunk(2, dim=1))
+        pieces = list(halves(self.cv1(x)))
         pieces.append(self.cv2(pieces[-1]))
         pieces.append(self.cv3(pieces[-1]))
         out: Tensor = self.cv4(torch.cat(pieces, dim=1))
@@ -100,5 +101,5 @@ class PoolSplitDown(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, c_in, H, W) to (N, c_out, H / 2, W / 2)."""
-        a, b = _blur(x).chunk(2, dim=1)
+        a, b = halves(_blur(x))
         return torch.cat((self.cv1(a), self.cv2(functional.max_pool2d(b, 3, 2, 1))), dim=1)

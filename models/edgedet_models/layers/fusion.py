@@ -45,7 +45,8 @@ class FusePicks(nn.Module):
     def forward(self, xs: Sequence[Sequence[Tensor] | Tensor]) -> Tensor:
         """Map features per input, and (N, C, H, W) last, to (N, C, H, W)."""
         *features, total = xs
-        assert isinstance(total, Tensor), "the last input is a plain layer's"
+        if not isinstance(total, Tensor) or any(isinstance(feature, Tensor) for feature in features):
+            raise TypeError("expected several features per input and one tensor last")
         size = tuple(int(side) for side in total.shape[2:])
         for pick, feature in zip(self.picks, features, strict=True):
             total = total + functional.interpolate(feature[pick], size=size, mode="nearest")

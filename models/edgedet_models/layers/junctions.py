@@ -7,7 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Add", "ChunkConcat", "Concat", "FoldHalves", "Pick", "PoolDown"]
+__all__ = ["Add", "ChunkConcat", "Concat", "FoldHalves", "Pick", "PoolDown", "halves"]
+
+
+def halves(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the first and the second half of the channels, by sizes known when traced: ONNX's plain Split."""
+    first, second = x.split(int(x.shape[1]) // 2, dim=1)
+    return first, second
 
 
 class Concat(nn.Module):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from edgedet_models.layers.conv_bn_act import ConvBnAct
+from edgedet_models.layers.junctions import halves
 
 __all__ = ["HalfStage", "SplitStage"]
 
@@ -33,7 +34,7 @@ class SplitStage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, c_in, H, W) to (N, c_out, H, W)."""
-        pieces = list(self.cv1(x).chunk(2, dim=1))
+        pieces = list(halves(self.cv1(x)))
         for cell in self.m:
             pieces.append(cell(pieces[-1]))
         out: Tensor = self.cv2(torch.cat(pieces, dim=1))
@@ -61,7 +62,7 @@ class HalfStage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, c_in, H, W) to (N, c_out, H, W)."""
-        a, b = self.cv1(x).chunk(2, dim=1)
-        halves = (a, self.m(b)) if self.second else (self.m(a), b)
-        out: Tensor = self.cv2(torch.cat(halves, dim=1))
+        a, b = halves(self.cv1(x))
+        joined = (a, self.m(b)) if self.second else (self.m(a), b)
+        out: Tensor = self.cv2(torch.cat(joined, dim=1))
         return out

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from edgedet_models.checkpoint.content import Checkpoint, ModuleNode
+from edgedet_models.layer_list.gray import take_color
 from edgedet_models.layer_list.leaves import number, own_tensor
 from edgedet_models.layer_list.names import class_names
 from edgedet_models.layer_list.network import Wiring, measure_strides
@@ -94,6 +95,7 @@ class PickledDetector:
         content = self.checkpoint.content
         version = content.get("version") if isinstance(content, Mapping) else None
         heads = ", with a one-to-many and a one-to-one head" if self.head.has_two else ""
+        heads += ", for gray pictures (color is weighted in the first convolution)" if self.channels == 1 else ""
         heads += ", auxiliary branch left out" if self.has_auxiliary else ""
         written = f", written by version {version}"[:60] if isinstance(version, str) else ""
         head = f"head {self.head.node.type_name}{heads}"
@@ -135,10 +137,10 @@ class PickledDetector:
         Raises:
             CheckpointError: A layer is not supported, or the layers do not fit together.
         """
-        if self.channels != 3:
+        if self.channels not in (1, 3):
             raise CheckpointError(
-                f"expected a network for three color channels, got one for {self.channels}, which edgedet's input does"
-                " not describe"
+                f"expected a network for color or gray pictures (3 channels or 1), got one for {self.channels}"
+                " channels, which a camera's picture does not have"
             )
         classes = self.class_names()
         wiring = self._wiring()
@@ -147,6 +149,8 @@ class PickledDetector:
             for i, layer in enumerate(self.layers[:-1])
         ]
         layers.append(self.head.build(f"model.{len(layers)}"))
+        if self.channels == 1:
+            take_color(layers, wiring)
         strides = measure_strides(layers, wiring)
         check_strides(self.node, self.head.node, strides)
         spec = distance_spec(
