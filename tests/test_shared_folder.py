@@ -21,7 +21,7 @@ def test_the_environment_names_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 def test_nothing_else_looks_for_it() -> None:
     here = {TESTS / "shared_folder.py", Path(__file__).resolve()}
-    signs = ('/ "shared"', 'environ.get("EDGEDET_SHARED"', 'environ["EDGEDET_SHARED"', '"../shared')
+    signs = ('/ "shared"', 'environ.get("EDGEDET_SHARED"', 'getenv("EDGEDET_SHARED"', '"../shared')
     others = [
         str(path.relative_to(ROOT))
         for path in sorted(TESTS.rglob("*.py"))
