@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 if TYPE_CHECKING:
     import onnx
@@ -42,18 +42,38 @@ def load(checkpoint: str | Path, *, family: str | None = None, head: HeadName | 
     return families.load(read_checkpoint(Path(checkpoint)), family=family, head=head)
 
 
+@overload
+def export(
+    source: Path | str | nn.Module | None = ...,
+    config: ExportConfig | None = ...,
+    *,
+    spec: ModelSpec | None = ...,
+    progress: Progress | None = ...,
+) -> ExportReport: ...
+
+
+@overload
+def export(
+    source: nn.Module, spec: ModelSpec, config: ExportConfig | None = ..., *, progress: Progress | None = ...
+) -> ExportReport: ...
+
+
 def export(
     source: Path | str | nn.Module | None = None,
+    *values: ExportConfig | ModelSpec | None,
     config: ExportConfig | None = None,
-    *,
     spec: ModelSpec | None = None,
     progress: Progress | None = None,
 ) -> ExportReport:
     """Take a detector to a verified bundle; what ``edgedet export`` does.
 
+    Both ``export(source, config)`` and ``export(module, spec)`` are understood: the type of what follows the source
+    decides.
+
     Args:
         source: A checkpoint or ONNX file, the name of an architecture (untrained, seeded), your own module, or None
             for the built-in model.
+        values: `config`, `spec` or both, in any order.
         config: Options.
         spec: Contract of a module that is no `DetectorModule`: its input as float32 NCHW in its own convention, its
             raw outputs, its classes.
@@ -71,8 +91,33 @@ def export(
     require("torch", "onnx", extra="export", purpose="exporting a model")
     from edgedet_export.pipeline import export as run
 
-    evaluate = None if config is None or config.data is None else _evaluator(config.data)
-    return run(source, config, spec=spec, progress=progress, evaluate=evaluate)
+    options, contract = _config_and_spec(values, config, spec)
+    evaluate = None if options is None or options.data is None else _evaluator(options.data)
+    return run(source, options, spec=contract, progress=progress, evaluate=evaluate)
+
+
+def _config_and_spec(
+    values: Iterable[object], config: ExportConfig | None, spec: ModelSpec | None
+) -> tuple[ExportConfig | None, ModelSpec | None]:
+    """Return the options and the contract among positional and keyword arguments.
+
+    Raises:
+        InputError: A value is neither, or one of the two is given twice.
+    """
+    from edgedet_export.config import ExportConfig
+    from edgedet_runtime.errors import InputError
+    from edgedet_runtime.spec import ModelSpec
+
+    given = [value for value in (*values, config, spec) if value is not None]
+    configs = [value for value in given if isinstance(value, ExportConfig)]
+    specs = [value for value in given if isinstance(value, ModelSpec)]
+    if len(configs) > 1 or len(specs) > 1 or len(configs) + len(specs) < len(given):
+        kinds = ", ".join(type(value).__name__ for value in given)
+        raise InputError(
+            f"export: expected at most one ExportConfig and one ModelSpec after the source, got {kinds};"
+            " call export(source, config), export(module, spec) or export(module, spec, config)"
+        )
+    return next(iter(configs), None), next(iter(specs), None)
 
 
 def _evaluator(data: Path) -> Callable[[onnx.ModelProto, str], float]:

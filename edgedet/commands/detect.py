@@ -119,13 +119,8 @@ def _as_json(frame: Frame, detections: Detections, detector: Detector) -> dict[s
         "width": width,
         "height": height,
         "detections": [
-            {
-                "class_id": box.class_id,
-                "class_name": box.name,
-                "score": round(box.score, 6),
-                "box_xyxy": [round(v, 3) for v in box.xyxy],
-            }
-            for box in detections
+            {**entry, "score": round(entry["score"], 6), "box_xyxy": [round(v, 3) for v in entry["box_xyxy"]]}
+            for entry in detections.to_dict()["detections"]
         ],
         "time_ms": {
             "pre": round(times.pre_ms, 3),

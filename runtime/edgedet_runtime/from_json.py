@@ -1,4 +1,4 @@
-"""Frozen dataclasses out of JSON data, by their annotations: what a profile needs to be read again."""
+"""Frozen dataclasses out of JSON data, by their annotations: what a profile, say, needs to be read again."""
 
 from __future__ import annotations
 
@@ -59,7 +59,10 @@ def _build(kind: Any, data: Any, at: str) -> Any:
 
 def _scalar(kind: type, data: Any, at: str) -> Any:
     if kind is float and isinstance(data, int) and not isinstance(data, bool):
-        return float(data)
+        try:
+            return float(data)
+        except OverflowError:
+            raise ValueError(f"{at}: expected a number below 1.8e308, got one of {data.bit_length()} bits") from None
     if not isinstance(data, kind) or (kind is int and isinstance(data, bool)):
         raise ValueError(f"{at}: expected {kind.__name__}, got {_short(data)}")
     return data

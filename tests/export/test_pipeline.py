@@ -115,3 +115,23 @@ def test_module_with_other_outputs_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match="module: expected the outputs"):
         export(Fewer(), ExportConfig(out=tmp_path / "b"), spec=tiny_spec())
+
+
+def test_a_module_and_its_spec_are_enough(tmp_path: Path, in_tmp: Path) -> None:
+    """What the messages advise: export(module, spec); with options after it, before it, or by name."""
+    import edgedet
+
+    report = edgedet.export(OwnModule(), tiny_spec())
+    assert report.bundle == Path("build", tiny_spec().variant)
+    config = ExportConfig(out=tmp_path / "b", formats=("onnx",))
+    assert edgedet.export(OwnModule(), tiny_spec(), config).bundle == tmp_path / "b"
+    assert edgedet.export(OwnModule(), config, spec=tiny_spec()).bundle == tmp_path / "b"
+    assert edgedet.export(OwnModule(), spec=tiny_spec(), config=config).bundle == tmp_path / "b"
+
+
+def test_what_is_neither_options_nor_spec_is_refused() -> None:
+    import edgedet
+
+    for wrong in ([tiny_spec(), tiny_spec()], [ExportConfig(), ExportConfig()], [{"out": "b"}]):
+        with pytest.raises(InputError, match=r"export\(module, spec\)"):
+            edgedet.export(OwnModule(), *wrong)
