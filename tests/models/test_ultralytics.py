@@ -349,17 +349,18 @@ DAMAGE: dict[str, tuple[Callable[[dict[str, PickledObject]], object], str]] = {
     "scale": (lambda la: part(la["3"], "m", "0", "attn").update(scale="x"), "scale: expected a number"),
     "sum": (lambda la: part(la["3"], "m", "0").pop("add"), "add: expected True or False, got None"),
     "other heads": (lambda la: part(la["3"], "m", "0", "attn").update(num_heads=3), "do not fit together"),
+    "residual": (lambda la: part(la["4"], "m", "0").pop("add"), "add: expected True or False, got None"),
     "block": (lambda la: setattr(la["3"], "class_path", "x.C2fAttn"), "layers of class x.C2fAttn are not supported"),
     "from": (lambda la: la["3"].state.update(f=9), "layer 3: from: expected earlier layers"),
-    "strides": (lambda la: la["6"].state.update(stride=torch.tensor([4.0, 8.0, 16.0])), "expected strides [4.0, 8.0"),
-    "bins": (lambda la: la["6"].state.update(reg_max=8), "expected 8 bins per side, as the file says, got 16"),
+    "strides": (lambda la: la["7"].state.update(stride=torch.tensor([4.0, 8.0, 16.0])), "expected strides [4.0, 8.0"),
+    "bins": (lambda la: la["7"].state.update(reg_max=8), "expected 8 bins per side, as the file says, got 16"),
     "bin numbers": (
-        lambda la: part(la["6"], "dfl", "conv")["_parameters"]["weight"].add_(1),
+        lambda la: part(la["7"], "dfl", "conv")["_parameters"]["weight"].add_(1),
         "head.dfl: expected the numbers 0 to 15",
     ),
-    "levels": (lambda la: part(la["6"], "cv3")["_modules"].pop("2"), "as many box as class chains, got 3 and 2"),
+    "levels": (lambda la: part(la["7"], "cv3")["_modules"].pop("2"), "as many box as class chains, got 3 and 2"),
     "classes": (
-        lambda la: part(la["6"], "cv3", "1", "1")["_parameters"].update(weight=torch.zeros(3, 8, 1, 1)),
+        lambda la: part(la["7"], "cv3", "1", "1")["_parameters"].update(weight=torch.zeros(3, 8, 1, 1)),
         "the same classes on every level",
     ),
     "names": (lambda la: None, "class names: expected 2, as the head has classes, got 3"),
@@ -373,7 +374,7 @@ DAMAGE: dict[str, tuple[Callable[[dict[str, PickledObject]], object], str]] = {
 @pytest.mark.parametrize("name", DAMAGE)
 def test_files_that_contradict_themselves(name: str, tmp_path: Path) -> None:
     change, words = DAMAGE[name]
-    checkpoint = save(network([(-1, net.C2PSA(8, 2))]), tmp_path / "best.pt")
+    checkpoint = save(network([(-1, net.C2PSA(8, 2)), (-1, net.C2(8))]), tmp_path / "best.pt")
     change(layers_of(checkpoint))
     if name == "names":
         checkpoint.content["model"].state["names"] = {0: "a", 1: "b", 2: "c"}

@@ -60,6 +60,11 @@ def _cell(name: str, node: ModuleNode, parts: Parts) -> nn.Module:
     return adopt(ConvBnAct, conv=conv, bn=bn, act=act)
 
 
+def _residual(name: str, node: ModuleNode, parts: Parts) -> nn.Module:
+    cv1, cv2 = _take(name, node, parts, "cv1", "cv2")
+    return adopt(csp.Residual, cv1=cv1, cv2=cv2, add=_flag(name, node, "add"))
+
+
 def _sppf(name: str, node: ModuleNode, parts: Parts) -> nn.Module:
     """Build SPPF; `n` pools and `add` came with 8.4, before which there were three pools and no sum."""
     cv1, cv2, m = _take(name, node, parts, "cv1", "cv2", "m")
@@ -150,7 +155,7 @@ BLOCKS: Mapping[str, Block] = {
     **{
         name: common.BLOCKS[name]
         for name in (
-            *("Bottleneck", "BottleneckCSP", "C3", "C3Ghost", "C3x", "Concat", "CrossConv", "Focus"),
+            *("BottleneckCSP", "C3", "C3Ghost", "C3x", "Concat", "CrossConv", "Focus"),
             *("GhostBottleneck", "GhostConv", "ModuleList", "SP", "SPP", "Sequential"),
         )
     },
@@ -173,7 +178,7 @@ BLOCKS: Mapping[str, Block] = {
     "LightConv": _light_conv,
     "PSA": _of(attention.PartialAttention, "cv1", "cv2", "attn", "ffn"),
     "PSABlock": _attention_cell,
-    **dict.fromkeys(("RepBottleneck", "RepNBottleneck"), common.BLOCKS["Bottleneck"]),
+    **dict.fromkeys(("Bottleneck", "RepBottleneck", "RepNBottleneck"), _residual),
     **dict.fromkeys(("RepConv", "RepConvN", "RepVGGDW"), _rep_conv),
     "SCDown": _of(chain.ChannelsThenSize, "cv1", "cv2"),
     "SPPELAN": _of(elan.SppElan, "cv1", "cv2", "cv3", "cv4", "cv5"),
