@@ -86,6 +86,24 @@ def test_published_sizes_of_the_large(variant: str) -> None:
     assert MILLIONS[variant] in (round(millions, 1), int(10 * millions) / 10)
 
 
+_TABLE = """
+yolov8n 8.7, yolov8s 28.6, yolov8m 78.9, yolov8l 165.2, yolov8x 257.8, yolov5nu 7.7, yolov5su 24.0, yolov5mu 64.2,
+yolov5lu 135.0, yolov5xu 246.4, yolo11n 6.5, yolo11s 21.5, yolo11m 68.0, yolo11l 86.9, yolo11x 194.9, yolo12n 6.5,
+yolo12s 21.4, yolo12m 67.5, yolo12l 88.9, yolo12x 199.0, yolov10n 6.7, yolov10s 21.6, yolov10m 59.1, yolov10b 92.0,
+yolov10l 120.3, yolov10x 160.4, yolo26n 5.4, yolo26s 20.7, yolo26m 68.2, yolo26l 86.4, yolo26x 193.9
+"""
+FUSED_GFLOPS = {name: float(gflops) for name, gflops in (entry.split() for entry in _TABLE.split(","))}
+"""GFLOPs at 640 px of the official tables, which are of one head with every BatchNorm folded."""
+
+
+@pytest.mark.parametrize("variant", FUSED_GFLOPS)
+def test_gflops_of_the_official_tables(variant: str) -> None:
+    with torch.device("meta"):
+        detector = ultralytics.VARIANTS[variant](COCO)
+        detector.choose_head(None)
+    assert count(detector, (640, 640), norm_ops=0).gflops == pytest.approx(FUSED_GFLOPS[variant], abs=0.0501)
+
+
 def test_every_variant_is_published_or_derived() -> None:
     derived = {f"yolov8{size}-{form}" for size in "smlx" for form in ("p2", "p6")}
     assert set(ultralytics.VARIANTS) == {*SIZES, *MILLIONS} | derived

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from edgedet_export.fuse import FoldBatchNorm, MergeBranches, fuse, merge_block
+from edgedet_models.complexity import count
 from edgedet_models.families import ultralytics, yolov9
 from edgedet_models.layers.parallel import ParallelConv, ParallelDepthwise
 from tests.export.fuse.blocks import randomise
@@ -49,6 +50,10 @@ FUSED = {
 """Parameters that the official code counts after fusing, at 80 classes."""
 
 
+FUSED_GFLOPS = {"yolov8n": 8.7, "yolo11n": 6.5, "yolov10n": 6.7, "yolo26n": 5.4}
+"""GFLOPs at 640 px of the official tables."""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", FUSED)
 def test_fused_networks_have_the_official_parameters(variant: str) -> None:
@@ -61,6 +66,8 @@ def test_fused_networks_have_the_official_parameters(variant: str) -> None:
     assert not [d for p in report.passes for d in p.declined]
     constant = 0 if model.spec.decode.kind == "ltrb" else 16
     assert fused.num_parameters + constant == FUSED[variant]
+    if variant in FUSED_GFLOPS:
+        assert count(fused, (640, 640)).gflops == pytest.approx(FUSED_GFLOPS[variant], abs=0.0501)
     x = torch.rand(1, 3, 64, 96)
     with torch.no_grad():
         for got, expected in zip(fused(x), model(x), strict=True):
