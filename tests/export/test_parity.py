@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgedet_export.parity import SCORE_TOLERANCE, Noise, compare, measure_noise
+from edgedet_export.parity import Noise, compare, measure_noise
 from edgedet_export.pictures import probe_picture
 from edgedet_export.stages import torch_stage
 from edgedet_runtime.errors import CheckFailedError
@@ -52,15 +52,25 @@ def test_another_shape_is_refused() -> None:
         compare(model.spec, against="a", before=raw(model), stage="b", after=after)
 
 
-def test_tolerance_grows_only_with_measured_noise() -> None:
+def test_tolerances_without_noise() -> None:
+    model = TinyDetector(tiny_spec())
+    rung = compare(model.spec, against="a", before=raw(model), stage="b", after=raw(model), noise=Noise(2e-5, 4e-3))
+    assert (rung.score_tolerance, rung.box_tolerance_px) == (1e-4, 0.02)
+
+
+@pytest.mark.parametrize("times", [3.5, 4.5])
+@pytest.mark.parametrize(("output", "delta"), [(1, 2e-3), (0, 1e-2)], ids=["scores", "boxes"])
+def test_a_difference_may_be_four_times_the_noise(output: int, delta: float, times: float) -> None:
     model = TinyDetector(tiny_spec())
     before, after = raw(model), raw(model)
-    after[0][1] += 2e-3
+    after[0][output] += delta
     strict = compare(model.spec, against="a", before=before, stage="b", after=after)
     assert not strict.passed
-    assert strict.score_tolerance == SCORE_TOLERANCE
-    noisy = compare(model.spec, against="a", before=before, stage="b", after=after, noise=Noise(score=1e-3))
-    assert noisy.passed
+    noise = Noise(score=strict.score_error / times, box_px=strict.box_error_px / times)
+    widened = compare(model.spec, against="a", before=before, stage="b", after=after, noise=noise)
+    assert widened.score_tolerance == pytest.approx(max(1e-4, strict.score_error * 4 / times))
+    assert widened.box_tolerance_px == pytest.approx(max(0.02, strict.box_error_px * 4 / times))
+    assert widened.passed is (times < 4)
 
 
 def test_noise_of_a_sound_network_is_small_and_real() -> None:

@@ -144,6 +144,23 @@ def test_the_coarse_filter_never_drops_what_the_exact_rule_keeps(conf: float) ->
     assert not (exact & ~(x > coarse_logit(conf))).any()
 
 
+@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("case", ["ltrb", "points-exp", "anchors, objectness alone"])
+def test_a_score_at_the_threshold_is_not_above_it(case: str, multi_label: bool) -> None:
+    """sigmoid(0) is exactly 0.5."""
+    spec = SPECS[case]
+    raw = make_raw(spec)
+    for array, name in zip(raw, spec.output_names, strict=True):
+        if not name.startswith("boxes"):
+            array[:] = -9
+    raw[1][0, -1, 2, 4] = 0.0
+    if spec.score == "obj*cls":
+        raw[2][0, -1, 2, 4] = np.inf
+    assert len(decode_outputs(raw, spec, conf=0.5, multi_label=multi_label)) == 0
+    found = decode_outputs(raw, spec, conf=float(np.nextafter(np.float32(0.5), np.float32(0))), multi_label=multi_label)
+    assert found.scores.tolist() == [0.5]
+
+
 def test_nothing_scores_above_one() -> None:
     spec = SPECS["points-exp"]
     assert len(decode_outputs(make_raw(spec), spec, conf=1.0)) == 0
@@ -174,6 +191,17 @@ def test_decoded_output() -> None:
     every = decode_outputs((rows,), DECODED, conf=0.25, multi_label=True)
     assert every.class_ids.tolist() == [1, 2, 0]
     np.testing.assert_array_equal(every.scores, np.array([0.6, 0.5, 0.7], np.float32))
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_finished_scores_at_the_threshold_are_not_above_it(multi_label: bool) -> None:
+    at, above = np.float32(0.3), np.nextafter(np.float32(0.3), np.float32(1))
+    decoded = np.array([[[0, 0, 9, 9, at, 0], [1, 1, 5, 5, above, at]]], np.float32)
+    found = decode_outputs((decoded,), DECODED, conf=0.3, multi_label=multi_label)
+    assert (found.scores.tolist(), found.class_ids.tolist()) == ([above], [0])
+    final = np.array([[0, 0, 9, 9, at, 0], [1, 1, 5, 5, above, 1]], np.float32)
+    found = decode_outputs((final,), FINAL, conf=0.3, multi_label=multi_label)
+    assert (found.scores.tolist(), found.class_ids.tolist()) == ([above], [1])
 
 
 @pytest.mark.parametrize("batched", [False, True])

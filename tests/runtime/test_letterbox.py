@@ -26,6 +26,7 @@ GEOMETRY = {
     "bus.jpg in 640": ((1080, 810), (640, 640), CENTRED, (640, 480), (0, 80)),
     "zidane.jpg in 384x640": ((720, 1280), (384, 640), CENTRED, (360, 640), (12, 0)),
     "odd rest: the extra row goes below": ((100, 100), (65, 64), CENTRED, (64, 64), (0, 0)),
+    "odd rest: the extra column goes to the right": ((100, 100), (64, 67), CENTRED, (64, 64), (0, 1)),
     "half a pixel rounds to even": ((5, 2), (1, 1), CENTRED, (1, 1), (0, 0)),
     "YOLOX cuts": ((427, 640), (416, 416), TOPLEFT, (277, 416), (0, 0)),
     "thin picture keeps a column": ((10000, 3), (64, 64), CENTRED, (64, 1), (0, 31)),
@@ -40,6 +41,18 @@ def test_geometry(case: str) -> None:
     fit = Letterbox.fit(image, size, rules)
     assert fit.resized_hw == resized
     assert fit.origin_yx == origin
+
+
+def test_boxes_go_by_the_exact_pad_and_pixels_by_the_whole_one() -> None:
+    """The picture starts at a whole row, boxes are counted from where it would start: half a pixel apart here."""
+    half = Letterbox.fit((100, 100), (65, 64), CENTRED)
+    assert (half.origin_yx, half.pad_xy, half.gain_xy) == ((0, 0), (0.0, 0.5), (0.64, 0.64))
+    assert half.to_image([[0, 0.5, 64, 64.5]]).tolist() == [[0, 0, 100, 100]]
+    assert half.to_input([[0, 0, 100, 100]]).tolist() == [[0, 0.5, 64, 64.5]]
+    fit = Letterbox.fit((333, 500), (416, 416), CENTRED)
+    assert (fit.origin_yx, fit.resized_hw) == ((69, 0), (277, 416))
+    assert fit.pad_xy == pytest.approx((0.0, (416 - 333 * 0.832) / 2), abs=1e-12)
+    np.testing.assert_allclose(fit.to_input([[0, 0, 500, 333]]), [[0, 69.472, 416, 346.528]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("rules", [CENTRED, TOPLEFT, STRETCH, ResizeSpec(pad_bgr=(1, 2, 3))])

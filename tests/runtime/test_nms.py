@@ -128,6 +128,72 @@ def test_classes_far_apart_and_boxes_of_all_magnitudes() -> None:
     assert nms(boxes, scores, classes, iou=0.3).tolist() == expected
 
 
+def sweep(boxes: Floats, iou: float, classes: npt.NDArray[np.int64] | None = None) -> list[int]:
+    """Return which of more than 128 boxes, the better ones first, are kept in a chunk that is compared by the sweep.
+
+    The first chunk is compared as one matrix; it is filled with other boxes, each apart from all.
+    """
+    assert 128 < len(boxes) <= 512
+    at = np.arange(128, dtype=np.float32) * 20 - 10_000
+    filling = np.stack((at, at * 0 - 50, at + 10, at * 0 - 40), axis=1)
+    ids = np.zeros(len(boxes), np.int64) if classes is None else classes
+    everything, all_ids = np.concatenate((filling, boxes)), np.concatenate((np.zeros(128, np.int64), ids))
+    scores = np.linspace(1, 0.5, len(everything), dtype=np.float32)
+    kept = nms(everything, scores, all_ids, iou=iou)
+    assert kept.tolist() == plain_nms(everything, scores, all_ids, iou)
+    return [int(i) - 128 for i in kept if i >= 128]
+
+
+@pytest.mark.parametrize("iou", [0.1, 0.45, 0.5, 0.7, 0.95])
+@pytest.mark.parametrize("better", ["outer", "inner"])
+def test_the_sweep_reaches_as_far_as_a_pair_can_overlap(iou: float, better: str) -> None:
+    """A box ends where a wider one ends: with IoU just above `iou` it begins almost (1 - iou) of the width later."""
+    rows = np.arange(100, dtype=np.float32) * 20
+    outer = np.stack((rows * 0, rows, rows * 0 + 1000, rows + 10), axis=1)
+    above, below = outer.copy(), outer.copy()
+    above[:, 0] = 1000 * (1 - iou) - 0.5
+    below[:, 0] = 1000 * (1 - iou) + 0.5
+    for inner, kept in ((above, 100), (below, 200)):
+        pair = (outer, inner) if better == "outer" else (inner, outer)
+        assert sweep(np.concatenate(pair), iou) == list(range(kept))
+
+
+def test_the_sweep_sees_what_float32_rounds_above_the_limit() -> None:
+    """Of pairs whose true IoU is the limit, float32 computes some above it; the sweep must have compared those."""
+    rng = np.random.default_rng(5)
+    suppressed = 0
+    for seed in range(20):
+        rows = np.arange(200, dtype=np.float32) * 3
+        left, width = rng.uniform(0, 300, 200).astype(np.float32), rng.uniform(5, 300, 200)
+        outer = np.stack((left, rows, left + width.astype(np.float32), rows + 2), axis=1)
+        inner = outer.copy()
+        inner[:, 0] += (outer[:, 2].astype(np.float64) - outer[:, 0]) * (1 - 0.45)
+        inner[:, 0] = np.nextafter(inner[:, 0], np.inf) if seed % 2 else inner[:, 0]
+        suppressed += 400 - len(sweep(np.concatenate((outer, inner)), 0.45))
+    assert suppressed > 100
+
+
+def test_the_sweep_keeps_class_and_place_apart_at_the_end_of_float64() -> None:
+    """With class ids this large a class's stretch of the axis is a few numbers wide, and edges coincide."""
+    n = 150
+    x = np.arange(n, dtype=np.float32).repeat(2) * 4
+    boxes = np.stack((x, x * 0, x + 0.05, x * 0 + 10), axis=1)
+    classes = np.full(2 * n, 2**40)
+    assert sweep(boxes, 0.5, classes) == list(range(0, 2 * n, 2))
+
+
+@pytest.mark.parametrize("n", [999, 1000, 1500])
+def test_order_of_scores_of_all_magnitudes_and_signs(n: int) -> None:
+    rng = np.random.default_rng(n)
+    scores = (rng.choice([-1.0, 1.0], n) * 10.0 ** rng.uniform(-44, 38, n)).astype(np.float32)
+    scores[rng.integers(0, n, 60)] = 0.0
+    scores[rng.integers(0, n, 60)] = -0.0
+    scores[: n // 2] = scores[n // 2 : n // 2 * 2]  # ties
+    x = np.arange(n, dtype=np.float32) * 10
+    boxes = np.stack((x, x * 0, x + 5, x * 0 + 5), axis=1)
+    assert nms(boxes, scores, iou=0.5).tolist() == sorted(range(n), key=lambda i: (-scores[i], i))
+
+
 def test_25_000_candidates() -> None:
     boxes, scores, classes = crowd(25_000, 60, 10)
     kept = nms(boxes, scores, classes, iou=0.45, max_det=20)

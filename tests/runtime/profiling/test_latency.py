@@ -75,8 +75,18 @@ FAST, FAST_2, SLOW = Plan("x", "int8", 1), Plan("x", "int8", 2), Plan("x", "fp32
         ({FAST: 10.0, FAST_2: 6.0, SLOW: 20.0}, None, FAST_2),
         ({FAST: 10.0, FAST_2: 9.9, SLOW: 20.0}, None, FAST),
         ({FAST: 10.0, FAST_2: 6.0, SLOW: 20.0}, [SLOW], SLOW),
+        ({FAST: 10.29, FAST_2: 10.0}, None, FAST),
+        ({FAST: 10.31, FAST_2: 10.0}, None, FAST_2),
+        ({SLOW: 10.2, FAST: 10.0, FAST_2: 9.9}, None, FAST),
     ],
-    ids=["fastest", "fewer threads where equally fast", "only where accuracy was accepted"],
+    ids=[
+        "fastest",
+        "fewer threads where equally fast",
+        "only where accuracy was accepted",
+        "2.9 % slower is equally fast",
+        "3.1 % slower is slower",
+        "of as many threads the faster",
+    ],
 )
 def test_recommend(medians: dict[Plan, float], allowed: list[Plan] | None, chosen: Plan) -> None:
     assert recommend(medians, allowed=allowed) == chosen
