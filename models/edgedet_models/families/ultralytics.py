@@ -35,7 +35,7 @@ def recognise(checkpoint: Checkpoint) -> Recognition | None:
     with naming(checkpoint.path):
         network = _find(checkpoint)
         if network is not None:
-            return Recognition(FAMILY, name_variant(network.layers[:-1]), network.class_names(), network.evidence)
+            return Recognition(FAMILY, _variant(network), network.class_names(), network.evidence)
         found = _match(checkpoint)
         return None if found is None else Recognition(FAMILY, found.variant, found.class_names, found.evidence)
 
@@ -49,7 +49,11 @@ def load(checkpoint: Checkpoint) -> DetectorModule:
     with naming(checkpoint.path):
         network = _find(checkpoint)
         if network is not None:
-            return network.build(family=FAMILY, variant=name_variant(network.layers[:-1]), licence=_licence(checkpoint))
+            return network.build(
+                family=FAMILY,
+                variant=_variant(network),
+                licence=_licence(checkpoint),
+            )
         found = _match(checkpoint)
         if found is None:
             raise CheckpointError("expected a detector of Ultralytics' code, got another kind of file")
@@ -60,6 +64,10 @@ def _find(checkpoint: Checkpoint) -> PickledDetector | None:
     network = PickledDetector.find(checkpoint)
     of_yolov9 = network is not None and network.node.class_path.startswith("models.")
     return None if of_yolov9 else network
+
+
+def _variant(network: PickledDetector) -> str:
+    return name_variant(network.layers[:-1], network.head.bins)
 
 
 def _match(checkpoint: Checkpoint) -> MatchedNetwork | None:

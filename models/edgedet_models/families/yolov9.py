@@ -97,6 +97,6 @@ def _variant(network: PickledDetector) -> str:
     for size, layout in LAYOUTS.items():
         plain = layout()
         rows = tuple(row for row in plain.rows if row.kind != "Identity")
-        if has_layout(network.read_layers, replace(plain, rows=rows)):
+        if has_layout(network.read_layers, network.head.bins, replace(plain, rows=rows)):
             return f"{name}-{size}"
     return "custom"

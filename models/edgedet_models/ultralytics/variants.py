@@ -86,22 +86,25 @@ BUILDERS: Mapping[str, Callable[[tuple[str, ...]], DetectorModule]] = {
 }
 
 
-def name_variant(layers: Sequence[ModuleNode]) -> str:
+def name_variant(layers: Sequence[ModuleNode], bins: int) -> str:
     """Return the published name of a network from a file, by its layers and their sizes; ``custom`` without one.
 
     Args:
         layers: Its layers without the head.
+        bins: Bins per side of its head.
     """
     for variant, layout in LAYOUTS.items():
-        if has_layout(layers, layout()):
+        if has_layout(layers, bins, layout()):
             return variant
     return "custom"
 
 
-def has_layout(layers: Sequence[ModuleNode], layout: Layout) -> bool:
-    """Return whether layers from a file are those of a layout, in kind, width and depth."""
+def has_layout(layers: Sequence[ModuleNode], bins: int, layout: Layout) -> bool:
+    """Return whether layers from a file are those of a layout, in kind, width and depth, and the head's bins too."""
     rows = layout.rows
-    return len(rows) == len(layers) and all(_is_row(layer, row) for layer, row in zip(layers, rows, strict=True))
+    if (len(rows), layout.bins) != (len(layers), bins):
+        return False
+    return all(_is_row(layer, row) for layer, row in zip(layers, rows, strict=True))
 
 
 def _is_row(layer: ModuleNode, row: Row) -> bool:
