@@ -74,6 +74,32 @@ class C2fCIB(C2f):
     pass
 
 
+class GhostConv(nn.Module):
+    def __init__(self, c1: int, c2: int, act: nn.Module | None = None) -> None:
+        super().__init__()
+        self.cv1, self.cv2 = Conv(c1, c2 // 2, act=act), Conv(c2 // 2, c2 // 2, 5, 1, c2 // 2, act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.cv1(x)
+        return torch.cat((y, self.cv2(y)), 1)
+
+
+class GhostBottleneck(nn.Module):
+    def __init__(self, c: int) -> None:
+        super().__init__()
+        self.conv = nn.Sequential(GhostConv(c, c // 2), nn.Identity(), GhostConv(c // 2, c, nn.Identity()))
+        self.shortcut = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x) + self.shortcut(x)  # type: ignore[no-any-return]
+
+
+class C3Ghost(C3k):
+    def __init__(self, c: int) -> None:
+        super().__init__(c)
+        self.m = nn.Sequential(GhostBottleneck(c // 2))
+
+
 class C2(nn.Module):
     def __init__(self, c: int) -> None:
         super().__init__()

@@ -19,7 +19,7 @@ from edgedet_models.training import TrainConfig, train
 from edgedet_models.training.assigner import assign, candidate_points, pairwise_iou
 from edgedet_models.training.augment import Sample, augment, letterbox_sample, mosaic
 from edgedet_models.training.dataset import collate, open_data
-from edgedet_models.training.loop import learning_rate_at
+from edgedet_models.training.loop import build_to_train, learning_rate_at
 from edgedet_models.training.losses import Targets, complete_iou, detection_loss
 from edgedet_models.training.validate import Scored, choose_threshold, score_picture
 from edgedet_runtime.detections import Detections
@@ -294,3 +294,11 @@ def test_threshold_respects_the_budget_of_false_boxes() -> None:
     assert scored.recall(0.45) == 1.0
     assert scored.recall(0.6) == 0.5
     assert scored.false_per_empty(0.3) == 1.0
+
+
+def test_of_two_heads_the_one_that_shares_objects_among_cells_is_trained() -> None:
+    """The assigner gives an object several cells; suppression then belongs to the result."""
+    model = build_to_train("yolov10n", ("cat", "dog"))
+    assert model.training
+    assert model.head_choices == ("one-to-many",)
+    assert model.spec.decode.suppression == "nms"

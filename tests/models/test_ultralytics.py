@@ -200,6 +200,8 @@ MIDDLES: dict[str, Callable[[], Layers]] = {
     "sppelan": lambda: [(-1, net.SPPELAN(8))],
     "aconv": lambda: [(-1, nn.Upsample(scale_factor=2.0)), (-1, net.AConv(8, 8))],
     "adown": lambda: [(-1, nn.Upsample(scale_factor=2.0)), (-1, net.ADown(8, 8))],
+    "ghost": lambda: [(-1, net.GhostConv(8, 8)), (-1, net.C3Ghost(8))],
+    "transposed": lambda: [(-1, nn.ConvTranspose2d(8, 8, 2, 2)), (-1, net.Conv(8, 8, 3, 2))],
     "silence": lambda: [(-1, net.Silence()), (-1, nn.Identity())],
     "links": lambda: [
         (2, net.CBLinear(8, [8, 4])),

@@ -29,7 +29,7 @@ from edgedet_models.training.initial_weights import load_initial_weights
 from edgedet_models.training.losses import detection_loss
 from edgedet_models.training.state import Ema, Progress, load_state, save_state, save_weights
 
-__all__ = ["learning_rate_at", "train"]
+__all__ = ["build_to_train", "learning_rate_at", "train"]
 
 _LOG_EVERY = 20
 _CLIP_NORM = 10.0
@@ -99,6 +99,14 @@ def _average(model: nn.Module, share: float) -> float:
     return float(flat[-1])
 
 
+def build_to_train(variant: str, names: tuple[str, ...]) -> DetectorModule:
+    """Build a network in training mode; of two heads the one-to-many one, as the assigner gives objects many cells."""
+    model = build(variant, names)
+    if len(model.head_choices) > 1:
+        model.choose_head("one-to-many")
+    return model.train()
+
+
 def _work(rank: int, config: TrainConfig, meeting: Path | None, show: bool) -> None:
     """One process of a run."""
     if meeting is not None:
@@ -109,7 +117,7 @@ def _work(rank: int, config: TrainConfig, meeting: Path | None, show: bool) -> N
     cv2.setNumThreads(1)
     torch.manual_seed(config.seed)
     source, names = open_data(config.data)
-    model = build(config.variant, names).train()
+    model = build_to_train(config.variant, names)
     if config.init is not None:
         load_initial_weights(model, config.init)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
