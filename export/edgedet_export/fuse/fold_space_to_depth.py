@@ -123,7 +123,8 @@ class FoldSpaceToDepth:
     @staticmethod
     def _probe(mover: nn.Module, channels: int) -> tuple[int, Tensor] | None:
         for b in _BLOCKS:
-            if channels % b**2 == 0 and (found := probe_space_to_depth(mover, channels // b**2)) is not None:
+            found = probe_space_to_depth(mover, channels // b**2) if channels % b**2 == 0 else None
+            if found is not None and found[0] == b:  # another block size was probed with as many channels too many
                 return found
         return None
 

@@ -169,10 +169,9 @@ def _merge(block: nn.Module) -> nn.Module:
         assert merged.bias is not None, "built with a bias"
         merged.bias.copy_(bias)
     activation = next((a for n in ("act", "nonlinearity") if isinstance(a := getattr(block, n, None), nn.Module)), None)
-    merged.train(block.training)
     if activation is None or isinstance(activation, nn.Identity):
-        return merged
-    return nn.Sequential(OrderedDict(conv=merged, act=activation))
+        return merged.train(block.training)
+    return nn.Sequential(OrderedDict(conv=merged, act=activation)).train(block.training)
 
 
 class MergeBranches:

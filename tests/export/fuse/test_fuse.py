@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from edgedet_export.fuse import FoldAffine, FoldBatchNorm, FoldSpaceToDepth, MergeBranches, fuse, merge_block
+from edgedet_export.fuse.fold_affine import probe_affine
+from edgedet_export.fuse.fold_bn import batchnorm_affine
 from edgedet_export.fuse.fold_space_to_depth import probe_space_to_depth
 from edgedet_export.fuse.proof import prove_equal
 from edgedet_runtime.errors import CheckFailedError
@@ -201,10 +205,33 @@ def test_other_modules_are_not_taken_for_space_to_depth(module: nn.Module) -> No
     assert probe_space_to_depth(module, 3) is None
 
 
-def test_strided_convolution_behind_space_to_depth_is_declined() -> None:
-    model = nn.Sequential(SpaceToDepth(FOCUS), nn.Conv2d(12, 5, 3, stride=2, padding=1)).eval()
-    _, report = fuse(model, torch.randn(1, 3, 16, 16), passes=[FoldSpaceToDepth()])
-    assert "stride" in report.passes[0].declined[0].why
+@pytest.mark.parametrize(
+    ("convolution", "why"),
+    [
+        ({"stride": 2, "padding": 1}, r"stride (2, 2), dilation (1, 1)"),
+        ({"dilation": 2, "padding": 2}, r"stride (1, 1), dilation (2, 2)"),
+        ({"groups": 3, "padding": 1}, "3 groups"),
+        ({"padding": "same"}, "pads by zeros, same"),
+        ({"padding": 1, "padding_mode": "reflect"}, "pads by reflect"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else None,
+)
+def test_convolution_behind_space_to_depth_that_is_declined(convolution: dict[str, Any], why: str) -> None:
+    model = nn.Sequential(SpaceToDepth(FOCUS), nn.Conv2d(12, 6, 3, **convolution)).eval()
+    fused, report = fuse(model, torch.randn(1, 3, 16, 16), passes=[FoldSpaceToDepth()])
+    assert why in report.passes[0].declined[0].why
+    assert count(fused, SpaceToDepth) == 1
+
+
+def test_space_to_depth_by_four_and_a_rectangular_kernel() -> None:
+    order = [(dy, dx) for dx in range(4) for dy in range(4)]
+    conv = nn.Conv2d(32, 5, (1, 3), padding=(0, 1), bias=False)
+    model = nn.Sequential(SpaceToDepth(order, 4), conv).eval()
+    x = torch.randn(1, 2, 16, 24)
+    fused, report = fuse(model, x, passes=[FoldSpaceToDepth()])
+    assert report.passes[0].changed[0].what == "space-to-depth + Conv2d → Conv2d 4x12 stride 4"
+    assert count(fused, SpaceToDepth) == 0
+    assert_same(model, fused, x)
 
 
 class _ImplicitHead(nn.Module):
@@ -235,6 +262,63 @@ def test_offset_before_a_padded_convolution_is_declined() -> None:
     fused, report = fuse(model, torch.randn(1, 6, 4, 5), passes=[FoldAffine()])
     assert [c.path for c in report.passes[0].changed] == ["im"]
     assert [d.path for d in report.passes[0].declined] == ["ia"]
+    assert count(fused, Implicit) == 1
+
+
+class _PerPixel(nn.Module):
+    """A factor of each pixel, or a cubic curve: neither is an affine map per channel."""
+
+    def __init__(self, cubic: bool) -> None:
+        super().__init__()
+        self.factor, self.cubic = nn.Parameter(torch.rand(4, 3, 4) + 0.5), cubic
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x**3 * self.factor.mean() if self.cubic else x * self.factor[:, : x.shape[2], : x.shape[3]]
+
+
+@pytest.mark.parametrize("cubic", [False, True])
+def test_what_is_not_affine_per_channel_stays(cubic: bool) -> None:
+    module = _PerPixel(cubic)
+    assert probe_affine(module, 4) is None
+    assert module.factor.dtype == torch.float32, "the probe gives the module back as it was"
+    fused, report = fuse(nn.Sequential(nn.Conv2d(3, 4, 1), module).eval(), torch.randn(1, 3, 3, 4))
+    assert count(fused, _PerPixel) == 1
+    assert not report.passes[2].changed
+
+
+def test_factor_and_offset_are_found_exactly() -> None:
+    norm = randomise(nn.BatchNorm2d(5))
+    assert isinstance(norm, nn.BatchNorm2d)
+    found = probe_affine(norm, 5)
+    assert found is not None
+    for got, expected in zip(found, batchnorm_affine(norm), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_affine_layer_before_a_grouped_or_strided_convolution() -> None:
+    """A group would need its own sum; a stride changes nothing for a 1x1 convolution."""
+    grouped = nn.Sequential(Implicit(6, True), nn.Conv2d(6, 6, 1, groups=2)).eval()
+    _, report = fuse(grouped, torch.randn(1, 6, 4, 5), passes=[FoldAffine()])
+    assert [d.path for d in report.passes[0].declined] == ["0"]
+    strided = nn.Sequential(Implicit(6, False), nn.Conv2d(6, 3, 1, stride=2, padding="valid")).eval()
+    x = torch.randn(1, 6, 6, 8)
+    fused, report = fuse(strided, x, passes=[FoldAffine()])
+    assert count(fused, Implicit) == 0
+    assert_same(strided, fused, x)
+
+
+def test_affine_layer_that_runs_twice_stays() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale, self.a, self.b = Implicit(3, True), nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.scale(self.a(x)) + self.scale(self.b(x))  # type: ignore[no-any-return]
+
+    model = Twice().eval()
+    fused, report = fuse(model, torch.randn(1, 3, 4, 4), passes=[FoldAffine()])
+    assert not report.passes[0].changed
     assert count(fused, Implicit) == 1
 
 
