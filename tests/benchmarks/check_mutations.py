@@ -7,8 +7,9 @@
 Faults come from the syntax tree (``mutations/sites.py``: constants, comparisons, arithmetic, dropped terms and
 statements, negated conditions) and from a list by hand (``mutations/named.py``). A sample is drawn by name and seed: it
 is the same on each machine, and a larger one contains a smaller one. A fault runs the tests of its room
-(``mutations/rooms.py``), those likeliest to notice it first, up to the first failure. ``mutations/equivalent.json``
-names faults that change nothing that anyone could see, with the reason; they are left out.
+(``mutations/rooms.py``) that call its function, and those that share a file with them, up to the first failure.
+``mutations/equivalent.json`` names faults that change nothing that anyone could see, with the reason; they are left
+out.
 
 ``--out`` keeps the results as JSON and resumes from them: what was noticed, with the file unchanged since, is not tried
 again; survivors are. Exits 1 if a named fault survives, or one in twenty of the others or more.
@@ -30,8 +31,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from tests.benchmarks.mutations.calls import Calls, Chooser, Listener  # noqa: E402
 from tests.benchmarks.mutations.named import NAMED  # noqa: E402
-from tests.benchmarks.mutations.rooms import ROOMS, files_for  # noqa: E402
+from tests.benchmarks.mutations.rooms import ROOMS  # noqa: E402
 from tests.benchmarks.mutations.sites import mutations_of, sample_key  # noqa: E402
 from tests.benchmarks.mutations.trial import copy_tree, preload, put_in, run_tests  # noqa: E402
 from tests.shared_folder import shared_folder  # noqa: E402
@@ -46,6 +48,7 @@ class Fault:
 
     room: str
     path: str
+    where: str
     name: str
     text: str
     named: bool
@@ -91,17 +94,17 @@ def main() -> int:
         tree = Path(folder)
         copy_tree(ROOT, tree)
         os.environ["EDGEDET_SHARED"] = str(shared_folder())
-        limits = {name: _baseline(tree, name) for name in sorted({fault.room for fault in faults})}
+        calls = {name: _listen(tree, name) for name in sorted({fault.room for fault in faults})}
         for i, fault in enumerate(faults):
             source = hashlib.sha256((tree / fault.path).read_bytes()).hexdigest()
             before = known.get(fault.name)
             if before is not None and not before.survived and before.source == source:
                 result = before
             else:
-                room = ROOMS[fault.room]
+                tests, files = calls[fault.room].callers(fault.path, fault.where)
+                limit = 60 + 4 * sum(calls[fault.room].tests[test][0] for test in tests)
                 with put_in(tree / fault.path, fault.text):
-                    files = files_for(tree, room, fault.path)
-                    outcome = run_tests(tree, files, room.markers, timeout_s=limits[fault.room])
+                    outcome = run_tests(tree, files, ROOMS[fault.room].markers, timeout_s=limit, plugin=Chooser(tests))
                 survived, seconds = not outcome.failed, round(outcome.seconds, 2)
                 result = Result(fault.room, fault.name, fault.named, source, survived, outcome.by, seconds)
                 said = "SURVIVED" if result.survived else "noticed "
@@ -132,7 +135,8 @@ def _named(rooms: list[str]) -> Iterator[Fault]:
             times = source.count(fault.old)
             if times != 1:
                 raise SystemExit(f"named fault {fault.name}: expected its text once, got it {times} times")
-            yield Fault(fault.room, fault.path, fault.name, source.replace(fault.old, fault.new), named=True)
+            text = source.replace(fault.old, fault.new)
+            yield Fault(fault.room, fault.path, "module", fault.name, text, named=True)
 
 
 def _drawn(room: str, part: str, sample: int | None, seed: int) -> list[Fault]:
@@ -146,17 +150,24 @@ def _drawn(room: str, part: str, sample: int | None, seed: int) -> list[Fault]:
             sys.stderr.write(f"equivalent.json: the line changed, look again whether this changes nothing: {stale}\n")
         found += [(m, source) for m in mutations.values() if m.name not in equivalent]
     found.sort(key=lambda pair: sample_key(pair[0], seed))
-    return [Fault(room, m.path, m.name, m.apply(source), named=False) for m, source in found[:sample]]
+    return [Fault(room, m.path, m.where, m.name, m.apply(source), named=False) for m, source in found[:sample]]
 
 
-def _baseline(tree: Path, room: str) -> float:
-    """Run a room's tests without a fault; return how long a trial may take."""
-    files = files_for(tree, ROOMS[room], ROOMS[room].source)
-    outcome = run_tests(tree, files, ROOMS[room].markers, timeout_s=1200, keep_compiled=True)
+def _listen(tree: Path, room: str) -> Calls:
+    """Run a room's tests without a fault and learn which calls what."""
+    report = tree / "calls.json"
+    outcome = run_tests(
+        tree,
+        ROOMS[room].tests,
+        ROOMS[room].markers,
+        timeout_s=1800,
+        plugin=Listener(tree, report),
+        keep_compiled=True,
+    )
     if outcome.failed:
         raise SystemExit(f"{room}: expected the tests to pass without a fault, got a failure: {outcome.by}")
     sys.stdout.write(f"{room}: {outcome.seconds:.1f} s without a fault\n")
-    return 30 + 4 * outcome.seconds
+    return Calls.read(report)
 
 
 def _read_results(path: Path | None) -> dict[str, Result]:

@@ -7,8 +7,9 @@ import json
 
 import pytest
 
+from tests.benchmarks.mutations.calls import Calls
 from tests.benchmarks.mutations.named import NAMED, NamedFault
-from tests.benchmarks.mutations.rooms import ROOMS, files_for
+from tests.benchmarks.mutations.rooms import ROOMS
 from tests.benchmarks.mutations.sites import mutations_of, sample_key
 from tests.shared_folder import ROOT
 
@@ -80,10 +81,25 @@ def test_named_faults_stand_where_the_list_says(fault: NamedFault) -> None:
     ast.parse(source.replace(fault.old, fault.new))
 
 
+def test_tests_that_call_a_function_come_first_and_quick_ones_before_slow_ones() -> None:
+    calls = Calls(
+        {
+            "a.py::slow": (2.0, frozenset({"m.py::C.f", "m.py::g"})),
+            "a.py::quick": (1.0, frozenset({"m.py::C.f.<lambda>"})),
+            "a.py::other": (0.1, frozenset({"m.py::gg"})),
+            "b.py::far": (0.1, frozenset({"n.py::g"})),
+        }
+    )
+    assert calls.callers("m.py", "C.f") == (["a.py::quick", "a.py::slow", "a.py::other"], ["a.py"])
+    assert calls.callers("m.py", "g") == (["a.py::slow", "a.py::other", "a.py::quick"], ["a.py"])
+    assert calls.callers("m.py", "module") == (["a.py::other", "a.py::quick", "a.py::slow"], ["a.py"])
+    assert calls.callers("o.py", "g")[1] == ["a.py", "b.py"]
+
+
 def test_rooms_and_reasons_are_there() -> None:
     for room in ROOMS.values():
         assert (ROOT / room.source).exists()
-        assert files_for(ROOT, room, room.source)
+        assert all((ROOT / name).exists() for name in room.tests)
     for entry in json.loads((ROOT / "tests/benchmarks/mutations/equivalent.json").read_text(encoding="utf-8")):
         assert (ROOT / entry["fault"].partition("::")[0]).is_file()
         assert entry["why"]

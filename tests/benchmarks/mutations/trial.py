@@ -77,15 +77,22 @@ def put_in(path: Path, text: str) -> Iterator[None]:
 
 
 def run_tests(
-    tree: Path, files: Sequence[str], markers: str, *, timeout_s: float, keep_compiled: bool = False
+    tree: Path,
+    files: Sequence[str],
+    markers: str,
+    *,
+    timeout_s: float,
+    plugin: object = None,
+    keep_compiled: bool = False,
 ) -> Outcome:
-    """Run test files of a copied tree in a fork, up to the first failure.
+    """Run tests of a copied tree in a fork, up to the first failure.
 
     Args:
         tree: The copy.
-        files: Test files in the order in which they run.
+        files: Test files and folders.
         markers: For ``pytest -m``.
         timeout_s: When to end it; that counts as noticed.
+        plugin: Another pytest plugin, to choose among the tests or to listen.
         keep_compiled: Write compiled files for later trials; only where there is no fault in the tree.
     """
     start = time.monotonic()
@@ -93,7 +100,7 @@ def run_tests(
     child = os.fork()
     if child == 0:
         os.close(reader)
-        _child(tree, files, markers, writer, keep_compiled)
+        _child(tree, files, markers, writer, plugin, keep_compiled)
     os.close(writer)
     said = b""
     deadline = start + timeout_s
@@ -132,7 +139,7 @@ class _FirstFailure:
             self.by = self.by or f"import of {report.nodeid}"
 
 
-def _child(tree: Path, files: Sequence[str], markers: str, writer: int, keep_compiled: bool) -> None:
+def _child(tree: Path, files: Sequence[str], markers: str, writer: int, plugin: object, keep_compiled: bool) -> None:
     """Run pytest and leave the process; never returns."""
     code, by = 70, "the fork failed"
     try:
@@ -156,7 +163,7 @@ def _child(tree: Path, files: Sequence[str], markers: str, writer: int, keep_com
 
         first = _FirstFailure()
         how = ["-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0", "--rootdir", str(tree), "-m", markers]
-        code = int(pytest.main([*files, *how], plugins=[first]))
+        code = int(pytest.main([*files, *how], plugins=[first, *([] if plugin is None else [plugin])]))
         by = first.by or ("" if code == 0 else f"pytest ended with {code}")
     except BaseException as e:
         code, by = 70, f"{type(e).__name__}: {e}"

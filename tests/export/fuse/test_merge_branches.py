@@ -86,6 +86,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "identity beside a stride": (lambda: Sum(conv(stride=2), nn.Identity()), "changes the shape"),
     "identity beside other channels": (lambda: Sum(conv(c2=6), nn.Identity()), "changes the shape"),
     "rows moved": (lambda: Sum(conv(), conv(3, (0, 1))), "do not align"),
+    "rows of a rectangle moved": (lambda: Sum(conv((3, 5), (1, 2)), conv((3, 1), 0)), "do not align"),
     "columns moved": (lambda: Sum(conv(), conv(3, (1, 0))), "do not align"),
     "rows padded more": (lambda: Sum(conv(3, 0), conv(1, (1, 0))), "do not align"),
     "columns padded more": (lambda: Sum(conv(3, 0), conv(1, (0, 1))), "do not align"),
