@@ -122,7 +122,8 @@ def _config_and_spec(
 
 def _evaluator(data: Path) -> Callable[[onnx.ModelProto, str], float]:
     """Return a function that gives the AP (0..1) of an ONNX model, with its spec inside, on labelled pictures."""
-    from edgedet.evaluation import evaluate_file, load_dataset
+    from edgedet.evaluation import evaluate_file
+    from edgedet_runtime.labelled import load_dataset
 
     dataset = load_dataset(data)
 

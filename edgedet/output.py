@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["console", "document", "error", "line", "note", "progress_bar", "table"]
+__all__ = ["console", "document", "error", "line", "note", "notes", "progress_bar", "table"]
 
 _PLAIN_WIDTH = 140
 
@@ -35,6 +35,12 @@ def line(text: str) -> None:
 def note(text: str) -> None:
     """Write a remark to standard error, on one line."""
     sys.stderr.write(f"{' '.join(text.split())}\n")
+
+
+def notes(texts: Iterable[str]) -> None:
+    """Write remarks to standard error, a line each."""
+    for text in texts:
+        note(text)
 
 
 def error(problem: Exception) -> None:

@@ -98,9 +98,10 @@ def compare(
     dataset = None
     if data is not None:
         require("pycocotools", extra="eval", purpose="--data")
-        from edgedet.evaluation import load_dataset
+        from edgedet_runtime.labelled import load_dataset
 
         dataset = load_dataset(data, images=images, classes=split_list(classes, str, "--classes"))
+        output.notes(dataset.notes)
     picture = read_image(image) if image is not None else None
     shown = sample_paths(samples, dataset)
     curves = [read_curve(Path(run)) for run in split_list(training, str, "--training") or ()]

@@ -30,13 +30,14 @@ def evaluate(
 ) -> None:
     """Measure average precision (COCO's figures, 0..1) on labelled pictures."""
     from edgedet.evaluation import evaluate as score
-    from edgedet.evaluation import load_dataset
     from edgedet.extras import require
     from edgedet_runtime import Detector
+    from edgedet_runtime.labelled import load_dataset
 
     require("pycocotools", extra="eval", purpose="edgedet eval")
     kept = split_list(classes, str, "--classes")
     dataset = load_dataset(data, images=images, split=split, classes=kept, limit=limit)
+    output.notes(dataset.notes)
     with (
         Detector(model, engine=engine, precision=precision, threads=threads) as detector,
         output.progress_bar("evaluating", total=len(dataset.pictures)) as step,

@@ -26,7 +26,7 @@ from edgedet_runtime.profiling.statistics import Interval, Summary, ratio_of_med
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from edgedet.evaluation import LabelledSet
+    from edgedet_runtime.labelled import LabelledSet
 
 __all__ = ["Accuracy", "Comparison", "Contender", "compare_models", "display_names"]
 
@@ -242,7 +242,7 @@ def _check_classes(entry: _Loaded, dataset: LabelledSet | None) -> None:
     """Refuse a model that cannot be scored before anything is measured."""
     if dataset is None:
         return
-    from edgedet.evaluation.dataset import match_classes
+    from edgedet_runtime.labelled import match_classes
 
     try:
         match_classes(dataset, entry.detector.spec.classes)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from edgedet.comparison.compare import Comparison
-    from edgedet.evaluation import LabelledSet
+    from edgedet_runtime.labelled import LabelledSet
 
 __all__ = ["MOST_PICTURES", "Drawn", "ModelSamples", "draw_samples", "sample_paths"]
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from edgedet.evaluation.coco_metrics import CocoFigures, ImageResult, OperatingPoint, coco_figures
-from edgedet.evaluation.dataset import load_dataset, match_classes
 from edgedet.evaluation.evaluate import EvalResult, evaluate, evaluate_file
-from edgedet.evaluation.labelled import Labelled, LabelledSet
+from edgedet_runtime.labelled import Labelled, LabelledSet, load_dataset, match_classes
 
 __all__ = [
     "CocoFigures",

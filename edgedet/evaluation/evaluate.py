@@ -12,10 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgedet.evaluation.coco_metrics import CocoFigures, ImageResult, coco_figures
-from edgedet.evaluation.dataset import load_dataset, match_classes
-from edgedet.evaluation.labelled import Labelled, LabelledSet
 from edgedet_runtime.detections import Detections
 from edgedet_runtime.detector import Detector
+from edgedet_runtime.labelled import Labelled, LabelledSet, load_dataset, match_classes
 from edgedet_runtime.sources import read_image
 
 __all__ = ["EvalResult", "evaluate", "evaluate_file"]
@@ -100,6 +99,7 @@ def evaluate(
         MissingDependencyError: pycocotools is not installed.
     """
     to_data = _to_data_ids(dataset, detector.spec.classes)
+    dataset.check_pictures()
     before = detector.thresholds
     results: list[ImageResult] = []
     try:

@@ -30,7 +30,6 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), *(str(ROOT / p) for p in ("export", "models", "runtime"))]
 
 from edgedet.evaluation import evaluate, load_dataset  # noqa: E402
-from edgedet.evaluation.labelled import LabelledSet  # noqa: E402
 from edgedet_export.config import ExportConfig  # noqa: E402
 from edgedet_export.graph.conversion import set_metadata  # noqa: E402
 from edgedet_export.pipeline import export  # noqa: E402
@@ -42,6 +41,7 @@ from edgedet_export.to_openvino import to_openvino  # noqa: E402
 from edgedet_runtime.candidates import Candidates  # noqa: E402
 from edgedet_runtime.detector import Detector  # noqa: E402
 from edgedet_runtime.errors import EdgedetError  # noqa: E402
+from edgedet_runtime.labelled import LabelledSet  # noqa: E402
 from edgedet_runtime.profiling.layers import int8_share, profile_layers  # noqa: E402
 from edgedet_runtime.sources import read_image  # noqa: E402
 from edgedet_runtime.spec import ModelSpec  # noqa: E402

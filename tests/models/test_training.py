@@ -302,3 +302,13 @@ def test_of_two_heads_the_one_that_shares_objects_among_cells_is_trained() -> No
     assert model.training
     assert model.head_choices == ("one-to-many",)
     assert model.spec.decode.suppression == "nms"
+
+
+def test_training_takes_polygons_lists_and_numbered_names_as_evaluation_does(tmp_path: Path) -> None:
+    path = _write_yolo(tmp_path)
+    (tmp_path / "labels/train/0.txt").write_text("10 .1 .2 .5 .1 .3 .9\n")
+    path.write_text("train: [images/train]\nnames: {" + ", ".join(f"{n}: n{n}" for n in range(11)) + "}\n")
+    source, names = open_data(path)
+    _, class_ids, outlines = source[0]
+    assert names[class_ids[0]] == "n10"
+    assert np.allclose(outlines[0], np.array([[0.1, 0.1], [0.5, 0.1], [0.5, 0.9], [0.1, 0.9]]) * [200, 120], atol=1e-3)

@@ -6,7 +6,7 @@ The tensors come from the runtime's own preprocessing, so a quantiser sees exact
 from __future__ import annotations
 
 import hashlib
-import json
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,83 +17,44 @@ import numpy as np
 import numpy.typing as npt
 
 from edgedet_runtime.errors import InputError
+from edgedet_runtime.labelled import DATASET_SUFFIXES, load_dataset
 from edgedet_runtime.preprocess import Preprocessor
 from edgedet_runtime.sources import IMAGE_SUFFIXES
 from edgedet_runtime.spec import ModelSpec
 
 __all__ = ["CalibrationSet", "Picture", "open_pictures", "picture_paths"]
 
+_LOGGER = logging.getLogger(__name__)
+
 Picture = Path | npt.NDArray[np.uint8]
 
 
 def picture_paths(source: Path) -> list[Path]:
-    """List the pictures of a folder, a picture file, a COCO json or a YOLO data.yaml (its ``train`` entry).
+    """List the pictures of a folder, a picture file, a COCO json or a YOLO data.yaml (its ``train``, else its ``val``).
+
+    A set's labels need not be there; where they are, they are checked as in training and evaluation.
 
     Returns:
         Paths in a fixed order: by name in a folder, else as the file lists them.
 
     Raises:
-        InputError: Nothing usable is there.
+        InputError: Nothing usable is there, or labels are malformed.
     """
     if source.is_dir():
         found = sorted(p for p in source.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
     elif not source.is_file():
         raise InputError(f"--calib: expected a folder, COCO json or data.yaml, got {source}, which does not exist")
-    elif source.suffix.lower() == ".json":
-        found = _from_coco(source)
-    elif source.suffix.lower() in (".yaml", ".yml"):
-        found = _from_yolo(source)
+    elif source.suffix.lower() in DATASET_SUFFIXES:
+        data = load_dataset(source, split=("train", "val"), need_labels=False)
+        for note in data.notes:
+            _LOGGER.warning(note)
+        found = [picture.path for picture in data.pictures]
     elif source.suffix.lower() in IMAGE_SUFFIXES:
         found = [source]
     else:
         raise InputError(f"--calib: expected a folder, a COCO json or a data.yaml, got {source}")
     if not found:
         raise InputError(f"--calib: expected pictures ({', '.join(sorted(IMAGE_SUFFIXES))}) in {source}, found none")
-    return found
-
-
-def _from_coco(source: Path) -> list[Path]:
-    try:
-        entries = json.loads(source.read_text(encoding="utf-8"))["images"]
-        names = [str(entry["file_name"]) for entry in entries]
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        raise InputError(f"--calib: expected a COCO json with images[].file_name, got {source} ({e})") from None
-    split = source.stem.removeprefix("instances_")
-    roots = [source.parent, source.parent.parent]
-    folders = [f for root in roots for f in (root, root / split, root / "images", root / "images" / split)]
-    for folder in folders:
-        if names and (folder / names[0]).is_file():
-            return [folder / name for name in names]
-    raise InputError(
-        f"--calib: {source} lists {names[0] if names else 'nothing'}, which is not beside it or in images/"
-    )
-
-
-def _from_yolo(source: Path) -> list[Path]:
-    try:
-        import yaml
-
-        data = yaml.safe_load(source.read_text(encoding="utf-8"))
-        root = Path(data.get("path") or ".")
-        entry = data.get("train") or data["val"]
-    except ImportError:
-        raise InputError(f"--calib: reading {source} needs pyyaml: pip install 'edgedet[eval]'") from None
-    except (OSError, ValueError, KeyError, AttributeError, yaml.YAMLError) as e:
-        first = str(e).splitlines()[0] if str(e) else type(e).__name__
-        raise InputError(f"--calib: expected a YOLO data.yaml with train or val, got {source} ({first})") from None
-    found: list[Path] = []
-    for item in entry if isinstance(entry, list) else [entry]:
-        for base in (source.parent / root, root, source.parent):
-            place = base / str(item)
-            if place.is_dir():
-                found += picture_paths(place)
-                break
-            if place.suffix == ".txt" and place.is_file():
-                lines = place.read_text(encoding="utf-8").split("\n")
-                found += [place.parent / line.strip() for line in lines if line.strip()]
-                break
-        else:
-            raise InputError(f"--calib: {source} names {item!r}, which does not exist beside it")
     return found
 
 

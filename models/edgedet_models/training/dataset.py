@@ -5,14 +5,12 @@ An item is a picture (H, W, 3 uint8 BGR), class ids (K,) and outlines (K, P, 2) 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from queue import Queue
 from threading import Thread
-from typing import Any, Protocol
+from typing import Protocol
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -23,14 +21,15 @@ from edgedet_models.training.augment import Sample, augment, mosaic
 from edgedet_models.training.config import TrainConfig
 from edgedet_models.training.losses import Targets
 from edgedet_runtime.errors import InputError
+from edgedet_runtime.labelled import DATASET_SUFFIXES, LabelledSet, load_dataset
+from edgedet_runtime.sources import read_image
 from edgedet_runtime.spec import InputSpec
 
-__all__ = ["BoxFolder", "DataSource", "batches", "class_names", "collate", "open_data", "to_input"]
+__all__ = ["BoxFolder", "DataSource", "batches", "collate", "open_data", "to_input"]
 
 Item = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float32]]
 _HALF_UP_TO_PX, _HALF_SHARE, _HALF_MOST_SCALE = 320, 0.6, 1.2
 """Small inputs rarely need more than half of a scene's resolution, and decoding takes a good part of the time."""
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 
 
 class DataSource(Protocol):
@@ -46,78 +45,29 @@ class DataSource(Protocol):
 
 
 class BoxFolder:
-    """Pictures on disk with axis-aligned boxes."""
+    """Pictures on disk with axis-aligned boxes; regions that stand for many objects are left out.
 
-    def __init__(self, entries: list[tuple[Path, NDArray[np.int64], NDArray[np.float32]]], *, relative: bool) -> None:
-        """Keep (path, class ids, xyxy boxes); `relative` boxes are shares of the picture's size."""
-        if not entries:
-            raise InputError("data: expected at least one picture, got none")
-        self._entries = entries
-        self._relative = relative
+    Attributes:
+        notes: What the reader left out or passed over, a sentence each.
+    """
+
+    def __init__(self, data: LabelledSet) -> None:
+        """Take a labelled set."""
+        self._pictures = data.pictures
+        self.notes = data.notes
 
     def __len__(self) -> int:
         """Return the number of pictures."""
-        return len(self._entries)
+        return len(self._pictures)
 
     def __getitem__(self, index: int) -> Item:
         """Return picture, class ids and the boxes' corners."""
-        path, class_ids, boxes = self._entries[index]
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if image is None:
-            raise InputError(f"{path}: expected a picture, got something that OpenCV cannot read")
-        if self._relative:
-            height, width = image.shape[:2]
-            boxes = boxes * np.array([width, height, width, height], dtype=np.float32)
-        corners = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
-        return np.asarray(image, dtype=np.uint8), class_ids, corners.astype(np.float32)
-
-
-def _read_yolo(path: Path) -> tuple[BoxFolder, tuple[str, ...]]:
-    import yaml
-
-    data = yaml.safe_load(path.read_text())
-    if not isinstance(data, dict) or "train" not in data or "names" not in data:
-        raise InputError(f"{path}: expected a YOLO data.yaml with `train` and `names`")
-    names = data["names"]
-    names = tuple(names[k] for k in sorted(names)) if isinstance(names, dict) else tuple(names)
-    images = (path.parent / data.get("path", "") / data["train"]).resolve()
-    entries = []
-    for picture in sorted(p for p in images.rglob("*") if p.suffix.lower() in _SUFFIXES):
-        parts = list(picture.parts)
-        at = len(parts) - 1 - parts[::-1].index("images") if "images" in parts else -1
-        if at >= 0:
-            parts[at] = "labels"
-        label = Path(*parts).with_suffix(".txt")
-        rows = (
-            np.loadtxt(label, ndmin=2, dtype=np.float32)
-            if label.exists() and label.stat().st_size
-            else np.zeros((0, 5))
-        )
-        center, half = rows[:, 1:3], rows[:, 3:5] / 2
-        boxes = np.concatenate([center - half, center + half], axis=1).astype(np.float32)
-        entries.append((picture, rows[:, 0].astype(np.int64), boxes))
-    return BoxFolder(entries, relative=True), names
-
-
-def _read_coco(path: Path) -> tuple[BoxFolder, tuple[str, ...]]:
-    data: dict[str, Any] = json.loads(path.read_text())
-    categories = sorted(data["categories"], key=lambda c: c["id"])
-    ids = {c["id"]: i for i, c in enumerate(categories)}
-    objects: dict[int, list[tuple[int, list[float]]]] = {}
-    for note in data["annotations"]:
-        if not note.get("iscrowd"):
-            objects.setdefault(note["image_id"], []).append((ids[note["category_id"]], note["bbox"]))
-    entries = []
-    for image in data["images"]:
-        candidates = (path.parent / image["file_name"], path.parent / "images" / image["file_name"])
-        picture = next((p for p in candidates if p.exists()), None)
-        if picture is None:
-            raise InputError(f"{path}: expected {image['file_name']} beside it or in images/, got neither")
-        found = objects.get(image["id"], [])
-        boxes = np.array([b for _, b in found], dtype=np.float32).reshape(-1, 4)
-        boxes[:, 2:] += boxes[:, :2]
-        entries.append((picture, np.array([c for c, _ in found], dtype=np.int64), boxes))
-    return BoxFolder(entries, relative=False), tuple(c["name"] for c in categories)
+        picture = self._pictures[index]
+        image = read_image(picture.path)
+        boxes, class_ids = picture.boxes_px(image.shape[1], image.shape[0]), picture.class_ids
+        if picture.crowd is not None:
+            boxes, class_ids = boxes[~picture.crowd], class_ids[~picture.crowd]
+        return image, class_ids, boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2).astype(np.float32)
 
 
 def open_data(path: Path) -> tuple[DataSource, tuple[str, ...]]:
@@ -130,20 +80,15 @@ def open_data(path: Path) -> tuple[DataSource, tuple[str, ...]]:
         The pictures, and the class names.
 
     Raises:
-        InputError: It is none of these.
+        InputError: It is none of these, or its labels are malformed.
     """
     if path.is_dir():
         return SceneCache(path), KINDS
-    if path.suffix in (".yaml", ".yml") and path.exists():
-        return _read_yolo(path)
-    if path.suffix == ".json" and path.exists():
-        return _read_coco(path)
-    raise InputError(f"{path}: expected a folder of rendered scenes, a data.yaml or a COCO .json")
-
-
-def class_names(path: Path) -> tuple[str, ...]:
-    """Return the class names of a data set."""
-    return open_data(path)[1]
+    if path.suffix.lower() not in DATASET_SUFFIXES or not path.is_file():
+        raise InputError(f"{path}: expected a folder of rendered scenes, a data.yaml or a COCO .json")
+    data = load_dataset(path, split="train")
+    data.check_pictures()
+    return BoxFolder(data), data.classes
 
 
 def to_input(images: list[NDArray[np.uint8]], spec: InputSpec) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import math
 import os
 import time
@@ -24,12 +25,14 @@ from torch.multiprocessing.spawn import spawn
 from edgedet_models.detector import DetectorModule
 from edgedet_models.families import build
 from edgedet_models.training.config import TrainConfig
-from edgedet_models.training.dataset import batches, class_names, open_data
+from edgedet_models.training.dataset import BoxFolder, batches, open_data
 from edgedet_models.training.initial_weights import load_initial_weights
 from edgedet_models.training.losses import detection_loss
 from edgedet_models.training.state import Ema, Progress, load_state, save_state, save_weights
 
 __all__ = ["build_to_train", "learning_rate_at", "train"]
+
+_LOGGER = logging.getLogger(__name__)
 
 _LOG_EVERY = 20
 _CLIP_NORM = 10.0
@@ -59,7 +62,9 @@ def train(config: TrainConfig, *, show: bool = True) -> Path:
         InputError: The data cannot be used.
         CheckpointError: There is no such variant, or the run's state is of another model.
     """
-    class_names(config.data)
+    source, _ = open_data(config.data)
+    for note in source.notes if isinstance(source, BoxFolder) else ():
+        _LOGGER.warning(note)
     build(config.variant, ("probe",))
     config.run.mkdir(parents=True, exist_ok=True)
     if config.processes == 1:

@@ -1,20 +1,17 @@
-"""Open a labelled data set, and bring its classes and a model's together."""
+"""Bring the classes of a labelled set and those of a model together, by name."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from edgedet.evaluation.coco_json import read_coco
-from edgedet.evaluation.labelled import Labelled, LabelledSet
-from edgedet.evaluation.yolo_yaml import read_yolo
 from edgedet_runtime.errors import InputError
+from edgedet_runtime.labelled.values import Labelled, LabelledSet
 
-__all__ = ["load_dataset", "match_classes"]
+__all__ = ["match_classes", "subset"]
 
 _SAME = {
     "aeroplane": "airplane",
@@ -27,43 +24,6 @@ _SAME = {
 """Pascal VOC's and darknet's spellings of COCO's classes."""
 
 
-def load_dataset(
-    data: str | Path,
-    *,
-    images: str | Path | None = None,
-    split: str = "val",
-    classes: Sequence[str] | None = None,
-    limit: int | None = None,
-) -> LabelledSet:
-    """Open a data set.
-
-    Args:
-        data: A COCO json, or a YOLO data.yaml.
-        images: Folder of the pictures, if not where the file says or where they usually are.
-        split: Which list of a data.yaml to take.
-        classes: Keep only these classes of the set, by name; other objects are left out.
-        limit: Take only the first pictures.
-
-    Raises:
-        InputError: The file cannot be used; the message says why.
-    """
-    path = Path(data)
-    folder = None if images is None else Path(images)
-    if not path.is_file():
-        raise InputError(f"data: expected a COCO json or a data.yaml, got {path}, which is no file")
-    if path.suffix.lower() == ".json":
-        found = read_coco(path, images=folder)
-    elif path.suffix.lower() in (".yaml", ".yml"):
-        found = read_yolo(path, split=split, images=folder)
-    else:
-        raise InputError(f"data: expected a .json or .yaml file, got {path.name}")
-    if limit is not None:
-        if limit < 1:
-            raise InputError(f"limit: expected a positive number of pictures, got {limit}")
-        found = replace(found, pictures=found.pictures[:limit])
-    return found if classes is None else _subset(found, classes)
-
-
 def match_classes(data: LabelledSet, model_classes: Sequence[str]) -> npt.NDArray[np.int64]:
     """Find each class of a data set among a model's.
 
@@ -74,8 +34,12 @@ def match_classes(data: LabelledSet, model_classes: Sequence[str]) -> npt.NDArra
         int64, model class id per class of the set.
 
     Raises:
-        InputError: Neither works.
+        InputError: Neither works, or two classes of the set have one name.
     """
+    keys = [_key(name) for name in data.classes]
+    twice = [name for name, key in zip(data.classes, keys, strict=True) if keys.count(key) > 1]
+    if twice:
+        raise InputError(f"{data.source}: expected a name of its own for each class, got {', '.join(twice[:4])}")
     known = {_key(name): i for i, name in reversed(list(enumerate(model_classes)))}
     wanted = [known.get(_key(name)) for name in data.classes]
     missing = [name for name, at in zip(data.classes, wanted, strict=True) if at is None]
@@ -94,7 +58,12 @@ def _key(name: str) -> str:
     return _SAME.get(plain, plain)
 
 
-def _subset(data: LabelledSet, classes: Sequence[str]) -> LabelledSet:
+def subset(data: LabelledSet, classes: Sequence[str]) -> LabelledSet:
+    """Return a set with some of its classes, by name; objects of the others are left out.
+
+    Raises:
+        InputError: A name is none of the set's.
+    """
     index = {_key(name): i for i, name in enumerate(data.classes)}
     unknown = [name for name in classes if _key(name) not in index]
     if unknown or not classes:
@@ -105,7 +74,7 @@ def _subset(data: LabelledSet, classes: Sequence[str]) -> LabelledSet:
     new_id[kept] = np.arange(len(kept))
     ids = tuple(data.category_ids[i] for i in kept) if data.category_ids else ()
     pictures = tuple(_filtered(p, new_id) for p in data.pictures)
-    return LabelledSet(data.source, tuple(data.classes[i] for i in kept), pictures, ids)
+    return replace(data, classes=tuple(data.classes[i] for i in kept), pictures=pictures, category_ids=ids)
 
 
 def _filtered(picture: Labelled, new_id: npt.NDArray[np.int64]) -> Labelled:

@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from edgedet_runtime.errors import InputError
+from edgedet_runtime.labelled.faults import exists
+
 __all__ = ["Labelled", "LabelledSet"]
 
 
@@ -48,12 +51,25 @@ class LabelledSet:
         classes: Class names; class ids index them.
         pictures: In the order of the file, or by name.
         category_ids: Ids of the classes in the file, where it numbers them otherwise (COCO).
+        notes: What was left out or passed over, a sentence each.
     """
 
     source: Path
     classes: tuple[str, ...]
     pictures: tuple[Labelled, ...]
     category_ids: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def check_pictures(self) -> None:
+        """Check that all pictures are there, before hours go by.
+
+        Raises:
+            InputError: Some are not; the message names the first and counts them.
+        """
+        missing = [p.path for p in self.pictures if not exists(p.path)]
+        if missing:
+            count = f"{len(missing)} of its {len(self.pictures)} pictures"
+            raise InputError(f"{self.source}: expected {missing[0]}, which is not there; {count} are missing")
 
     @property
     def objects(self) -> int:
