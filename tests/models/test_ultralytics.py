@@ -45,6 +45,7 @@ SIZES: dict[str, tuple[int, float]] = {
     "yolov8n-p6": (4_984_352, 8.8),
     "yolov5nu": (2_654_816, 7.8),
     "yolov5su": (9_153_152, 24.2),
+    "yolov5n6u": (4_334_896, 7.95),
     "yolov3-tinyu": (12_173_248, 19.1),
     "yolo11n": (2_624_080, 6.6),
     "yolo11s": (9_458_752, 21.7),
@@ -106,6 +107,7 @@ def test_gflops_of_the_official_tables(variant: str) -> None:
 
 def test_every_variant_is_published_or_derived() -> None:
     derived = {f"yolov8{size}-{form}" for size in "smlx" for form in ("p2", "p6")}
+    derived |= {f"yolov5{size}6u" for size in "smlx"}
     assert set(ultralytics.VARIANTS) == {*SIZES, *MILLIONS} | derived
 
 

@@ -7,6 +7,8 @@ old networks with YOLOv8's head.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from edgedet_models.ultralytics.rows import Layout, Row, RowWriter
 
 __all__ = ["v3u", "v3u_tiny", "v5u", "v8", "v8_p2", "v8_p6", "v10", "v11", "v12", "v26"]
@@ -56,25 +58,27 @@ def v8_p6() -> Layout:
     return Layout(tuple(r.rows), levels)
 
 
-def v5u() -> Layout:
-    """Return YOLOv5 v6 with YOLOv8's head."""
+def v5u(*, p6: bool = False) -> Layout:
+    """Return YOLOv5 v6 with YOLOv8's head; `p6`: with a level of stride 64."""
     r = RowWriter()
     r.add(Row("Conv", 64, kernel=6, stride=2, padding=2))
-    for channels, repeats in ((128, 3), (256, 6), (512, 9), (1024, 3)):
+    coarse = (768, 1024) if p6 else (1024,)
+    for channels, repeats in ((128, 3), (256, 6), (512, 9), *((c, 3) for c in coarse)):
         r.add(_strided(channels))
         r.add(Row("C3", channels, repeats, add=True))
     r.add(Row("SPPF", 1024))
+    widths = (256, 512, *coarse)
     laterals = []
-    for channels, feature in ((512, 6), (256, 4)):
-        laterals.append(r.cell(channels))
+    for index in reversed(range(len(widths) - 1)):
+        laterals.append(r.cell(widths[index]))
         r.add(Row("Upsample"))
-        r.add(Row("Concat", source=(-1, feature)))
-        last = r.add(Row("C3", channels, 3))
+        r.add(Row("Concat", source=(-1, 4 + 2 * index)))
+        last = r.add(Row("C3", widths[index], 3))
     levels = [last]
-    for channels in (256, 512):
-        r.add(_strided(channels))
+    for narrow, wide in pairwise(widths):
+        r.add(_strided(narrow))
         r.add(Row("Concat", source=(-1, laterals.pop())))
-        levels.append(r.add(Row("C3", 2 * channels, 3)))
+        levels.append(r.add(Row("C3", wide, 3)))
     return Layout(tuple(r.rows), tuple(levels))
 
 

@@ -57,6 +57,7 @@ LAYOUTS: Mapping[str, Callable[[], Layout]] = {
     **{f"yolov8{letter}-p2": partial(lambda s: scale(layouts.v8_p2(), s), size) for letter, size in _V8.items()},
     **{f"yolov8{letter}-p6": partial(lambda s: scale(layouts.v8_p6(), s), size) for letter, size in _V8.items()},
     **{f"yolov5{letter}u": partial(lambda s: scale(layouts.v5u(), s), size) for letter, size in _V5.items()},
+    **{f"yolov5{letter}6u": partial(lambda s: scale(layouts.v5u(p6=True), s), size) for letter, size in _V5.items()},
     "yolov3u": layouts.v3u,
     "yolov3-sppu": partial(layouts.v3u, pools=True),
     "yolov3-tinyu": layouts.v3u_tiny,
