@@ -47,7 +47,7 @@ def test_everything_fuses_into_plain_convolutions() -> None:
     assert all(not p.declined for p in report.passes)
     with torch.no_grad():
         for got, expected in zip(fused(x), model(x), strict=True):
-            assert torch.allclose(got, expected, rtol=1e-4, atol=1e-4)
+            assert (got - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
 def test_outputs_follow_the_spec() -> None:
@@ -93,10 +93,10 @@ def test_half_precision_weights_carry_their_spec(tmp_path: Path) -> None:
     save_weights(path, model.eval(), model.spec, half=True)
     loaded = load(read_checkpoint(path))
     assert loaded.spec == model.spec
-    x = torch.rand(1, 3, 64, 64)
-    with torch.no_grad():
-        for got, expected in zip(loaded(x), model(x), strict=True):
-            assert torch.allclose(got, expected, rtol=1e-2, atol=1e-2)
+    stored = loaded.state_dict()
+    for name, tensor in model.state_dict().items():
+        expected = tensor.half().to(tensor.dtype) if tensor.is_floating_point() else tensor
+        assert torch.equal(stored[name], expected), name
 
 
 def test_the_wheel_holds_the_model_and_its_pictures() -> None:
@@ -131,6 +131,6 @@ def test_the_built_in_model_finds_codes_and_tells_their_kinds() -> None:
         located += int(there.any(axis=1).sum())
         named += int((there & (kinds[large][:, None] == found.class_ids[None])).any(axis=1).sum())
         objects += int(large.sum())
-    assert objects >= 15
-    assert located >= 0.85 * objects
-    assert named >= 0.8 * objects
+    assert objects == 17
+    assert located == objects
+    assert named >= objects - 1

@@ -221,7 +221,7 @@ def test_steps_on_one_batch_lower_the_loss(variant: str) -> None:
         loss.backward()
         optimizer.step()
         losses.append(float(loss.detach()))
-    assert losses[-1] < 0.8 * losses[0]
+    assert losses[-1] < 0.65 * losses[0]
 
 
 def test_a_run_writes_weights_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

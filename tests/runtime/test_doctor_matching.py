@@ -40,3 +40,45 @@ def none() -> Detections:
 def test_difference(expected: Detections, found: Detections, missing: int, extra: int) -> None:
     seen = difference(expected, found)
     assert (seen.missing, seen.extra) == (missing, extra)
+
+
+@pytest.mark.parametrize(
+    ("found", "same"),
+    [
+        ((0, 0, 10, 5), True),
+        ((0, 0, 10, 4.9), False),
+        ((0, 0, 10, 20), True),
+        ((0, 0, 10, 20.1), False),
+        ((10.0, 0, 20, 10), False),
+    ],
+    ids=["IoU 0.5", "below", "IoU 0.5 of a larger one", "below of a larger one", "beside"],
+)
+def test_half_of_the_union_is_the_same_object(found: tuple[float, float, float, float], same: bool) -> None:
+    seen = difference(one((0, 0, 10, 10)), one(found))
+    assert (seen.missing == 0, seen.extra == 0) == (same, same)
+
+
+@pytest.mark.parametrize(("apart", "same"), [(0.5, True), (0.51, False)])
+def test_half_a_pixel_is_the_same_place_even_without_area(apart: float, same: bool) -> None:
+    seen = difference(one((0, 5, 0, 9)), one((0, 5 + apart, 0, 9)))
+    assert (seen.missing == 0) is same
+
+
+def test_bounds_are_included_and_each_counts() -> None:
+    seen = difference(one((0, 0, 10, 10), score=0.5), one((0, 0.25, 10, 10), score=0.75))
+    assert (seen.box_px, seen.score) == (0.25, 0.25)
+    assert seen.within(box_px=0.25, score=0.25)
+    assert not seen.within(box_px=0.24, score=1)
+    assert not seen.within(box_px=1, score=0.24)
+    assert str(seen) == "boxes within 0.25 px, scores within 0.25"
+    assert str(difference(one((0, 0, 10, 10)), none())) == "boxes within 0 px, scores within 0, 1 missing"
+    assert str(difference(none(), one((0, 0, 10, 10)))) == "boxes within 0 px, scores within 0, 1 extra"
+
+
+def test_each_expected_object_takes_the_nearest_that_is_left() -> None:
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 9], [40, 0, 50, 10]], np.float32)
+    scores, ids = np.array([0.9, 0.8, 0.7], np.float32), np.zeros(3, np.int64)
+    order = [2, 1, 0]
+    shuffled = Detections(boxes[order], scores[order], ids, NAMES)
+    seen = difference(Detections(boxes, scores, ids, NAMES), shuffled)
+    assert (seen.missing, seen.extra, seen.box_px, seen.score) == (0, 0, 0, 0)

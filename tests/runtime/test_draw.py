@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
+
+import cv2
 import numpy as np
 import pytest
 
@@ -49,11 +53,65 @@ def test_any_size(size: tuple[int, int], box: list[float]) -> None:
     assert draw(image, detections([box], [2])).any()
 
 
-def test_lines_grow_with_the_picture() -> None:
-    def share(scale: int) -> float:
-        image = np.zeros((240 * scale, 320 * scale, 3), np.uint8)
-        box = [40.0 * scale, 90.0 * scale, 300.0 * scale, 200.0 * scale]
-        drawn = draw(image, detections([box], [0]))
-        return float(drawn.any(axis=2).mean())
+@pytest.mark.parametrize(("side", "line"), [(100, 1), (500, 2), (1000, 3), (2000, 6), (4000, 12)])
+def test_lines_grow_with_the_picture(side: int, line: int) -> None:
+    """Three thousandths of the mean side."""
+    image = np.zeros((side * 3 // 4, side * 5 // 4, 3), np.uint8)
+    x0, y0, x1, y1 = box = [round(side * v) for v in (0.2, 0.3, 0.9, 0.6)]
+    drawn = draw(image, detections([[float(v) for v in box]], [0]))
+    expected = cv2.rectangle(image.copy(), (x0, y0), (x1, y1), (36, 61, 242), line, cv2.LINE_AA)
+    below = side * 9 // 20  # the label
+    np.testing.assert_array_equal(drawn[below:], expected[below:])
 
-    assert share(8) > 0.5 * share(2)
+
+def test_colours_of_classes_are_bright_and_neighbours_differ() -> None:
+    image = np.zeros((1200, 1200, 3), np.uint8)
+    many = Detections(
+        np.array([[10, 400, 900, 1000]], np.float32), np.ones(1, np.float32), np.zeros(1, np.int64), tuple("abcdef")
+    )
+    colours = [draw(image, replace(many, class_ids=np.array([i])))[1000, 500].astype(int) for i in range(6)]
+    for colour in colours:
+        assert (colour.max(), colour.min()) == (242, 36), "value 0.95, saturation 0.85"
+    assert colours[0].tolist() == [36, 61, 242], "hue 0.02: red"
+    for a, b in itertools.pairwise(colours):
+        assert np.abs(a - b).max() > 100
+
+
+def label(box: list[float], names: tuple[str, ...] = ("x" * 12,)) -> tuple[int, int, int, int]:
+    """Return top, bottom, left and right of the label in a picture of 300 rows and 900 columns."""
+    image = np.zeros((300, 900, 3), np.uint8)
+    one = Detections(np.array([box], np.float32), np.ones(1, np.float32), np.zeros(1, np.int64), names)
+    drawn = draw(image, one)
+    filled = (drawn == drawn[round(box[3]), round(box[2]) - 20]).all(axis=2)
+    rows = np.flatnonzero(filled[:, :].sum(axis=1) > 0)
+    rows = rows[(np.abs(rows - round(box[1])) > 2) & (rows < box[3] - 3) & (rows < box[1] + 40)]
+    columns = np.flatnonzero(filled[rows[0] if rows[0] < box[1] else rows[-1] - 1])
+    return int(rows[0]), int(rows[-1]), int(columns[0]), int(columns[-1])
+
+
+def test_labels_lie_above_the_corner_and_inside_the_picture() -> None:
+    (w, h), base = cv2.getTextSize("x" * 12 + " 1.00", cv2.FONT_HERSHEY_SIMPLEX, 2 / 3, 1)
+    margin = h // 4
+    tall, wide = h + base + margin, w + 2 * margin
+    top, _, left, right = label([100, 100, 600, 250])
+    assert (top, left, right) == (100 - tall, 100, 100 + wide)
+    _, _, left, right = label([860, 100, 899, 250])
+    assert (left, right) == (900 - wide, 899), "moved to the left as far as it must"
+    top, _, left, _ = label([100, tall, 600, 250])
+    assert (top, left) == (0, 100), "just room enough above"
+
+
+def test_label_inside_where_there_is_no_room_above() -> None:
+    (_, h), base = cv2.getTextSize("a class with a rather long name 0.90", cv2.FONT_HERSHEY_SIMPLEX, 2 / 3, 1)
+    tall = h + base + h // 4
+    drawn = draw(np.zeros((300, 900, 3), np.uint8), detections([[100, 3, 600, 250]], [2]))
+    filled = (drawn == drawn[10, 102]).all(axis=2)[:, 102]
+    assert np.flatnonzero(filled[5:40]).tolist() == list(range(3 + tall + 1 - 5))
+
+
+@pytest.mark.parametrize(("class_id", "ink"), [(0, 255), (1, 255), (2, 0)], ids=["red", "blue", "yellow"])
+def test_letters_stand_out_from_their_background(class_id: int, ink: int) -> None:
+    image = np.full((2000, 3000, 3), 128, np.uint8)
+    drawn = draw(image, detections([[100, 1000, 2500, 1750]], [class_id]))[700:990]
+    assert (drawn == ink).all(axis=2).any()
+    assert not (drawn == 255 - ink).all(axis=2).any()

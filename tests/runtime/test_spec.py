@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from importlib import resources
 from typing import Any, Literal
 
@@ -214,3 +215,117 @@ def test_output_names_are_in_order_and_unique() -> None:
     assert TINY_SPEC.decode.output_names == ("boxes", "objectness", "scores")
     single = DecodeSpec("nms", (LevelSpec(1, boxes="out", scores="out"),))
     assert single.output_names == ("out",)
+
+
+def _level(**changes: Any) -> LevelSpec:
+    return LevelSpec(**{"stride": 8, "boxes": "b", "scores": "s", "objectness": "o", **changes})
+
+
+EDGES: dict[str, tuple[Callable[[Any], object], list[Any], list[Any]]] = {
+    "input.name": (lambda v: InputSpec(v, 8, 8), ["x"], [""]),
+    "input.height": (lambda v: InputSpec("x", v, 8), [1, 16384], [0, -1, 16385]),
+    "input.width": (lambda v: InputSpec("x", 8, v), [1, 16384], [0, -1, 16385]),
+    "input.scale": (
+        lambda v: InputSpec("x", 8, 8, dtype="float32", scale=v),
+        [1e-9, 7.0],
+        [0.0, -1.0, float("inf"), float("nan")],
+    ),
+    "input.mean": (
+        lambda v: InputSpec("x", 8, 8, dtype="float32", mean=(0, v, 0)),
+        [-3.0, 0.0, 3.0],
+        [float("inf"), float("nan")],
+    ),
+    "input.std": (
+        lambda v: InputSpec("x", 8, 8, dtype="float32", std=(1, 1, v)),
+        [1e-9, 3.0],
+        [0.0, -1.0, float("inf"), float("nan")],
+    ),
+    "input.dtype": (
+        lambda v: InputSpec("x", 8, 8, **v),
+        [{}, {"dtype": "float32", "scale": 2.0}, {"dtype": "float32", "mean": (1, 0, 0)}],
+        [{"scale": 2.0}, {"mean": (0, 0, 1)}, {"std": (1, 2, 1)}],
+    ),
+    "resize.pad_bgr": (lambda v: ResizeSpec(pad_bgr=(0, v, 0)), [0, 255], [-1, 256]),
+    "level.stride": (lambda v: _level(stride=v), [1, 64], [0, -8]),
+    "level.anchors_px": (
+        lambda v: _level(anchors_px=((4.0, 4.0), v)),
+        [(0.5, 0.5)],
+        [(0.0, 1.0), (1.0, 0.0), (-1.0, 1.0), (1.0, -1.0)],
+    ),
+    "level": (
+        lambda v: _level(**dict(zip(("scores", "objectness"), v, strict=True))),
+        [("s", None), (None, "o"), ("s", "o")],
+        [(None, None)],
+    ),
+    "decode.levels": (lambda v: DecodeSpec("ltrb", v), [(_level(),)], [()]),
+    "decode.levels of anchors": (
+        lambda v: DecodeSpec("anchors", (_level(anchors_px=((1.0, 1.0),)), _level(anchors_px=v))),
+        [((1.0, 1.0),)],
+        [()],
+    ),
+    "decode.bins": (lambda v: DecodeSpec("dfl", (_level(),), bins=v), [2, 16], [1, 0]),
+    "level.objectness": (
+        lambda v: DecodeSpec("ltrb", (_level(), _level(objectness=v[0])), v[1]),
+        [("o", "obj*cls"), (None, "cls"), ("o", "obj")],
+        [(None, "obj*cls"), (None, "obj")],
+    ),
+    "level.scores": (
+        lambda v: DecodeSpec("ltrb", (_level(), _level(scores=v[0])), v[1]),
+        [("s", "obj*cls"), (None, "obj"), ("s", "cls")],
+        [(None, "obj*cls"), (None, "cls")],
+    ),
+    "thresholds.conf": (lambda v: Thresholds(conf=v), [0.0, 1.0], [-0.01, 1.01, float("nan")]),
+    "thresholds.iou": (lambda v: Thresholds(iou=v), [0.0, 1.0], [-0.01, 1.01, float("nan")]),
+    "thresholds.max_det": (lambda v: Thresholds(max_det=v), [1, 10**6], [0, -1]),
+    "classes": (lambda v: TINY_SPEC.replace(classes=v), [("a",), ("a", "b")], [()]),
+}
+
+
+@pytest.mark.parametrize("case", EDGES)
+def test_each_value_up_to_its_edges(case: str) -> None:
+    make, good, bad = EDGES[case]
+    for value in good:
+        make(value)
+    for value in bad:
+        with pytest.raises(ModelFileError, match=rf"model spec: {case.split(' ')[0]}: expected .*, got "):
+            make(value)
+
+
+def test_outputs_of_finished_boxes_need_no_scores() -> None:
+    """A decoded output names itself; `score` says how it came about, not which outputs there are."""
+    level = LevelSpec(1, boxes="out", scores="out")
+    for kind in ("decoded", "nms"):
+        assert DecodeSpec(kind, (level,), "obj*cls").output_names == ("out",)  # type: ignore[arg-type]
+
+
+def test_output_names_are_in_order_and_each_once() -> None:
+    levels = (_level(), _level(boxes="b1", objectness=None, scores="s1"), _level(boxes="b2", scores=None))
+    assert DecodeSpec("nms", levels).output_names == ("b", "o", "s", "b1", "s1", "b2")
+
+
+@pytest.mark.parametrize(
+    ("changes", "identity"),
+    [({}, True), ({"scale": 0.5}, False), ({"mean": (0, 0, 1)}, False), ({"std": (1, 1, 2)}, False)],
+)
+def test_identity_of_the_input(changes: dict[str, Any], identity: bool) -> None:
+    assert InputSpec("x", 4, 6, dtype="float32", **changes).is_identity is identity
+    assert InputSpec("x", 4, 6).size_hw == (4, 6)
+
+
+def test_defaults_are_the_published_ones() -> None:
+    """Files leave fields out that have their defaults; another default would change what those files say."""
+    assert dataclasses.asdict(Thresholds()) == {
+        "conf": 0.25, "iou": 0.45, "max_det": 300, "multi_label": False, "class_agnostic": False,
+    }  # fmt: skip
+    assert dataclasses.asdict(ResizeSpec()) == {
+        "mode": "letterbox", "pad_bgr": (114, 114, 114), "rounding": "round", "scale_up": True,
+        "interpolation": "linear",
+    }  # fmt: skip
+    decode = DecodeSpec("ltrb", (LevelSpec(8, "b", "s", "o"),))
+    assert (decode.score, decode.wh, decode.bins, decode.cell_offset, decode.suppression) == (
+        "obj*cls", "square", 0, 0.5, "nms",
+    )  # fmt: skip
+    assert (decode.levels[0].anchors_px, decode.levels[0].scale_xy) == ((), 1.0)
+    read = InputSpec("x", 4, 6)
+    assert (read.layout, read.dtype, read.color, read.scale) == ("NHWC", "uint8", "BGR", 1.0)
+    assert (read.mean, read.std) == ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))

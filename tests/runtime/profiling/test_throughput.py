@@ -80,6 +80,23 @@ def test_requests_run_side_by_side_and_alternatives_take_turns() -> None:
     assert slow.request_p99_ms >= slow.request_ms
 
 
+def test_rates_and_times_by_a_clock_that_only_answers_move(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quarter of a second per answer: four in a window of one second, and the one that ends with it is the last."""
+    now, answers = [0.0], [0]
+
+    class Clocked(Sleeper):
+        def __call__(self, image_bgr: npt.NDArray[np.uint8], /) -> None:
+            now[0] += 0.25
+            answers[0] += 1
+
+    monkeypatch.setattr("edgedet_runtime.profiling.throughput.time.perf_counter", lambda: now[0])
+    house = House({})
+    (only,) = measure_throughput([("x", "fp32")], lambda *_: Clocked(house, 0.0), IMAGE, requests=1, seconds=3.0)
+    assert answers[0] == ROUNDS * (1 + 4)
+    assert (only.images_per_s, only.windows_per_s) == (4.0, (4.0,) * ROUNDS)
+    assert (only.request_ms, only.request_p99_ms) == (250.0, 250.0)
+
+
 def test_an_answer_slower_than_the_window_counts() -> None:
     (only,) = measure_throughput([("slow", "fp32")], House({"slow": 0.05}).load, IMAGE, requests=1, seconds=0.003)
     assert 0 < only.images_per_s <= 20
