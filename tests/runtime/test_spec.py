@@ -295,7 +295,7 @@ def test_outputs_of_finished_boxes_need_no_scores() -> None:
     """A decoded output names itself; `score` says how it came about, not which outputs there are."""
     level = LevelSpec(1, boxes="out", scores="out")
     for kind in ("decoded", "nms"):
-        assert DecodeSpec(kind, (level,), "obj*cls").output_names == ("out",)  # type: ignore[arg-type]
+        assert DecodeSpec(kind, (level,), "obj*cls").output_names == ("out",)
 
 
 def test_output_names_are_in_order_and_each_once() -> None:
