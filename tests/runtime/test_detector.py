@@ -11,6 +11,7 @@ import pytest
 
 from edgedet_runtime import Detector
 from edgedet_runtime.decode import decode_outputs
+from edgedet_runtime.detector import StageTimes
 from edgedet_runtime.engines import ENGINES
 from edgedet_runtime.errors import EngineError, InputError
 from edgedet_runtime.nms import nms
@@ -84,6 +85,41 @@ def test_stage_times(model: Path) -> None:
     assert min(times.pre_ms, times.infer_ms, times.post_ms) > 0
 
 
+def test_stage_times_are_milliseconds_of_each_stage(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    detect = Detector(model)
+    stamps = iter([1.0, 1.5, 3.5, 3.75])
+    with monkeypatch.context() as patch:
+        patch.setattr("edgedet_runtime.detector.time.perf_counter", lambda: next(stamps))
+        detect(random_image())
+    assert detect.last_times == StageTimes(500.0, 2000.0, 250.0)
+
+
+def test_edges_of_the_settings(model: Path) -> None:
+    detect = Detector(model, conf=0.0, iou=1.0, max_det=1, threads=1)
+    assert detect.thresholds == Thresholds(conf=0.0, iou=1.0, max_det=1)
+    assert Detector(model, conf=1.0, iou=0.0).thresholds == Thresholds(conf=1.0, iou=0.0, max_det=50)
+    assert len(detect(random_image())) == 1
+    assert len(Detector(model, conf=1.0)(random_image())) == 0
+
+
+def test_classes_of_one_spot_suppress_each_other_only_where_the_model_says_so(tmp_path: Path) -> None:
+    """All classes of a cell have one box: across classes the best one stays."""
+    apart = TINY_SPEC.replace(thresholds=Thresholds(conf=0.01, iou=0.99, max_det=999, multi_label=True))
+    across = apart.replace(thresholds=dataclasses.replace(apart.thresholds, class_agnostic=True))
+    image = random_image()
+    every = Detector(tiny_onnx(tmp_path / "apart.onnx", apart, seed=1))(image)
+    best = Detector(tiny_onnx(tmp_path / "across.onnx", across, seed=1))(image)
+    assert Detector(tmp_path / "across.onnx", conf=0.5).thresholds.class_agnostic
+    assert len({tuple(box) for box in every.boxes_xyxy.tolist()}) < len(every)
+    assert len({tuple(box) for box in best.boxes_xyxy.tolist()}) == len(best)
+
+
+def test_a_name_that_two_classes_have_means_both(tmp_path: Path) -> None:
+    spec = TINY_SPEC.replace(classes=("cat", "dog", "cat"))
+    detect = Detector(tiny_onnx(tmp_path / "m.onnx", spec, seed=1), conf=0.01, max_det=999, classes="cat")
+    assert set(detect(random_image()).class_ids.tolist()) == {0, 2}
+
+
 def test_pictures_of_changing_size(model: Path) -> None:
     detect = Detector(model, conf=0.1)
     alone = {size: Detector(model, conf=0.1)(random_image(*size)) for size in ((64, 96), (500, 33), (7, 9))}
@@ -123,6 +159,9 @@ BAD: dict[str, dict[str, Any]] = {
     "threads": {"threads": 0},
     "classes: expected ids 0..2 or names \\(cat, dog, owl\\), got 'fox'": {"classes": ["fox"]},
     "classes: expected ids 0..2": {"classes": [3]},
+    "classes: expected ids 0..2 or names \\(cat, dog, owl\\), got -1": {"classes": [-1]},
+    "conf: expected a number from 0 to 1, got -0.1": {"conf": -0.1},
+    "iou: expected a number from 0 to 1, got 1.1": {"iou": 1.1},
 }
 
 

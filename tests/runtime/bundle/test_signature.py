@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -115,6 +116,23 @@ def test_another_key_is_named_and_refused(bundle: Path, key: Path, tmp_path: Pat
 
 def test_broken_signature_file_is_a_model_file_error(bundle: Path, key: Path) -> None:
     (bundle / SIGNATURE).write_text("not json")
+    with pytest.raises(ModelFileError, match="bundle sign"):
+        verify_signature(bundle, key.with_suffix(".pub"))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"signature": "!"}, {"signature": 5}, {"key": ...}, {"algorithm": ...}, {"signature": ...}],
+    ids=["junk in base64", "number", "no key", "no algorithm", "no signature"],
+)
+def test_damaged_signature_document(bundle: Path, key: Path, changes: dict[str, Any]) -> None:
+    sign_bundle(bundle, key)
+    path = bundle / SIGNATURE
+    document = json.loads(path.read_text())
+    if changes.get("signature") == "!":
+        changes = {"signature": document["signature"][:9] + "!" + document["signature"][9:]}
+    document = {k: v for k, v in {**document, **changes}.items() if v is not ...}
+    path.write_text(json.dumps(document))
     with pytest.raises(ModelFileError, match="bundle sign"):
         verify_signature(bundle, key.with_suffix(".pub"))
 

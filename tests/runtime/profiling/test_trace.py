@@ -107,7 +107,10 @@ def test_time_is_the_median_of_the_last_runs() -> None:
     shapes: list[Typed] = [("float", (4,))]
     warm = [event("n", "Relu", shapes, shapes, us) for us in (9000.0, 8000.0)]
     runs = [event("n", "Relu", shapes, shapes, us) for us in (5000.0, 1000.0, 2000.0, 4000.0, 3000.0)]
-    noise = [{"cat": "Session", "name": "n_kernel_time", "dur": 1, "args": {}}, {"cat": "Node", "name": "n_fence"}]
+    noise: list[dict[str, Any]] = [
+        {"cat": "Session", "name": "n_kernel_time", "dur": 1, "args": {}},
+        {"cat": "Node", "name": "n_fence"},
+    ]
     assert only(*warm, *noise, *runs).time_ms == 3.0
 
 
