@@ -5,19 +5,22 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from edgedet_export.whole_folder import whole_folder
 from edgedet_runtime.errors import InputError
 
 __all__ = ["bundle_folder", "check_place", "file_entry", "write_manifest"]
 
 MANIFEST = "manifest.json"
+
+_FAULTS_OF_THE_PLACE = (
+    *(errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT, errno.ENOTDIR),
+    *(errno.EFBIG, errno.EIO, errno.ELOOP, errno.EMFILE, errno.ENAMETOOLONG, errno.ENODEV, errno.ENOENT),
+)
 
 
 def check_place(target: Path, *, overwrite: bool) -> None:
@@ -43,26 +46,18 @@ def bundle_folder(target: Path, *, overwrite: bool) -> Iterator[Path]:
         overwrite: Replace a bundle that is there. A folder that is no bundle is never replaced.
 
     Raises:
-        InputError: `target` is in the way, or cannot be written (rights, full disk).
+        InputError: `target` is in the way, is being written by another process, or cannot be written (rights, full
+            disk).
     """
     check_place(target, overwrite=overwrite)
-    folder: Path | None = None
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-        folder.chmod(0o755)
-        yield folder
-        if target.exists():
-            shutil.rmtree(target)
-        os.replace(folder, target)
-        folder = None
+        with whole_folder(target) as folder:
+            yield folder
+            check_place(target, overwrite=overwrite)
     except OSError as e:
-        if e.errno not in (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT, errno.ENOTDIR):
+        if e.errno not in _FAULTS_OF_THE_PLACE:
             raise
         raise InputError(f"{target}: cannot write the bundle: {e.strerror}; nothing was left behind") from e
-    finally:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def file_entry(folder: Path, relative: str, **facts: Any) -> dict[str, Any]:

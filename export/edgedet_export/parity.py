@@ -6,6 +6,8 @@ mean, to judge: the scores of all candidates, and the boxes (in input pixels) of
 FP32 rungs must hold 1e-4 on scores and 0.02 px on boxes. float32 itself does not reach that on every network: where
 the checkpoint in float32 already differs from itself in float64 by more, no rung can be asked for less than that
 noise, so the tolerance is the larger of the two (`NOISE_FACTOR` times the noise), and the report says so.
+
+The ladder ends at the written files, see `edgedet_export.written`. Their rungs hold raw outputs and detections too.
 """
 
 from __future__ import annotations
@@ -28,9 +30,13 @@ __all__ = [
     "SCORE_TOLERANCE",
     "Noise",
     "OutputDifference",
+    "Outputs",
     "Rung",
+    "candidate_errors",
     "compare",
+    "decode_candidates",
     "measure_noise",
+    "output_differences",
 ]
 
 SCORE_TOLERANCE = 1e-4
@@ -42,6 +48,7 @@ ALWAYS_COMPARED = 100
 """… and for this many best candidates in any case, so that an untrained network is judged too."""
 
 Outputs = Sequence[npt.NDArray[Any]]
+Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +58,12 @@ class Noise:
     Attributes:
         score: Largest score difference.
         box_px: Largest box difference of comparable candidates, input pixels.
+        raw: Largest difference of a raw output, relative to ``max(1, |value|)``.
     """
 
     score: float = 0.0
     box_px: float = 0.0
+    raw: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +94,9 @@ class Rung:
         score_tolerance: What was allowed.
         box_tolerance_px: What was allowed.
         images: Pictures compared.
+        raw_tolerance: What was allowed of each output's relative difference; None where only the meaning is judged.
+        lost: Detections of the stage before that have no counterpart in this one.
+        gained: Detections that the stage before does not have.
     """
 
     stage: str
@@ -95,11 +107,16 @@ class Rung:
     score_tolerance: float
     box_tolerance_px: float
     images: int
+    raw_tolerance: float | None = None
+    lost: int = 0
+    gained: int = 0
 
     @property
     def passed(self) -> bool:
-        """True if both errors are within their tolerances (NaN is not)."""
-        return self.score_error <= self.score_tolerance and self.box_error_px <= self.box_tolerance_px
+        """True if all errors are within their tolerances (NaN is not) and the detections are the same."""
+        raw_holds = self.raw_tolerance is None or all(o.max_rel <= self.raw_tolerance for o in self.outputs)
+        means_the_same = self.score_error <= self.score_tolerance and self.box_error_px <= self.box_tolerance_px
+        return raw_holds and means_the_same and not self.lost and not self.gained
 
     def require(self) -> Rung:
         """Return the rung if it passed.
@@ -109,23 +126,48 @@ class Rung:
         """
         if self.passed:
             return self
-        worst = max(self.outputs, key=lambda o: np.inf if np.isnan(o.max_rel) else o.max_rel)
         raise CheckFailedError(
             f"parity {self.against} → {self.stage}: expected scores within {self.score_tolerance:.2g} and boxes within"
-            f" {self.box_tolerance_px:.2g} px, got {self.score_error:.3g} and {self.box_error_px:.3g} px; worst output"
-            f" {worst.name} (absolute {worst.max_abs:.3g}, relative {worst.max_rel:.3g}); nothing was written"
+            f" {self.box_tolerance_px:.2g} px, got {self.score_error:.3g} and {self.box_error_px:.3g} px"
+            f"{self._worst_output()}{self._changed_detections()}; nothing was written"
         )
 
+    def _worst_output(self) -> str:
+        if not self.outputs:
+            return ""
+        worst = max(self.outputs, key=lambda o: np.inf if np.isnan(o.max_rel) else o.max_rel)
+        allowed = "" if self.raw_tolerance is None else f", allowed {self.raw_tolerance:.2g}"
+        return f"; worst output {worst.name} (absolute {worst.max_abs:.3g}, relative {worst.max_rel:.3g}{allowed})"
 
-def _decode(spec: ModelSpec, raw: Outputs) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def _changed_detections(self) -> str:
+        if not self.lost and not self.gained:
+            return ""
+        return f"; {self.lost} detections lost, {self.gained} gained"
+
+
+def decode_candidates(spec: ModelSpec, raw: Outputs) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the boxes (M, 4), in input pixels, and scores (M, classes) of raw outputs, in float64."""
     boxes, scores = decode(spec, [torch.from_numpy(np.asarray(o, np.float64)) for o in raw])
     return boxes[0].numpy(), scores[0].numpy()
 
 
 def _meaning_errors(spec: ModelSpec, before: Outputs, after: Outputs) -> tuple[float, float]:
     """Return the largest score difference, and the largest box difference of comparable candidates."""
-    boxes_a, scores_a = _decode(spec, before)
-    boxes_b, scores_b = _decode(spec, after)
+    return candidate_errors(*decode_candidates(spec, before), *decode_candidates(spec, after))
+
+
+def candidate_errors(boxes_a: Array, scores_a: Array, boxes_b: Array, scores_b: Array) -> tuple[float, float]:
+    """Compare all candidates of two stages.
+
+    Args:
+        boxes_a: xyxy (M, 4) in input pixels, of the stage before.
+        scores_a: (M, classes) in 0..1.
+        boxes_b: As `boxes_a`, of the stage that is judged.
+        scores_b: As `scores_a`.
+
+    Returns:
+        The largest score difference, and the largest box difference of comparable candidates in pixels.
+    """
     best = np.maximum(scores_a.max(axis=1), scores_b.max(axis=1))
     top = np.argsort(-best, kind="stable")[:ALWAYS_COMPARED]
     compared = np.union1d(np.flatnonzero(best >= VISIBLE_SCORE), top)
@@ -136,7 +178,36 @@ def _meaning_errors(spec: ModelSpec, before: Outputs, after: Outputs) -> tuple[f
 def measure_noise(spec: ModelSpec, single: Sequence[Outputs], double: Sequence[Outputs]) -> Noise:
     """Measure float32's rounding noise from the outputs of one network in float32 and in float64."""
     errors = [_meaning_errors(spec, a, b) for a, b in zip(double, single, strict=True)]
-    return Noise(max(e[0] for e in errors), max(e[1] for e in errors))
+    raw = max(d.max_rel for d in output_differences(spec, double, single))
+    return Noise(max(e[0] for e in errors), max(e[1] for e in errors), raw)
+
+
+def output_differences(
+    spec: ModelSpec, before: Sequence[Outputs], after: Sequence[Outputs], *, rung: str = "parity"
+) -> tuple[OutputDifference, ...]:
+    """Return how far each raw output is from the stage before, the worst of all pictures.
+
+    Args:
+        spec: Contract of the raw outputs.
+        before: Raw outputs of the stage before, per picture.
+        after: Raw outputs of the stage that is judged, per picture.
+        rung: What is compared, for the message.
+
+    Raises:
+        CheckFailedError: The outputs have different shapes.
+    """
+    differences = []
+    for i, name in enumerate(spec.decode.output_names):
+        max_abs = max_rel = 0.0
+        for a_all, b_all in zip(before, after, strict=True):
+            a, b = np.asarray(a_all[i], np.float64), np.asarray(b_all[i], np.float64)
+            if a.shape != b.shape:
+                raise CheckFailedError(f"{rung}: output {name}: expected shape {a.shape}, got {b.shape}")
+            difference = np.abs(a - b)
+            max_abs = float(np.maximum(max_abs, difference.max()))
+            max_rel = float(np.maximum(max_rel, (difference / np.maximum(1.0, np.abs(a))).max()))
+        differences.append(OutputDifference(name, max_abs, max_rel))
+    return tuple(differences)
 
 
 def compare(
@@ -161,26 +232,13 @@ def compare(
     Raises:
         CheckFailedError: The stages' outputs have different shapes.
     """
-    names = spec.decode.output_names
-    differences = []
-    for i, name in enumerate(names):
-        max_abs = max_rel = 0.0
-        for a_all, b_all in zip(before, after, strict=True):
-            a, b = np.asarray(a_all[i], np.float64), np.asarray(b_all[i], np.float64)
-            if a.shape != b.shape:
-                raise CheckFailedError(
-                    f"parity {against} → {stage}: output {name}: expected shape {a.shape}, got {b.shape}"
-                )
-            difference = np.abs(a - b)
-            max_abs = float(np.maximum(max_abs, difference.max()))
-            max_rel = float(np.maximum(max_rel, (difference / np.maximum(1.0, np.abs(a))).max()))
-        differences.append(OutputDifference(name, max_abs, max_rel))
+    differences = output_differences(spec, before, after, rung=f"parity {against} → {stage}")
     errors = [_meaning_errors(spec, a, b) for a, b in zip(before, after, strict=True)]
     floor = noise or Noise()
     return Rung(
         stage=stage,
         against=against,
-        outputs=tuple(differences),
+        outputs=differences,
         score_error=float(np.max([e[0] for e in errors])),
         box_error_px=float(np.max([e[1] for e in errors])),
         score_tolerance=max(SCORE_TOLERANCE, NOISE_FACTOR * floor.score),

@@ -1,0 +1,250 @@
+"""The last rungs of the ladder: each written file, as it lies on the disk, against the network that was judged.
+
+What was judged lives in memory: the FP32 graph that climbed the ladder, and per engine the INT8 candidate that the
+search chose. A writer could still damage it. So each file is opened by the engine that will run it, through the device's
+own runtime, and compared with the judged network on real pictures:
+
+- raw outputs. In the engine that judged, the arithmetic is the same and so are the outputs, up to `SAME_ARITHMETIC`. In
+  another engine (an FP32 graph was judged in onnxruntime, its IR runs in OpenVINO) they hold `OTHER_ARITHMETIC`, or
+  `parity.NOISE_FACTOR` times the network's own float32 noise where that is larger;
+- candidates, their scores and boxes, within the ladder's tolerances. A file with decoded outputs is compared here with
+  the dense decoding of the judged raw outputs;
+- detections: nothing lost and nothing gained, at a threshold in a gap between scores. A file that suppresses in the
+  graph has its threshold within, and is compared at that.
+
+The golden vectors are what the judged network detects, never what the file does.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from edgedet_export.golden import threshold_in_gap
+from edgedet_export.graph.conversion import set_metadata
+from edgedet_export.parity import (
+    BOX_TOLERANCE_PX,
+    NOISE_FACTOR,
+    SCORE_TOLERANCE,
+    Noise,
+    OutputDifference,
+    Rung,
+    candidate_errors,
+    decode_candidates,
+    output_differences,
+)
+from edgedet_runtime import Detections, Detector
+from edgedet_runtime.doctor.matching import match
+from edgedet_runtime.engines import EngineName
+from edgedet_runtime.letterbox import Letterbox
+from edgedet_runtime.spec import ModelSpec
+
+__all__ = ["OTHER_ARITHMETIC", "SAME_ARITHMETIC", "FileCheck", "Judged", "Written", "check_file", "judging"]
+
+SAME_ARITHMETIC = 1e-5
+"""Largest difference of a raw output, relative to ``max(1, |value|)``, where the same engine runs the same graph."""
+
+OTHER_ARITHMETIC = 1e-3
+"""The same where another engine adds in another order."""
+
+_MANY = 1000
+"""Detections that are looked at to find a gap between scores."""
+
+Image = npt.NDArray[np.uint8]
+Tensor = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """A network as it was judged.
+
+    Attributes:
+        name: What it is called in the table of rungs.
+        model: With raw heads, as it was in memory.
+        spec: Its contract.
+        engine: The engine that ran it when it was judged.
+    """
+
+    name: str
+    model: onnx.ModelProto
+    spec: ModelSpec
+    engine: EngineName
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Written:
+    """A file of a bundle in the making.
+
+    Attributes:
+        path: Within the bundle, with forward slashes.
+        precision: ``fp32`` or ``int8``.
+        engine: The engine that will run it.
+        judged: What it must be.
+    """
+
+    path: str
+    precision: str
+    engine: EngineName
+    judged: Judged
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FileCheck:
+    """What the comparison of one file gave.
+
+    Attributes:
+        rung: The row of the ladder.
+        conf: Threshold at which the golden picture was looked at.
+        golden: What the judged network detects in the golden picture, at that threshold.
+    """
+
+    rung: Rung
+    conf: float
+    golden: Detections
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Seen:
+    """One picture in the judged network: raw outputs (copies), where the picture lies, all detections by score."""
+
+    raw: tuple[Tensor, ...]
+    letterbox: Letterbox
+    gap: float
+
+
+class Judge:
+    """A judged network in its engine, with what it says of each picture.
+
+    Attributes:
+        judged: The network.
+        images: Pictures, uint8 BGR; the last one is the golden picture.
+    """
+
+    def __init__(self, judged: Judged, images: Sequence[Image], detector: Detector) -> None:
+        """Run the network on all pictures."""
+        self.judged = judged
+        self.images = images
+        self._detector = detector
+        self.seen = [self._look(image) for image in images]
+
+    def _look(self, image: Image) -> _Seen:
+        tensor, letterbox = self._detector.preprocess(image)
+        raw = tuple(np.array(output) for output in self._detector.infer(tensor))
+        many = replace(self._detector.thresholds, conf=0.0, max_det=_MANY)
+        self._detector.thresholds, usual = many, self._detector.thresholds
+        scores = self._detector.postprocess(raw, letterbox).scores
+        self._detector.thresholds = usual
+        return _Seen(raw, letterbox, threshold_in_gap(scores))
+
+    def detections(self, index: int, conf: float) -> Detections:
+        """Return what the network detects in a picture above a threshold."""
+        seen = self.seen[index]
+        self._detector.thresholds = replace(self._detector.thresholds, conf=conf)
+        return self._detector.postprocess(seen.raw, seen.letterbox)
+
+
+@contextmanager
+def judging(judged: Judged, images: Sequence[Image]) -> Iterator[Judge]:
+    """Open a judged network in the engine that judged it.
+
+    Args:
+        judged: The network.
+        images: Pictures to compare on; the last one is the golden picture.
+
+    Raises:
+        EngineError: The engine refuses it.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgedet-judged-") as folder:
+        path = Path(folder, "judged.onnx")
+        model = onnx.ModelProto()
+        model.CopyFrom(judged.model)
+        set_metadata(model, "edgedet", judged.spec.to_json())
+        onnx.save(model, str(path))
+        with Detector(path, engine=judged.engine, threads=1) as detector:
+            yield Judge(judged, images, detector)
+
+
+def check_file(folder: Path, written: Written, judge: Judge, noise: Noise) -> FileCheck:
+    """Compare a file with the network that was judged.
+
+    Args:
+        folder: The bundle in the making.
+        written: The file.
+        judge: What it must be.
+        noise: Rounding noise of the network, which widens the tolerances of other arithmetic where it exceeds them.
+
+    Returns:
+        The rung, passed or not, and the golden detections.
+
+    Raises:
+        EngineError: The engine cannot run the file.
+        CheckFailedError: The outputs have other shapes than those that were judged.
+    """
+    stage = f"{written.path} on {written.engine}"
+    same = written.engine == judge.judged.engine
+    score = max(SCORE_TOLERANCE, NOISE_FACTOR * noise.score)
+    box_px = max(BOX_TOLERANCE_PX, NOISE_FACTOR * noise.box_px)
+    differences: tuple[OutputDifference, ...] = ()
+    errors: list[tuple[float, float]] = [(0.0, 0.0)]
+    lost = gained = 0
+    with Detector(folder / written.path, engine=written.engine, threads=1) as detector:
+        kind, default_conf = detector.spec.decode.kind, detector.thresholds.conf
+        outputs = []
+        for i, image in enumerate(judge.images):
+            tensor, letterbox = detector.preprocess(image)
+            raw = tuple(np.array(output) for output in detector.infer(tensor))
+            outputs.append(raw)
+            conf = default_conf if kind == "nms" else judge.seen[i].gap
+            detector.thresholds = replace(detector.thresholds, conf=conf)
+            golden = judge.detections(i, conf)
+            found = detector.postprocess(raw, letterbox)
+            unsure = [conf]
+            if len(golden) == detector.thresholds.max_det:  # which of many equals come last is a matter of rounding
+                unsure.append(float(golden.scores[-1]))
+            pixels = box_px / min(letterbox.gain_xy)
+            lost += _alone(golden, found, box_px=pixels, score=score, unsure=unsure)
+            gained += _alone(found, golden, box_px=pixels, score=score, unsure=unsure)
+    judged_raw = [seen.raw for seen in judge.seen]
+    if kind == "decoded":
+        errors = [
+            candidate_errors(*decode_candidates(judge.judged.spec, before), after[0][0, :, :4], after[0][0, :, 4:])
+            for before, after in zip(judged_raw, outputs, strict=True)
+        ]
+    elif kind != "nms":
+        differences = output_differences(judge.judged.spec, judged_raw, outputs, rung=f"parity → {stage}")
+        errors = [
+            candidate_errors(
+                *decode_candidates(judge.judged.spec, before), *decode_candidates(judge.judged.spec, after)
+            )
+            for before, after in zip(judged_raw, outputs, strict=True)
+        ]
+    rung = Rung(
+        stage=stage,
+        against=judge.judged.name,
+        outputs=differences,
+        score_error=float(np.max([e[0] for e in errors])),
+        box_error_px=float(np.max([e[1] for e in errors])),
+        score_tolerance=score,
+        box_tolerance_px=box_px,
+        images=len(judge.images),
+        raw_tolerance=SAME_ARITHMETIC if same else max(OTHER_ARITHMETIC, NOISE_FACTOR * noise.raw),
+        lost=lost,
+        gained=gained,
+    )
+    return FileCheck(rung, conf, golden)
+
+
+def _alone(these: Detections, those: Detections, *, box_px: float, score: float, unsure: Sequence[float]) -> int:
+    """Count the detections of `these` without a counterpart in `those`, apart from those near a threshold."""
+    apart_px = np.abs(these.boxes_xyxy[:, None] - those.boxes_xyxy[None]).max(axis=2, initial=0.0)
+    apart = np.abs(these.scores[:, None].astype(np.float64) - those.scores[None])
+    matching = match(these, those, ((apart_px <= box_px) & (apart <= score)).astype(np.float32))
+    return sum(all(abs(float(these.scores[i]) - limit) > score for limit in unsure) for i in matching.missing)

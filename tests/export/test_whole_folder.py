@@ -1,0 +1,149 @@
+"""A folder is complete or absent: after every fault and every kill, the old one or the new one is there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgedet_export import whole_folder as module
+from edgedet_export.whole_folder import whole_folder
+from edgedet_runtime.errors import InputError
+
+STEPS = ("rename", "fsync", "close", "open")
+"""Calls of `os` at which a writer can fail or end."""
+
+
+def write(target: Path, text: str) -> None:
+    with whole_folder(target) as folder:
+        (folder / "a").write_text(text)
+        (folder / "sub").mkdir()
+        (folder / "sub/b").write_text(text)
+
+
+def content(target: Path) -> str | None:
+    """Return the text of a complete folder; None where there is none; fail where it is mixed or partial."""
+    if not target.exists():
+        return None
+    a, b = (target / "a").read_text(), (target / "sub/b").read_text()
+    assert a == b
+    assert sorted(p.name for p in target.iterdir()) == ["a", "sub"]
+    return a
+
+
+@pytest.fixture(params=["exchange", "two renames"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Swap in one step, and as on a system that cannot."""
+    if request.param == "two renames":
+        monkeypatch.setattr(module, "_exchange", lambda: None)
+
+
+def counted(real: Callable[..., Any], count: Iterator[int], n: int, act: Callable[[], None]) -> Callable[..., Any]:
+    """Wrap a call: at the n-th of all counted ones, `act` comes first."""
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        if next(count) == n:
+            act()
+        return real(*arguments, **options)
+
+    return call
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, n: int, act: Callable[[], None]) -> None:
+    count = iter(range(10**6))
+    for name in STEPS:
+        monkeypatch.setattr(os, name, counted(getattr(os, name), count, n, act))
+    real = module._exchange()
+    if real is not None:
+        monkeypatch.setattr(module, "_exchange", lambda: counted(real, count, n, act))
+
+
+def fail() -> None:
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_failing_call_leaves_the_old_or_the_new(first: bool, tmp_path: Path, way: None) -> None:
+    failures = 0
+    for n in range(200):
+        target = tmp_path / str(n) / "bundle"
+        if not first:
+            write(target, "old")
+        with pytest.MonkeyPatch.context() as patched:
+            interrupt(patched, n, fail)
+            try:
+                write(target, "new")
+                finished = True
+            except OSError:
+                finished = False
+        failures += not finished
+        assert content(target) in (("new",) if finished else (None if first else "old", "new"))
+        write(target, "next")
+        assert content(target) == "next"
+        assert [p.name for p in target.parent.iterdir()] == ["bundle"]
+        if finished and n > failures:
+            break
+    assert failures >= 8
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_kill_leaves_the_old_or_the_new(first: bool, tmp_path: Path, way: None) -> None:
+    kills = 0
+    for n in range(200):
+        target = tmp_path / str(n) / "bundle"
+        if not first:
+            write(target, "old")
+        pid = os.fork()
+        if pid == 0:
+            with pytest.MonkeyPatch.context() as patched:
+                interrupt(patched, n, lambda: os._exit(9))
+                write(target, "new")
+            os._exit(0)
+        killed = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
+        kills += killed
+        if not first and not killed:
+            assert content(target) == "new"
+        left = content(target)
+        if left is None and not first:  # between two renames: the next writer brings the old one back
+            assert (target.parent / ".bundle.edgedet-old").exists()
+            with whole_folder(target) as folder:
+                assert content(target) == "old"
+                shutil.copytree(target, folder, dirs_exist_ok=True)
+        write(target, "next")
+        assert content(target) == "next"
+        assert [p.name for p in target.parent.iterdir()] == ["bundle"]
+        if not killed:
+            break
+    assert kills >= 8
+
+
+def test_a_second_writer_to_the_same_place_is_told(tmp_path: Path) -> None:
+    with whole_folder(tmp_path / "b") as folder:
+        (folder / "a").write_text("1")
+        with pytest.raises(InputError, match="another process that is writing it now"), whole_folder(tmp_path / "b"):
+            pass
+        assert (folder / "a").read_text() == "1"
+    assert [p.name for p in tmp_path.iterdir()] == ["b"]
+
+
+def test_the_lock_ends_with_its_process(tmp_path: Path) -> None:
+    pid = os.fork()
+    if pid == 0:
+        with whole_folder(tmp_path / "b") as folder:
+            (folder / "half").write_text("1")
+            (tmp_path / "ready").touch()
+            time.sleep(60)
+    while not (tmp_path / "ready").exists():
+        time.sleep(0.01)
+    os.kill(pid, 9)
+    os.waitpid(pid, 0)
+    assert (tmp_path / ".b.edgedet-new/half").exists()
+    write(tmp_path / "b", "new")
+    assert content(tmp_path / "b") == "new"
+    shutil.rmtree(tmp_path / "b")
+    assert [p.name for p in tmp_path.iterdir()] == ["ready"]
