@@ -6,19 +6,12 @@ gain a box by that, and a network that finds nothing at its default threshold (a
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edgedet_runtime import Detector
-from edgedet_runtime.bundle.model_files import ModelFile
+__all__ = ["golden_picture", "threshold_in_gap"]
 
-__all__ = ["GOLDEN", "golden_picture", "threshold_in_gap", "write_golden"]
-
-GOLDEN = "golden.npz"
 _WANTED = 20
 _GAP_SEARCH = 10
 
@@ -36,6 +29,8 @@ def threshold_in_gap(scores: npt.NDArray[np.float32], wanted: int = _WANTED) -> 
     last = min(wanted, len(ordered) - 1)
     first = max(1, last - _GAP_SEARCH)
     gaps = ordered[first - 1 : last] - ordered[first : last + 1]
+    if not gaps.any():  # all alike: below them
+        return float(ordered[0]) / 2
     at = first + int(np.argmax(gaps))
     return float((ordered[at - 1] + ordered[at]) / 2)
 
@@ -51,29 +46,3 @@ def golden_picture(image_bgr: npt.NDArray[np.uint8], input_hw: tuple[int, int]) 
         return image_bgr
     size = (max(1, round(w * scale)), max(1, round(h * scale)))
     return np.asarray(cv2.resize(image_bgr, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def write_golden(folder: Path, image_bgr: npt.NDArray[np.uint8], files: list[tuple[str, ModelFile]]) -> None:
-    """Run every file of a bundle on one picture and store what it finds.
-
-    Arrays: ``image_bgr`` uint8 (h, w, 3); per file ``<path>|conf`` (float64 scalar) and ``<path>|boxes_xyxy``,
-    ``<path>|scores``, ``<path>|class_ids`` as in `Detections`.
-
-    Args:
-        folder: The bundle.
-        image_bgr: The picture.
-        files: Path within the bundle, and how to run it.
-    """
-    arrays: dict[str, Any] = {"image_bgr": image_bgr}
-    for relative, file in files:
-        with Detector(file.path, engine=file.engine, threads=1, conf=0.0, max_det=1000) as detector:
-            conf = threshold_in_gap(detector(image_bgr).scores)
-        with Detector(file.path, engine=file.engine, threads=1, conf=conf) as detector:
-            found = detector(image_bgr)
-        arrays |= {
-            f"{relative}|conf": np.float64(conf),
-            f"{relative}|boxes_xyxy": found.boxes_xyxy,
-            f"{relative}|scores": found.scores,
-            f"{relative}|class_ids": found.class_ids,
-        }
-    np.savez_compressed(folder / GOLDEN, **arrays)

@@ -14,6 +14,7 @@ from edgedet_export.config import ExportConfig
 from edgedet_export.quantize import QuantConfig, QuantEngine, measure, quantize, quantize_unjudged
 from edgedet_export.quantize.report import BudgetError
 from edgedet_export.quantize.trials import Evaluate
+from edgedet_export.written import Judged, Written
 from edgedet_runtime.errors import CheckFailedError
 from edgedet_runtime.spec import ModelSpec
 
@@ -51,11 +52,13 @@ class Int8Files:
         files: Manifest entries of the files.
         reports: Per engine, the report of the quantisation with its ``recommended`` precision.
         notes: What the user should know, one sentence each.
+        written: The files with the candidates that were judged, for the last rungs of the ladder.
     """
 
     files: tuple[dict[str, Any], ...]
     reports: dict[str, Any]
     notes: tuple[str, ...]
+    written: tuple[Written, ...] = ()
 
 
 def add_int8(
@@ -91,6 +94,7 @@ def add_int8(
     files: list[dict[str, Any]] = []
     reports: dict[str, Any] = {}
     notes: list[str] = []
+    written: list[Written] = []
     base = QuantConfig() if config.search else _UNJUDGED
     measured = measure(proto, spec, calibration, base, progress=lambda text: progress(f"INT8: {text}"))
     for name in config.formats:
@@ -105,6 +109,7 @@ def add_int8(
             placed = quantize_unjudged(measured, spec, dataclasses.replace(base, engine=engine))
             writers[engine](folder / path, placed.model, spec, config)
             files.append(_entry(path, engine, placed.int8_share, placed.cpu))
+            written.append(_written(path, engine, placed.model, spec))
             reports[engine] = {**placed.to_dict(), "recommended": "fp32"}
             continue
         options = QuantConfig(engine=engine, max_drop=config.max_drop, max_float=config.max_float)
@@ -116,6 +121,7 @@ def add_int8(
             continue
         writers[engine](folder / path, result.model, spec, config)
         files.append(_entry(path, engine, result.report.int8_share, result.report.cpu))
+        written.append(_written(path, engine, result.model, spec))
         report = result.report.to_dict()
         report["recommended"] = "int8" if result.report.recommended else "fp32"
         reports[engine] = report
@@ -126,9 +132,13 @@ def add_int8(
         raise NoInt8Error("; ".join(notes), reports)
     if not config.search:
         notes.append("INT8 was placed without a search and not judged: good for latency and size only")
-    return Int8Files(tuple(files), reports, tuple(notes))
+    return Int8Files(tuple(files), reports, tuple(notes), tuple(written))
 
 
 def _entry(path: str, engine: QuantEngine, int8_share: float, cpu: str) -> dict[str, Any]:
     """Describe a file for the manifest."""
     return {"path": path, "precision": "int8", "engines": [engine], "int8_share": int8_share, "cpu": cpu}
+
+
+def _written(path: str, engine: QuantEngine, model: onnx.ModelProto, spec: ModelSpec) -> Written:
+    return Written(path, "int8", engine, Judged(f"INT8 as judged on {engine}", model, spec, engine))

@@ -20,12 +20,12 @@ from torch import nn
 
 from edgedet_export.bundle_writer import bundle_folder, check_place, write_manifest
 from edgedet_export.config import ExportConfig
-from edgedet_export.final_check import check_detections
 from edgedet_export.fold_input import fold_input
 from edgedet_export.fuse import FuseReport, fuse
-from edgedet_export.golden import golden_picture, write_golden
+from edgedet_export.golden import golden_picture
 from edgedet_export.graph.conversion import set_metadata
 from edgedet_export.int8 import Int8Files, add_int8
+from edgedet_export.last_rungs import check_files
 from edgedet_export.manifest import build_manifest
 from edgedet_export.onnx_complexity import count_onnx
 from edgedet_export.outputs import append_decoding
@@ -35,13 +35,13 @@ from edgedet_export.quantize.images import picture_paths
 from edgedet_export.quantize.trials import Evaluate
 from edgedet_export.simplify import Simplified, simplify
 from edgedet_export.sources import load_source
-from edgedet_export.stages import Stage, onnx_stage, openvino_stage, torch_stage
+from edgedet_export.stages import Stage, onnx_stage, torch_stage
 from edgedet_export.to_onnx import to_onnx
 from edgedet_export.to_openvino import to_openvino
+from edgedet_export.written import Judged, Written
 from edgedet_models.builtin import calibration_images
 from edgedet_models.complexity import count
 from edgedet_models.detector import DetectorModule
-from edgedet_runtime.bundle.model_files import find_model_file
 from edgedet_runtime.errors import InputError
 from edgedet_runtime.spec import ModelSpec
 
@@ -83,8 +83,8 @@ class _Ladder:
         """Stand on the first stage."""
         self.name, self.outputs = stage.name, stage(self.images)
 
-    def climb(self, stage: Stage) -> Rung:
-        """Compare a stage with the last one and stand on it if it holds."""
+    def try_to_climb(self, stage: Stage) -> Rung:
+        """Compare a stage with the last one; stand on it if it holds, stay if not."""
         outputs = stage(self.images)
         rung = compare(
             self.spec,
@@ -93,10 +93,15 @@ class _Ladder:
             stage=stage.name,
             after=outputs,
             noise=self.noise,
-        ).require()
-        self.rungs.append(rung)
-        self.name, self.outputs = stage.name, outputs
+        )
+        if rung.passed:
+            self.rungs.append(rung)
+            self.name, self.outputs = stage.name, outputs
         return rung
+
+    def climb(self, stage: Stage) -> None:
+        """Compare a stage with the last one and stand on it, or fail."""
+        self.try_to_climb(stage).require()
 
 
 def export(
@@ -152,9 +157,9 @@ def export(
     set_metadata(proto, "edgedet", final_spec.to_json())
 
     with bundle_folder(target, overwrite=config.overwrite) as folder:
-        files: list[dict[str, Any]] = []
         steps("writing ONNX and OpenVINO IR")
-        _write_fp32(folder, proto, final_spec, config, ladder, files)
+        fp32 = _write_fp32(folder, proto, final_spec, config)
+        files = list(fp32)
         quantised = Int8Files((), {}, ())
         if config.int8:
             steps("INT8")
@@ -170,16 +175,11 @@ def export(
             )
             files += quantised.files
         steps("checking the files")
-        reference = folder / ".reference.onnx"
-        write_onnx(reference, proto, final_spec, dataclasses.replace(config, outputs="raw"))
-        check_detections(folder, files, images, reference, ladder.noise)
-        reference.unlink()
-        runnable = [
-            (f["path"], find_model_file(folder / f["path"], engine=engine, precision=None))
-            for f in files
-            for engine in f["engines"][:1]
-        ]
-        write_golden(folder, golden_picture(images[0], final_spec.input.size_hw), runnable)
+        judged = Judged(ladder.name, proto, final_spec, "onnxruntime")
+        written = [Written(f["path"], "fp32", engine, judged) for f in fp32 for engine in f["engines"]]
+        picture = golden_picture(images[0], final_spec.input.size_hw)
+        last = check_files(folder, [*written, *quantised.written], images, picture, ladder.noise, progress=steps.say)
+        files = [{**f, "engines": list(last.engines[f["path"]])} for f in files]
         manifest = build_manifest(
             folder,
             loaded,
@@ -187,10 +187,10 @@ def export(
             complexity=complexity,
             fused=fused_report,
             simplified=simplified,
-            rungs=ladder.rungs,
+            rungs=[*ladder.rungs, *last.rungs],
             noise=ladder.noise,
             quantisation=quantised.reports,
-            notes=quantised.notes,
+            notes=[*quantised.notes, *last.notes],
         )
         write_manifest(folder, manifest)
     return ExportReport(target, manifest)
@@ -245,18 +245,8 @@ def _finish_graph(
         proto, spec = fold_input(proto, spec)
     simplified = simplify(proto)
     if simplified.declined is None:
-        outputs = onnx_stage("simplified", simplified.model, spec)(ladder.images)
-        rung = compare(
-            ladder.spec,
-            against=ladder.name,
-            before=ladder.outputs,
-            stage="simplified",
-            after=outputs,
-            noise=ladder.noise,
-        )
+        rung = ladder.try_to_climb(onnx_stage("simplified", simplified.model, spec))
         if rung.passed:
-            ladder.rungs.append(rung)
-            ladder.name, ladder.outputs = rung.stage, outputs
             return simplified, simplified.model, spec
         simplified = Simplified(
             proto,
@@ -268,22 +258,14 @@ def _finish_graph(
     return simplified, proto, spec
 
 
-def _write_fp32(
-    folder: Path,
-    proto: onnx.ModelProto,
-    spec: ModelSpec,
-    config: ExportConfig,
-    ladder: _Ladder,
-    files: list[dict[str, Any]],
-) -> None:
-    """Write model.onnx and openvino/model.xml."""
+def _write_fp32(folder: Path, proto: onnx.ModelProto, spec: ModelSpec, config: ExportConfig) -> list[dict[str, Any]]:
+    """Write model.onnx and openvino/model.xml; return their entries for the manifest."""
     write_onnx(folder / "model.onnx", proto, spec, config)
-    files.append({"path": "model.onnx", "precision": "fp32", "engines": ["onnxruntime", "opencv"]})
+    files: list[dict[str, Any]] = [{"path": "model.onnx", "precision": "fp32", "engines": ["onnxruntime", "opencv"]}]
     if "openvino" in config.formats:
         write_ir(folder / "openvino/model.xml", proto, spec, config)
         files.append({"path": "openvino/model.xml", "precision": "fp32", "engines": ["openvino"]})
-        if config.outputs == "raw":
-            ladder.climb(openvino_stage("openvino", folder / "openvino/model.xml", spec))
+    return files
 
 
 def write_onnx(path: Path, proto: onnx.ModelProto, spec: ModelSpec, config: ExportConfig) -> None:

@@ -1,8 +1,8 @@
 """The last rungs of the ladder: each written file, as it lies on the disk, against the network that was judged.
 
 What was judged lives in memory: the FP32 graph that climbed the ladder, and per engine the INT8 candidate that the
-search chose. A writer could still damage it. So each file is opened by the engine that will run it, through the device's
-own runtime, and compared with the judged network on real pictures:
+search chose. A writer could still damage it. So each file is opened by the engine that will run it, through the
+device's own runtime, and compared with the judged network on real pictures:
 
 - raw outputs. In the engine that judged, the arithmetic is the same and so are the outputs, up to `SAME_ARITHMETIC`. In
   another engine (an FP32 graph was judged in onnxruntime, its IR runs in OpenVINO) they hold `OTHER_ARITHMETIC`, or
@@ -42,7 +42,7 @@ from edgedet_export.parity import (
     output_differences,
 )
 from edgedet_runtime import Detections, Detector
-from edgedet_runtime.doctor.matching import match
+from edgedet_runtime.doctor.matching import without_counterpart
 from edgedet_runtime.engines import EngineName
 from edgedet_runtime.letterbox import Letterbox
 from edgedet_runtime.spec import ModelSpec
@@ -189,62 +189,79 @@ def check_file(folder: Path, written: Written, judge: Judge, noise: Noise) -> Fi
         CheckFailedError: The outputs have other shapes than those that were judged.
     """
     stage = f"{written.path} on {written.engine}"
-    same = written.engine == judge.judged.engine
-    score = max(SCORE_TOLERANCE, NOISE_FACTOR * noise.score)
-    box_px = max(BOX_TOLERANCE_PX, NOISE_FACTOR * noise.box_px)
-    differences: tuple[OutputDifference, ...] = ()
-    errors: list[tuple[float, float]] = [(0.0, 0.0)]
-    lost = gained = 0
+    spec = judge.judged.spec
+    tolerances = _Tolerances.of(noise)
     with Detector(folder / written.path, engine=written.engine, threads=1) as detector:
-        kind, default_conf = detector.spec.decode.kind, detector.thresholds.conf
-        outputs = []
-        for i, image in enumerate(judge.images):
-            tensor, letterbox = detector.preprocess(image)
-            raw = tuple(np.array(output) for output in detector.infer(tensor))
-            outputs.append(raw)
-            conf = default_conf if kind == "nms" else judge.seen[i].gap
-            detector.thresholds = replace(detector.thresholds, conf=conf)
-            golden = judge.detections(i, conf)
-            found = detector.postprocess(raw, letterbox)
-            unsure = [conf]
-            if len(golden) == detector.thresholds.max_det:  # which of many equals come last is a matter of rounding
-                unsure.append(float(golden.scores[-1]))
-            pixels = box_px / min(letterbox.gain_xy)
-            lost += _alone(golden, found, box_px=pixels, score=score, unsure=unsure)
-            gained += _alone(found, golden, box_px=pixels, score=score, unsure=unsure)
-    judged_raw = [seen.raw for seen in judge.seen]
+        kind = detector.spec.decode.kind
+        seen = [_look_again(detector, judge, i, tolerances) for i in range(len(judge.images))]
+    before, after = [s.raw for s in judge.seen], [s.outputs for s in seen]
+    differences: tuple[OutputDifference, ...] = ()
+    errors = [(0.0, 0.0)]
     if kind == "decoded":
         errors = [
-            candidate_errors(*decode_candidates(judge.judged.spec, before), after[0][0, :, :4], after[0][0, :, 4:])
-            for before, after in zip(judged_raw, outputs, strict=True)
+            candidate_errors(*decode_candidates(spec, a), b[0][0, :, :4], b[0][0, :, 4:])
+            for a, b in zip(before, after, strict=True)
         ]
     elif kind != "nms":
-        differences = output_differences(judge.judged.spec, judged_raw, outputs, rung=f"parity → {stage}")
+        names = spec.decode.output_names
+        ordered = [[dict(zip(detector.spec.decode.output_names, b, strict=True))[n] for n in names] for b in after]
+        differences = output_differences(spec, before, ordered, rung=f"parity {judge.judged.name} → {stage}")
         errors = [
-            candidate_errors(
-                *decode_candidates(judge.judged.spec, before), *decode_candidates(judge.judged.spec, after)
-            )
-            for before, after in zip(judged_raw, outputs, strict=True)
+            candidate_errors(*decode_candidates(spec, a), *decode_candidates(spec, b))
+            for a, b in zip(before, ordered, strict=True)
         ]
+    same = written.engine == judge.judged.engine
     rung = Rung(
         stage=stage,
         against=judge.judged.name,
         outputs=differences,
         score_error=float(np.max([e[0] for e in errors])),
         box_error_px=float(np.max([e[1] for e in errors])),
-        score_tolerance=score,
-        box_tolerance_px=box_px,
+        score_tolerance=tolerances.score,
+        box_tolerance_px=tolerances.box_px,
         images=len(judge.images),
         raw_tolerance=SAME_ARITHMETIC if same else max(OTHER_ARITHMETIC, NOISE_FACTOR * noise.raw),
-        lost=lost,
-        gained=gained,
+        lost=sum(s.lost for s in seen),
+        gained=sum(s.gained for s in seen),
     )
-    return FileCheck(rung, conf, golden)
+    return FileCheck(rung, seen[-1].conf, seen[-1].expected)
 
 
-def _alone(these: Detections, those: Detections, *, box_px: float, score: float, unsure: Sequence[float]) -> int:
-    """Count the detections of `these` without a counterpart in `those`, apart from those near a threshold."""
-    apart_px = np.abs(these.boxes_xyxy[:, None] - those.boxes_xyxy[None]).max(axis=2, initial=0.0)
-    apart = np.abs(these.scores[:, None].astype(np.float64) - those.scores[None])
-    matching = match(these, those, ((apart_px <= box_px) & (apart <= score)).astype(np.float32))
-    return sum(all(abs(float(these.scores[i]) - limit) > score for limit in unsure) for i in matching.missing)
+@dataclass(frozen=True, slots=True)
+class _Tolerances:
+    """What scores (0..1) and boxes (input pixels) may differ by."""
+
+    score: float
+    box_px: float
+
+    @classmethod
+    def of(cls, noise: Noise) -> _Tolerances:
+        return cls(max(SCORE_TOLERANCE, NOISE_FACTOR * noise.score), max(BOX_TOLERANCE_PX, NOISE_FACTOR * noise.box_px))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _SeenAgain:
+    """One picture in a written file, beside what the judged network detects there."""
+
+    outputs: tuple[Tensor, ...]
+    conf: float
+    expected: Detections
+    lost: int
+    gained: int
+
+
+def _look_again(detector: Detector, judge: Judge, index: int, tolerances: _Tolerances) -> _SeenAgain:
+    tensor, letterbox = detector.preprocess(judge.images[index])
+    outputs = tuple(np.array(output) for output in detector.infer(tensor))
+    suppressed_inside = detector.spec.decode.kind == "nms"
+    conf = detector.spec.thresholds.conf if suppressed_inside else judge.seen[index].gap
+    detector.thresholds = replace(detector.thresholds, conf=conf)
+    expected = judge.detections(index, conf)
+    found = detector.postprocess(outputs, letterbox)
+    unsure = [conf]
+    if len(expected) == detector.thresholds.max_det:  # which of many equals come last is a matter of rounding
+        unsure.append(float(expected.scores[-1]))
+    pixels = tolerances.box_px / min(letterbox.gain_xy)
+    lost = without_counterpart(expected, found, box_px=pixels, score=tolerances.score, unsure=unsure)
+    gained = without_counterpart(found, expected, box_px=pixels, score=tolerances.score, unsure=unsure)
+    return _SeenAgain(outputs, conf, expected, len(lost), len(gained))

@@ -9,12 +9,12 @@ import numpy as np
 import onnx
 import pytest
 
-from edgedet_export.final_check import detections_differ
 from edgedet_export.graph.conversion import set_metadata
 from edgedet_export.outputs import append_decoding
 from edgedet_export.pictures import probe_picture
 from edgedet_export.to_onnx import to_onnx
 from edgedet_runtime import Detections, Detector
+from edgedet_runtime.doctor.matching import detections_differ
 from edgedet_runtime.spec import BoxKind, ModelSpec
 from tests.export.tiny import TinyDetector, tiny_spec
 

@@ -14,7 +14,6 @@ import torch
 
 import edgedet_models
 from edgedet_export.config import ExportConfig, Head
-from edgedet_export.final_check import detections_differ
 from edgedet_export.fuse import fuse
 from edgedet_export.pipeline import export
 from edgedet_export.stages import Stage, onnx_stage, openvino_stage
@@ -22,6 +21,7 @@ from edgedet_models.detector import DetectorModule
 from edgedet_runtime import Detections, Detector
 from edgedet_runtime.bundle.model_files import read_spec
 from edgedet_runtime.decode import decode_outputs
+from edgedet_runtime.doctor.matching import detections_differ
 from edgedet_runtime.nms import nms
 from tests.runtime.official_fixtures import DARKNET_FIXTURES, Reference, load_reference
 

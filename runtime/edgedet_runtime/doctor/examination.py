@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edgedet_runtime import cpu
+from edgedet_runtime.bundle.golden import Golden, read_golden
 from edgedet_runtime.bundle.manifest import BundleFile, read_manifest, verify_bundle
 from edgedet_runtime.bundle.model_files import read_spec
 from edgedet_runtime.bundle.plan import read_plan
 from edgedet_runtime.bundle.signature import KEY_VARIABLE, require_trusted
 from edgedet_runtime.detector import Detector
 from edgedet_runtime.doctor.findings import Finding, Report
-from edgedet_runtime.doctor.golden import Golden, check_golden, read_golden
+from edgedet_runtime.doctor.golden_check import check_golden
 from edgedet_runtime.doctor.resize_check import check_resize
 from edgedet_runtime.errors import EdgedetError, InputError, ModelFileError
 from edgedet_runtime.profiling.layers import LAYER_ENGINES, int8_share, profile_layers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy.typing as npt
 from edgedet_runtime.detections import Detections
 from edgedet_runtime.overlap import box_iou
 
-__all__ = ["Difference", "Matching", "difference", "match"]
+__all__ = ["Difference", "Matching", "detections_differ", "difference", "match", "without_counterpart"]
 
 _SAME_OBJECT = 0.5
 _SAME_PLACE_PX = 0.5
@@ -53,6 +54,46 @@ def match(expected: Detections, found: Detections, nearness: npt.NDArray[np.floa
         tuple(i for i in range(len(expected)) if i not in matched),
         tuple(j for j in range(len(found)) if j not in taken),
     )
+
+
+def without_counterpart(
+    these: Detections, those: Detections, *, box_px: float, score: float, unsure: Sequence[float] = ()
+) -> list[int]:
+    """Return the detections of one set that have no counterpart in another of the same picture.
+
+    Args:
+        these: Whose detections are looked for.
+        those: Where they are looked for.
+        box_px: Tolerance on each coordinate, pixels of the picture.
+        score: Tolerance on scores.
+        unsure: Detections whose score is within `score` of one of these thresholds may be missing.
+
+    Returns:
+        Indices into `these`, ascending.
+    """
+    apart_px = np.abs(these.boxes_xyxy[:, None] - those.boxes_xyxy[None]).max(axis=2, initial=0.0)
+    apart = np.abs(these.scores[:, None].astype(np.float64) - those.scores[None])
+    matching = match(these, those, ((apart_px <= box_px) & (apart <= score)).astype(np.float32))
+    return [i for i in matching.missing if all(abs(float(these.scores[i]) - limit) > score for limit in unsure)]
+
+
+def detections_differ(
+    expected: Detections, got: Detections, *, box_px: float, score: float, unsure: Sequence[float] = ()
+) -> str | None:
+    """Return the first difference between two sets of detections of one picture as a phrase, or None.
+
+    Args:
+        expected: What should be there.
+        got: What is there.
+        box_px: Tolerance on each coordinate, pixels of the picture.
+        score: Tolerance on scores.
+        unsure: Detections whose score is within `score` of one of these thresholds may be missing or extra.
+    """
+    for words, these, those in (("no match for", expected, got), ("an extra", got, expected)):
+        for i in without_counterpart(these, those, box_px=box_px, score=score, unsure=unsure):
+            name = these.names[int(these.class_ids[i])]
+            return f"{words} {name} {these.scores[i]:.4f} at {np.round(these.boxes_xyxy[i], 2).tolist()}"
+    return None
 
 
 @dataclass(frozen=True, slots=True)

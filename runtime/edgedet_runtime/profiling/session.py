@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from edgedet_runtime import cpu
+from edgedet_runtime.bundle.golden import GOLDEN, read_golden
 from edgedet_runtime.bundle.manifest import read_manifest
 from edgedet_runtime.bundle.model_files import model_bytes
 from edgedet_runtime.bundle.plan import Plan, recommend
 from edgedet_runtime.detector import Detector
-from edgedet_runtime.doctor.golden import GOLDEN
-from edgedet_runtime.errors import InputError, ModelFileError
+from edgedet_runtime.errors import InputError
 from edgedet_runtime.profiling.bandwidth import Bandwidth, measure_bandwidth
 from edgedet_runtime.profiling.cold_start import ColdStart, measure_cold_start
 from edgedet_runtime.profiling.latency import Samples, measure
@@ -258,13 +258,8 @@ def choose_picture(model: Path, image_bgr: Image | None) -> tuple[Image, str]:
     """Return the picture to measure with, and what it is: the given one, the bundle's, or noise."""
     if image_bgr is not None:
         return image_bgr, f"given, {image_bgr.shape[1]}x{image_bgr.shape[0]}"
-    golden = model / GOLDEN
-    if golden.is_file():
-        try:
-            with np.load(golden, allow_pickle=False) as arrays:
-                image = np.asarray(arrays["image_bgr"], np.uint8)
-        except (OSError, ValueError, KeyError) as e:
-            raise ModelFileError(f"{golden}: expected golden vectors, got {e}") from None
+    if (model / GOLDEN).is_file():
+        image = read_golden(model, ()).image_bgr
         return image, f"golden picture of the bundle, {image.shape[1]}x{image.shape[0]}"
     image = np.random.default_rng(0).integers(0, 256, (720, 1280, 3), np.uint8)
     return image, "noise, 1280x720"

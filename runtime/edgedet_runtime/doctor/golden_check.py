@@ -2,76 +2,27 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from edgedet_runtime.bundle.golden import Golden
 from edgedet_runtime.detections import Detections
 from edgedet_runtime.detector import Detector
 from edgedet_runtime.doctor.findings import Finding
 from edgedet_runtime.doctor.matching import difference
-from edgedet_runtime.errors import EdgedetError, ModelFileError
+from edgedet_runtime.errors import EdgedetError
 
-__all__ = ["GOLDEN", "Golden", "check_golden", "read_golden"]
+__all__ = ["SAME_BOX_PX", "SAME_SCORE", "check_golden"]
 
-GOLDEN = "golden.npz"
 SAME_BOX_PX, SAME_SCORE = 0.5, 0.01
 """What another CPU's arithmetic may change."""
 CLOSE_BOX_PX, CLOSE_SCORE = 4.0, 0.1
 """What another precision changes; more is another network, picture or preprocessing."""
 
 Image = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True, slots=True)
-class Golden:
-    """A picture and what each file of the bundle found in it where it was exported.
-
-    Attributes:
-        image_bgr: uint8 (H, W, 3).
-        expected: By file path within the bundle: the confidence threshold, and the detections above it.
-    """
-
-    image_bgr: Image
-    expected: dict[str, tuple[float, Detections]]
-
-
-def read_golden(bundle: Path, names: tuple[str, ...]) -> Golden:
-    """Read a bundle's golden vectors.
-
-    Args:
-        bundle: The folder.
-        names: The model's class names.
-
-    Raises:
-        ModelFileError: The file is missing or is not what export writes.
-    """
-    path = bundle / GOLDEN
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            image = np.asarray(arrays["image_bgr"])
-            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-                raise ValueError(f"image_bgr: {image.dtype} {image.shape}")
-            files = [key.removesuffix("|conf") for key in arrays.files if key.endswith("|conf")]
-            expected = {
-                file: (
-                    float(arrays[f"{file}|conf"]),
-                    Detections(
-                        np.asarray(arrays[f"{file}|boxes_xyxy"], np.float32),
-                        np.asarray(arrays[f"{file}|scores"], np.float32),
-                        np.asarray(arrays[f"{file}|class_ids"], np.int64),
-                        names,
-                    ),
-                )
-                for file in files
-            }
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as e:
-        raise ModelFileError(f"{path}: expected golden vectors as export writes them, got {e}") from None
-    return Golden(image, expected)
 
 
 def check_golden(bundle: Path, file: str, engine: str, golden: Golden, *, threads: int | None = None) -> Finding:
