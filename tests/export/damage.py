@@ -160,7 +160,7 @@ def _move_a_zero_point(file: Constants) -> None:
     if value.dtype == np.float32:
         file.write(name, value - np.float32(0.3))
     else:
-        file.write(name, value + value.dtype.type(100 if value < 100 else -100))
+        file.write(name, value + value.dtype.type(100 if int(value) < 100 else -100))
 
 
 def _drop_a_bias(file: Constants) -> None:
