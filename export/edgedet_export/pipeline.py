@@ -134,7 +134,7 @@ def export(
     config = config or ExportConfig()
     if config.data is not None and evaluate is None:
         raise InputError("data: measuring AP needs an evaluator; call edgedet.export, which brings it")
-    steps = _Steps(progress, 5 + config.int8)
+    steps = _ExportSteps(progress, 5 + config.int8)
     steps("reading")
     images, calibration = _pictures(config)
     loaded = load_source(source, config, spec)
@@ -196,23 +196,23 @@ def export(
     return ExportReport(target, manifest)
 
 
-class _Steps:
+class _ExportSteps:
     """Counts the steps of an export for a progress display."""
 
     def __init__(self, progress: Progress | None, total: int) -> None:
         self._progress = progress
         self._total = total
-        self._done = 0
+        self._begun = 0
 
     def __call__(self, description: str) -> None:
         """Begin the next step."""
+        self._begun += 1
         self.say(description)
-        self._done += 1
 
     def say(self, description: str) -> None:
         """Say what happens within the step."""
         if self._progress is not None:
-            self._progress(max(0, self._done), self._total, description)
+            self._progress(max(0, self._begun - 1), self._total, description)
 
 
 def _pictures(config: ExportConfig) -> tuple[list[Image], list[Path]]:
