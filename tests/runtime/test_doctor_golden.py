@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from edgedet_runtime.doctor.golden import Golden, check_golden
 
 from edgedet_runtime import Detections, Detector
+from edgedet_runtime.bundle.golden import Golden
+from edgedet_runtime.doctor.golden_check import check_golden
 from tests.runtime.tiny_models import random_image, tiny_onnx
 
 FILE = "model.onnx"
