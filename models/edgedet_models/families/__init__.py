@@ -55,10 +55,12 @@ class Family(Protocol):
 
     Attributes:
         LICENCE: Licence class that weights of the official code carry, such as ``AGPL-3.0``.
+        FORMS: What its checkpoints hold, such as ``pickled modules`` or ``state dict``; for the table in the docs.
         VARIANTS: Builders by variant name, for ``edgedet models`` and training; the argument is the class names.
     """
 
     LICENCE: str
+    FORMS: tuple[str, ...]
     VARIANTS: Mapping[str, Callable[[tuple[str, ...]], DetectorModule]]
 
     def recognise(self, checkpoint: Checkpoint) -> Recognition | None:

@@ -26,9 +26,10 @@ from edgedet_models.families import Recognition
 from edgedet_runtime.errors import CheckpointError
 from edgedet_runtime.spec import DecodeSpec, InputSpec, LevelSpec, ModelSpec, ResizeSpec, Thresholds
 
-__all__ = ["LICENCE", "VARIANTS", "DamoYolo", "load", "recognise"]
+__all__ = ["FORMS", "LICENCE", "VARIANTS", "DamoYolo", "load", "recognise"]
 
 LICENCE = "Apache-2.0"
+FORMS = ("state dict",)
 LEGACY_COCO = 81
 """Class outputs of checkpoints from before the head lost its background class."""
 

@@ -21,9 +21,10 @@ from edgedet_models.families import Recognition
 from edgedet_runtime.errors import CheckpointError
 from edgedet_runtime.spec import DecodeSpec, InputSpec, LevelSpec, ModelSpec, ResizeSpec
 
-__all__ = ["LICENCE", "VARIANTS", "load", "recognise"]
+__all__ = ["FORMS", "LICENCE", "VARIANTS", "load", "recognise"]
 
 LICENCE = "YOLO LICENSE (public domain)"
+FORMS = ("weights with a .cfg",)
 
 
 def _plan(text: str, source: str) -> NetworkPlan:

@@ -28,10 +28,11 @@ from edgedet_models.layers.space_to_depth import SpaceToDepth
 from edgedet_runtime.errors import CheckpointError
 from edgedet_runtime.spec import DecodeSpec, InputSpec, LevelSpec, ModelSpec, ResizeSpec
 
-__all__ = ["LICENCE", "VARIANTS", "EdgeCode", "EdgeCodeSize", "load", "recognise"]
+__all__ = ["FORMS", "LICENCE", "VARIANTS", "EdgeCode", "EdgeCodeSize", "load", "recognise"]
 
 LICENCE = "Apache-2.0"
 """Our own code and our own weights."""
+FORMS = ("state dict",)
 
 STRIDES = (8, 16, 32)
 _EXPECTED_CELLS = 5.0

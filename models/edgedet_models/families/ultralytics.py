@@ -18,11 +18,12 @@ from edgedet_models.ultralytics.state_dict import MatchedNetwork, match_networks
 from edgedet_models.ultralytics.variants import BUILDERS, LAYOUTS, name_variant
 from edgedet_runtime.errors import CheckpointError
 
-__all__ = ["LICENCE", "VARIANTS", "load", "recognise"]
+__all__ = ["FORMS", "LICENCE", "VARIANTS", "load", "recognise"]
 
 FAMILY = "ultralytics"
 LICENCE = "AGPL-3.0"
 """Of the code since 2023; files of its first months, under GPL-3.0, do not say so and are given the stricter one."""
+FORMS = ("pickled modules", "state dict")
 VARIANTS: Mapping[str, Callable[[tuple[str, ...]], DetectorModule]] = BUILDERS
 
 

@@ -25,10 +25,11 @@ from edgedet_models.layer_list.spec import Anchors
 from edgedet_models.layer_list.state_dict import MatchedLayout, match_layouts
 from edgedet_runtime.errors import CheckpointError
 
-__all__ = ["LICENCE", "VARIANTS", "build", "load", "recognise"]
+__all__ = ["FORMS", "LICENCE", "VARIANTS", "build", "load", "recognise"]
 
 FAMILY = "yolov5"
 LICENCE = "AGPL-3.0"
+FORMS = ("pickled modules", "state dict")
 SPD_LICENCE = "GPL-3.0"
 """YOLOv5-SPD was forked from YOLOv5 v6.0, before the licence changed."""
 OWN_LICENCE = "Apache-2.0"

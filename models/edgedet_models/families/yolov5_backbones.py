@@ -37,11 +37,12 @@ from edgedet_models.layers.junctions import Pick
 from edgedet_models.layers.spp import Sppf
 from edgedet_runtime.errors import CheckpointError
 
-__all__ = ["LICENCE", "VARIANTS", "build", "load", "recognise"]
+__all__ = ["FORMS", "LICENCE", "VARIANTS", "build", "load", "recognise"]
 
 FAMILY = "yolov5-backbones"
 LICENCE = "Apache-2.0"
 """Networks that are built and trained here derive from nobody's weights."""
+FORMS = ("state dict",)
 SIZE = "n"
 SPPF_INNER = 128
 BACKBONE_END = 9

@@ -17,8 +17,9 @@ from edgedet_models.yolov6.rebuild import rebuild
 from edgedet_models.yolov6.sizes import BUILDERS
 from edgedet_runtime.errors import CheckpointError
 
-__all__ = ["LICENCE", "VARIANTS", "load", "recognise"]
+__all__ = ["FORMS", "LICENCE", "VARIANTS", "load", "recognise"]
 
+FORMS = ("pickled modules",)
 VARIANTS: Mapping[str, Callable[[tuple[str, ...]], DetectorModule]] = BUILDERS
 
 STEMS: Mapping[tuple[str, int], str] = {

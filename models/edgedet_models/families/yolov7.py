@@ -24,10 +24,11 @@ from edgedet_models.layer_list.state_dict import MatchedLayout, match_layouts
 from edgedet_runtime.errors import CheckpointError
 from edgedet_runtime.spec import ScoreKind
 
-__all__ = ["LICENCE", "VARIANTS", "build", "load", "recognise"]
+__all__ = ["FORMS", "LICENCE", "VARIANTS", "build", "load", "recognise"]
 
 FAMILY = "yolov7"
 LICENCE = "GPL-3.0"
+FORMS = ("pickled modules", "state dict")
 OWN_LICENCE = "Apache-2.0"
 """Networks that are built here, untrained, derive from nobody's code or weights."""
 TINY_ANCHORS_PX: Sequence[Anchors] = (

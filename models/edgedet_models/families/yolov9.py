@@ -24,10 +24,11 @@ from edgedet_models.ultralytics.variants import has_layout
 from edgedet_runtime.errors import CheckpointError
 from edgedet_runtime.spec import Thresholds
 
-__all__ = ["LICENCE", "VARIANTS", "build", "load", "recognise"]
+__all__ = ["FORMS", "LICENCE", "VARIANTS", "build", "load", "recognise"]
 
 FAMILY = "yolov9"
 LICENCE = "GPL-3.0"
+FORMS = ("pickled modules", "state dict")
 THRESHOLDS = Thresholds(conf=0.25, iou=0.45, max_det=1000)
 STYLE = HeadStyle(groups=4, class_factor=2, most_classes=128)
 LAYOUTS: Mapping[str, Callable[[], Layout]] = {

@@ -26,9 +26,10 @@ from edgedet_models.layers.spp_bottleneck import SppBottleneck
 from edgedet_runtime.errors import CheckpointError
 from edgedet_runtime.spec import DecodeSpec, InputSpec, LevelSpec, ModelSpec, ResizeSpec
 
-__all__ = ["LICENCE", "VARIANTS", "Yolox", "YoloxConfig", "load", "recognise"]
+__all__ = ["FORMS", "LICENCE", "VARIANTS", "Yolox", "YoloxConfig", "load", "recognise"]
 
 LICENCE = "Apache-2.0"
+FORMS = ("state dict",)
 STRIDES = (8, 16, 32)
 STEM = "backbone.backbone.stem.conv.conv.weight"
 CLASSES = "head.cls_preds.0.weight"
