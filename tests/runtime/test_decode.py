@@ -250,6 +250,23 @@ WRONG: dict[str, Callable[[Raw], Raw]] = {
 }
 
 
+def test_what_was_expected_of_an_output_is_said() -> None:
+    spec = SPECS["anchors, square"]
+    raw = list(make_raw(spec))
+    cases = {
+        0: (raw[0][:, :7], "output boxes_0: expected shape (1, 8, h, w), got (1, 7, 6, 10): not the spec's model"),
+        1: (raw[1][:, :1], "output obj_0: expected shape (1, 2, 6, 10), got (1, 1, 6, 10): not the spec's model"),
+        2: (raw[2][:, :9], "output scores_0: expected shape (1, A * classes, 6, 10), got (1, 9, 6, 10): not the"),
+    }
+    for index, (array, words) in cases.items():
+        with pytest.raises(EngineError) as raised:
+            decode_outputs([*raw[:index], array, *raw[index + 1 :]], spec, conf=0.25)
+        assert str(raised.value).startswith(words)
+    empty = (raw[0], raw[1], raw[2][:, :0], *raw[3:])
+    with pytest.raises(EngineError, match="scores_0: expected shape"):
+        decode_outputs(empty, spec, conf=0.25)
+
+
 @pytest.mark.parametrize("case", WRONG)
 def test_outputs_of_another_model(case: str) -> None:
     spec = SPECS["points-exp"]

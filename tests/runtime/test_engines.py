@@ -14,7 +14,7 @@ import pytest
 from edgedet_runtime.engines import ENGINES, load_engine
 from edgedet_runtime.errors import EngineError, InputError, MissingDependencyError
 from edgedet_runtime.preprocess import Preprocessor
-from edgedet_runtime.spec import ModelSpec
+from edgedet_runtime.spec import DecodeSpec, LevelSpec, ModelSpec
 from tests.runtime.tiny_models import TINY_SPEC, random_image, tiny_onnx, with_input
 
 RGB_255 = {"layout": "NCHW", "dtype": "float32", "color": "RGB", "scale": 1 / 255}
@@ -167,3 +167,45 @@ def test_memory_is_not_copied_anew_for_each_frame(name: str, tmp_path: Path) -> 
     tensor, _ = Preprocessor(TINY_SPEC.input, TINY_SPEC.resize)(random_image())
     first, second = engine.infer(tensor), engine.infer(tensor)
     assert all(np.shares_memory(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_onnxruntime_waits_within_a_frame_and_sleeps_between_frames() -> None:
+    from edgedet_runtime.engines.onnxruntime_engine import session_options
+
+    options = session_options(3)
+    assert (options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level) == (3, 1, 3)
+    for name in ("allow_spinning", "force_spinning_stop"):
+        key = f"session.intra_op.{name}" if name == "allow_spinning" else f"session.{name}"
+        assert options.get_session_config_entry(key) == "1"
+
+
+def test_onnxruntime_outputs_whose_size_the_file_leaves_open(tmp_path: Path) -> None:
+    """Final boxes are as many as there are: nothing can be bound beforehand."""
+    import dataclasses
+
+    import onnx
+    from onnx import TensorProto, helper
+
+    spec = TINY_SPEC.replace(
+        input=dataclasses.replace(TINY_SPEC.input, height=2, width=3),
+        decode=DecodeSpec("nms", (LevelSpec(1, boxes="rows", scores="rows"),)),
+    )
+    nodes = [
+        helper.make_node("Cast", ["image"], ["values"], to=TensorProto.FLOAT),
+        helper.make_node("Reshape", ["values", "shape"], ["rows"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, [1, 2, 3, 3])],
+        [helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["n", 6])],
+        [helper.make_tensor("shape", TensorProto.INT64, [2], [-1, 6])],
+    )
+    path = tmp_path / "open.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    engine = load_engine("onnxruntime", path, spec, threads=1)
+    tensor = np.arange(18, dtype=np.uint8).reshape(1, 2, 3, 3)
+    first, second = engine.infer(tensor)[0].copy(), engine.infer(tensor + 1)[0]
+    np.testing.assert_array_equal(first, np.arange(18).reshape(3, 6))
+    np.testing.assert_array_equal(second, first + 1)
+    assert first.dtype == np.float32
