@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 if TYPE_CHECKING:
-    import onnx
     from torch import nn
 
     from edgedet_export.pipeline import ExportConfig, ExportReport, Progress
     from edgedet_models.detector import DetectorModule, HeadName
+    from edgedet_runtime.engines import EngineName
     from edgedet_runtime.spec import ModelSpec
 
 __all__ = ["export", "load"]
@@ -120,19 +119,14 @@ def _config_and_spec(
     return next(iter(configs), None), next(iter(specs), None)
 
 
-def _evaluator(data: Path) -> Callable[[onnx.ModelProto, str], float]:
-    """Return a function that gives the AP (0..1) of an ONNX model, with its spec inside, on labelled pictures."""
+def _evaluator(data: Path) -> Callable[[Path, EngineName], float]:
+    """Return a function that gives the AP (0..1) of a model file on labelled pictures, run on an engine."""
     from edgedet.evaluation import evaluate_file
     from edgedet_runtime.labelled import load_dataset
 
     dataset = load_dataset(data)
 
-    def evaluate(model: onnx.ModelProto, engine: str) -> float:
-        import onnx
-
-        with tempfile.TemporaryDirectory(prefix="edgedet-eval-") as folder:
-            path = Path(folder, "model.onnx")
-            onnx.save(model, str(path))
-            return evaluate_file(path, dataset, engine=engine).figures.ap or 0.0
+    def evaluate(model: Path, engine: EngineName) -> float:
+        return evaluate_file(model, dataset, engine=engine).figures.ap or 0.0
 
     return evaluate

@@ -19,9 +19,9 @@ _NAMED_LAYERS = 3
 Report = Mapping[str, Any]
 
 
-def show_int8(quantisation: Mapping[str, Report]) -> None:
+def show_int8(quantization: Mapping[str, Report]) -> None:
     """Print a table of candidates and a few sentences for each engine."""
-    for engine, report in quantisation.items():
+    for engine, report in quantization.items():
         rows = candidate_rows(report)
         if rows:
             lost = "AP" if report["measure"] == "ap" else "estimated AP, from the agreement of detections with FP32"
@@ -64,10 +64,12 @@ def _kept_float(layers: list[Mapping[str, Any]]) -> list[str]:
     for layer in layers:
         reasons.setdefault(layer["reason"].partition(":")[0], []).append(layer)
     found = []
-    for reason, of in reasons.items():
-        names = ", ".join(layer["layer"] for layer in of[:_NAMED_LAYERS]) + (", …" if len(of) > _NAMED_LAYERS else "")
-        macs = sum(layer["macs"] for layer in of) / 1e6
-        found.append(f"{len(of)} stay in float ({reason}; {macs:.1f} MMACs): {names}")
+    for reason, group in reasons.items():
+        names = ", ".join(layer["layer"] for layer in group[:_NAMED_LAYERS]) + (
+            ", …" if len(group) > _NAMED_LAYERS else ""
+        )
+        macs = sum(layer["macs"] for layer in group) / 1e6
+        found.append(f"{len(group)} stay in float ({reason}; {macs:.1f} MMACs): {names}")
     return found
 
 

@@ -17,13 +17,13 @@ __all__ = ["layer_sensitivity", "save_picture"]
 def layer_sensitivity(
     model: Path, *, engine: str | None, calib: Path | None, progress: Callable[[str], object]
 ) -> tuple[LayerSensitivity, ...]:
-    """Quantise each layer alone, as for an engine, and rank the layers by the harm.
+    """Quantize each layer alone, as for an engine, and rank the layers by the harm.
 
     Args:
         model: A bundle, or an ONNX file that edgedet wrote, with raw heads.
-        engine: ``onnxruntime`` (the default) or ``openvino``.
+        engine: A target of quantization; None: onnxruntime.
         calib: Calibration pictures; None: those that edgedet ships.
-        progress: Told in words what happens.
+        progress: Called with a few words on what happens.
 
     Returns:
         Layers, most sensitive first.
@@ -37,20 +37,22 @@ def layer_sensitivity(
     require("onnx", "torch", extra="export", purpose="edgedet inspect --sensitivity")
     import onnx
 
-    from edgedet_export.quantize import QuantConfig, inspect_sensitivity
+    from edgedet_export.quantize import TARGETS, QuantConfig, inspect_sensitivity
     from edgedet_export.quantize.images import picture_paths
     from edgedet_models.builtin import calibration_images
     from edgedet_runtime.bundle.model_files import find_model_file
 
-    if engine not in (None, "onnxruntime", "openvino"):
-        raise InputError(f"--engine: expected onnxruntime or openvino, whose INT8 can be looked into, got {engine}")
+    target = next((target for target in TARGETS.values() if target.name == (engine or "onnxruntime")), None)
+    if target is None:
+        names = " or ".join(TARGETS)
+        raise InputError(f"--engine: expected {names}, whose INT8 can be looked into, got {engine}")
     file = find_model_file(model, engine="onnxruntime", precision="fp32")
     if file.spec.decode.kind in ("decoded", "nms"):
         raise InputError(
             f"{file.path}: expected raw heads, got the {file.spec.decode.kind} form; export it with --outputs raw"
         )
     pictures = calibration_images() if calib is None else picture_paths(calib)
-    config = QuantConfig(engine="openvino" if engine == "openvino" else "onnxruntime")
+    config = QuantConfig(engine=target.name)
     return inspect_sensitivity(onnx.load(str(file.path)), file.spec, pictures, config, progress=progress)
 
 

@@ -1,4 +1,4 @@
-"""A zoo for latency: architectures as they are built from scratch, exported and quantised, untrained.
+"""A zoo for latency: architectures as they are built from scratch, exported and quantized, untrained.
 
 Which backbone is fast on a CPU needs no training to answer, only every variant in the form in which it would run. Each
 becomes a bundle like any other, but for two things that an untrained network cannot have: its INT8 files are placed
@@ -92,7 +92,7 @@ def build_zoo(
 
 def is_built(folder: Path, variant: str, size_hw: tuple[int, int]) -> bool:
     """Tell whether a bundle is what would be built: same variant, size, version and kind of CPU, and whole."""
-    from edgedet_export.quantize.config import this_cpu
+    from edgedet_export.quantize.number_format import this_cpu
     from edgedet_runtime.bundle.manifest import MANIFEST, verify_bundle
     from edgedet_runtime.version import __version__
 

@@ -1,34 +1,29 @@
-"""The INT8 step: one quantised file per engine, held to a budget, added to a bundle in the making."""
+"""The INT8 step: one quantized file per engine, held to a budget, added to a bundle in the making."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import onnx
 
 from edgedet_export.config import ExportConfig
-from edgedet_export.quantize import QuantConfig, QuantEngine, measure, quantize, quantize_unjudged
+from edgedet_export.outputs import with_outputs
+from edgedet_export.quantize import QuantConfig, Target, measure, quantize, quantize_unjudged, targets_of
 from edgedet_export.quantize.report import BudgetError
 from edgedet_export.quantize.trials import Evaluate
 from edgedet_export.written import Judged, Written
+from edgedet_runtime.cpu import available_threads
 from edgedet_runtime.errors import CheckFailedError
 from edgedet_runtime.spec import ModelSpec
 
-__all__ = ["ENGINE_OF_FORMAT", "INT8_FILES", "Int8Files", "NoInt8Error", "add_int8"]
-
-ENGINE_OF_FORMAT: dict[str, QuantEngine] = {"onnx": "onnxruntime", "openvino": "openvino"}
-INT8_FILES: dict[QuantEngine, str] = {
-    "onnxruntime": "model.int8.onnx",
-    "openvino": "openvino/model.int8.xml",
-}
+__all__ = ["Int8Files", "NoInt8Error", "add_int8"]
 
 _UNJUDGED = QuantConfig(max_images=8, judge_images=4)
-
-Writer = Callable[[Path, onnx.ModelProto, ModelSpec, ExportConfig], None]
 
 
 class NoInt8Error(CheckFailedError):
@@ -50,7 +45,7 @@ class Int8Files:
 
     Attributes:
         files: Manifest entries of the files.
-        reports: Per engine, the report of the quantisation with its ``recommended`` precision.
+        reports: Per engine, the report of the quantization with its ``recommended`` precision.
         notes: What the user should know, one sentence each.
         written: The files with the candidates that were judged, for the last rungs of the ladder.
     """
@@ -68,11 +63,10 @@ def add_int8(
     config: ExportConfig,
     *,
     calibration: Sequence[Path],
-    writers: dict[QuantEngine, Writer],
     progress: Callable[[str], object],
     evaluate: Evaluate | None = None,
 ) -> Int8Files:
-    """Quantise for each engine that was asked for and write the files.
+    """Quantize for each engine that was asked for and write the files.
 
     Args:
         folder: The bundle in the making.
@@ -80,9 +74,8 @@ def add_int8(
         spec: Its contract.
         config: Options of the export.
         calibration: Calibration pictures.
-        writers: How each engine's file is written.
-        progress: Told in words what happens.
-        evaluate: AP of a model on an engine, where labelled pictures were given.
+        progress: Called with a few words on what happens.
+        evaluate: AP of a model file on an engine, where labelled pictures were given.
 
     Returns:
         What was written. An engine for which no candidate keeps the budget gets no file and stays with FP32; the
@@ -91,43 +84,39 @@ def add_int8(
     Raises:
         NoInt8Error: No engine has a candidate that keeps the budget; nothing was written.
     """
+    base = QuantConfig() if config.search else _UNJUDGED
+    measured = measure(proto, spec, calibration, base, progress=lambda text: progress(f"INT8: {text}"))
     files: list[dict[str, Any]] = []
     reports: dict[str, Any] = {}
     notes: list[str] = []
     written: list[Written] = []
-    base = QuantConfig() if config.search else _UNJUDGED
-    measured = measure(proto, spec, calibration, base, progress=lambda text: progress(f"INT8: {text}"))
-    for name in config.formats:
-        engine = ENGINE_OF_FORMAT[name]
-
-        def tell(text: str, engine: str = engine) -> None:
-            progress(f"INT8 for {engine}: {text}")
-
-        path = INT8_FILES[engine]
-        if not config.search:
-            tell("placing")
-            placed = quantize_unjudged(measured, spec, dataclasses.replace(base, engine=engine))
-            writers[engine](folder / path, placed.model, spec, config)
-            files.append(_entry(path, engine, placed.int8_share, placed.cpu))
-            written.append(_written(path, engine, placed.model, spec))
-            reports[engine] = {**placed.to_dict(), "recommended": "fp32"}
-            continue
-        options = QuantConfig(engine=engine, max_drop=config.max_drop, max_float=config.max_float)
-        try:
-            result = quantize(proto, spec, calibration, options, progress=tell, evaluate=evaluate, measured=measured)
-        except BudgetError as e:
-            reports[engine] = {**e.to_dict(), "recommended": "fp32"}
-            notes.append(str(e))
-            continue
-        writers[engine](folder / path, result.model, spec, config)
-        files.append(_entry(path, engine, result.report.int8_share, result.report.cpu))
-        written.append(_written(path, engine, result.model, spec))
-        report = result.report.to_dict()
-        report["recommended"] = "int8" if result.report.recommended else "fp32"
-        reports[engine] = report
-        if not result.report.recommended:
-            speed = f"{result.report.speedup:.2f}x FP32's speed on this machine"
-            notes.append(f"INT8 for {engine}: {speed}, so FP32 is recommended")
+    for target in targets_of(config.formats):
+        say = partial(_say, progress, target)
+        if config.search:
+            options = QuantConfig(engine=target.name, max_drop=config.max_drop, max_float=config.max_float)
+            try:
+                found = quantize(proto, spec, calibration, options, progress=say, evaluate=evaluate, measured=measured)
+            except BudgetError as e:
+                reports[target.name] = {**e.to_dict(), "recommended": "fp32"}
+                notes.append(str(e))
+                continue
+            model, report = found.model, found.report.to_dict()
+            report["recommended"] = "int8" if found.report.recommended else "fp32"
+            if not found.report.recommended:
+                speed = f"{found.report.speedup:.2f}x FP32's speed on this machine"
+                notes.append(f"INT8 for {target.name}: {speed}, so FP32 is recommended")
+        else:
+            say("placing")
+            placed = quantize_unjudged(measured, spec, dataclasses.replace(base, engine=target.name))
+            model, report = placed.model, {**placed.to_dict(), "recommended": "fp32"}
+        say("writing, and auditing what the engine runs in INT8")
+        target.write(folder / target.file, *with_outputs(model, spec, config.outputs))
+        tensor = next(measured.pictures.tensors(spec))
+        executed = target.audit(folder / target.file, spec, tensor, threads=available_threads())
+        reports[target.name] = {**report, "executed": dataclasses.asdict(executed)}
+        files.append(_entry(target, report))
+        judged = Judged(f"INT8 as judged on {target.name}", model, spec, target.name)
+        written.append(Written(target.file, "int8", target.name, judged))
     if not files:
         raise NoInt8Error("; ".join(notes), reports)
     if not config.search:
@@ -135,10 +124,11 @@ def add_int8(
     return Int8Files(tuple(files), reports, tuple(notes), tuple(written))
 
 
-def _entry(path: str, engine: QuantEngine, int8_share: float, cpu: str) -> dict[str, Any]:
+def _say(progress: Callable[[str], object], target: Target, text: str) -> None:
+    progress(f"INT8 for {target.name}: {text}")
+
+
+def _entry(target: Target, report: Mapping[str, Any]) -> dict[str, Any]:
     """Describe a file for the manifest."""
-    return {"path": path, "precision": "int8", "engines": [engine], "int8_share": int8_share, "cpu": cpu}
-
-
-def _written(path: str, engine: QuantEngine, model: onnx.ModelProto, spec: ModelSpec) -> Written:
-    return Written(path, "int8", engine, Judged(f"INT8 as judged on {engine}", model, spec, engine))
+    facts = {key: report[key] for key in ("int8_share", "cpu")}
+    return {"path": target.file, "precision": "int8", "engines": [target.name], **facts}

@@ -27,7 +27,7 @@ from edgedet_export.to_onnx import trace
 from edgedet_models.decode import decode
 from edgedet_runtime.spec import BoxKind, DecodeSpec, LevelSpec, ModelSpec
 
-__all__ = ["AppendDecoding", "append_decoding"]
+__all__ = ["AppendDecoding", "append_decoding", "with_outputs"]
 
 Contract = Literal["decoded", "nms"]
 DECODED, DETECTIONS = "decoded", "detections"
@@ -217,3 +217,10 @@ def _nms(graph: ir.Graph, new: NewTensors, decoded: ir.Value, spec: ModelSpec) -
     rows = node("Concat", [box, score_column, class_column], "rows", axis=1)
     kept = node("Min", [node("Shape", [score], "count"), limit], "kept")
     return node("Gather", [rows, node("TopK", [score, kept], "best", "order")], DETECTIONS, axis=0)
+
+
+def with_outputs(
+    model: onnx.ModelProto, spec: ModelSpec, outputs: Literal["raw", "decoded", "nms"]
+) -> tuple[onnx.ModelProto, ModelSpec]:
+    """Return a model with raw heads and its spec in one of the three contracts; raw ones as they are."""
+    return (model, spec) if outputs == "raw" else append_decoding(model, spec, outputs)

@@ -28,7 +28,7 @@ from edgedet_export.int8 import Int8Files, add_int8
 from edgedet_export.last_rungs import check_files
 from edgedet_export.manifest import build_manifest
 from edgedet_export.onnx_complexity import count_onnx
-from edgedet_export.outputs import append_decoding
+from edgedet_export.outputs import with_outputs
 from edgedet_export.parity import Noise, Outputs, Rung, compare, measure_noise
 from edgedet_export.pictures import parity_images
 from edgedet_export.quantize.images import picture_paths
@@ -121,7 +121,7 @@ def export(
         spec: Contract of a module that is no `DetectorModule`: its input as float32 NCHW in its own convention, its
             raw outputs, its classes.
         progress: Called as progress(step, steps, description).
-        evaluate: Gives the AP (0..1) of an ONNX model on an engine; goes with ``config.data``, and comes from
+        evaluate: Gives the AP (0..1) of a model file on an engine; goes with ``config.data``, and comes from
             `edgedet.export`, since measuring AP needs more than this package.
 
     Returns:
@@ -169,7 +169,6 @@ def export(
                 final_spec,
                 config,
                 calibration=calibration,
-                writers={"onnxruntime": write_onnx, "openvino": write_ir},
                 progress=steps.say,
                 evaluate=evaluate,
             )
@@ -270,7 +269,7 @@ def _write_fp32(folder: Path, proto: onnx.ModelProto, spec: ModelSpec, config: E
 
 def write_onnx(path: Path, proto: onnx.ModelProto, spec: ModelSpec, config: ExportConfig) -> None:
     """Write a model with the output contract that was asked for and its spec inside."""
-    proto, spec = _with_contract(proto, spec, config)
+    proto, spec = with_outputs(proto, spec, config.outputs)
     set_metadata(proto, "edgedet", spec.to_json())
     onnx.save(proto, str(path))
 
@@ -278,11 +277,5 @@ def write_onnx(path: Path, proto: onnx.ModelProto, spec: ModelSpec, config: Expo
 def write_ir(path: Path, proto: onnx.ModelProto, spec: ModelSpec, config: ExportConfig) -> None:
     """Write an IR with the output contract that was asked for and its spec inside."""
     path.parent.mkdir(exist_ok=True)
-    proto, spec = _with_contract(proto, spec, config)
+    proto, spec = with_outputs(proto, spec, config.outputs)
     to_openvino(proto, spec, path)
-
-
-def _with_contract(proto: onnx.ModelProto, spec: ModelSpec, config: ExportConfig) -> tuple[onnx.ModelProto, ModelSpec]:
-    if config.outputs == "raw":
-        return proto, spec
-    return append_decoding(proto, spec, config.outputs)

@@ -1,4 +1,4 @@
-"""One table: each network x (FP32, the engine's usual quantiser, edgedet) x engine.
+"""One table: each network x (FP32, the engine's usual quantizer, edgedet) x engine.
 
     python tests/benchmarks/bench_int8.py [--models NAME ...] [--engines onnxruntime openvino] [--out FILE]
 
@@ -6,7 +6,7 @@ Without arguments: the trained YOLOX-nano (AP on coco128 val), the built-in dete
 (agreement with FP32 on the same pictures) and the fixtures of the YOLO families. MODEL may also be any checkpoint or
 ONNX file that `edgedet export` reads; ``PATH:FAMILY`` names the family.
 
-All quantisers get the same FP32 graph with raw heads and the same calibration pictures; none sees the pictures that
+All quantizers get the same FP32 graph with raw heads and the same calibration pictures; none sees the pictures that
 score. "plain" is onnxruntime's ``quantize_static`` with its defaults, and NNCF's ``quantize`` with the MIXED preset.
 Agreement: average precision over IoU 0.5..0.95 with FP32's detections as the truth. INT8: share of the MACs that the
 engine's own profile shows in INT8. Speed: FP32 latency divided by this file's, interleaved in one process.
@@ -33,13 +33,13 @@ from edgedet.evaluation import evaluate, load_dataset  # noqa: E402
 from edgedet_export.config import ExportConfig  # noqa: E402
 from edgedet_export.graph.conversion import set_metadata  # noqa: E402
 from edgedet_export.pipeline import export  # noqa: E402
-from edgedet_export.quantize import QuantConfig, QuantEngine, measure, quantize  # noqa: E402
+from edgedet_export.quantize import QuantConfig, get_target, measure, quantize  # noqa: E402
 from edgedet_export.quantize.agreement import compare_detections, detect, reference_conf  # noqa: E402
 from edgedet_export.quantize.images import picture_paths  # noqa: E402
-from edgedet_export.quantize.runner import measure_latencies  # noqa: E402
-from edgedet_export.to_openvino import to_openvino  # noqa: E402
+from edgedet_export.quantize.latency import measure_latencies  # noqa: E402
 from edgedet_runtime.candidates import Candidates  # noqa: E402
 from edgedet_runtime.detector import Detector  # noqa: E402
+from edgedet_runtime.engines import EngineName  # noqa: E402
 from edgedet_runtime.errors import EdgedetError  # noqa: E402
 from edgedet_runtime.labelled import LabelledSet  # noqa: E402
 from edgedet_runtime.profiling.layers import int8_share, profile_layers  # noqa: E402
@@ -66,7 +66,7 @@ DEFAULTS = [
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """An FP32 model to quantise.
+    """An FP32 model to quantize.
 
     Attributes:
         name: For the table.
@@ -130,7 +130,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--calib", type=Path, default=shared / "data/coco128/images/calib")
     parser.add_argument("--judge", type=int, default=64, help="pictures for the agreement")
     parser.add_argument("--runs", type=int, default=60, help="timed runs of each file")
-    parser.add_argument("--plain", action=argparse.BooleanOptionalAction, default=True, help="the usual quantisers too")
+    parser.add_argument("--plain", action=argparse.BooleanOptionalAction, default=True, help="the usual quantizers too")
     parser.add_argument("--max-drop", type=float, default=0.5)
     parser.add_argument("--out", type=Path, help="write the table here as well")
     return parser.parse_args()
@@ -155,7 +155,7 @@ def _network(wish: str, shared: Path, work: Path, data: LabelledSet) -> Network:
 
 def _rows(
     network: Network,
-    engine: QuantEngine,
+    engine: EngineName,
     work: Path,
     calib: Sequence[Path],
     data: LabelledSet,
@@ -213,17 +213,14 @@ def _agreement(
     return f"agreement {compare_detections(reference, found, conf).agreement:.3f} (score > {conf:.3f})"
 
 
-def _write(model: onnx.ModelProto, spec: ModelSpec, engine: QuantEngine, folder: Path) -> Path:
-    folder.mkdir(parents=True)
-    if engine == "openvino":
-        to_openvino(model, spec, folder / "model.xml")
-        return folder / "model.xml"
-    set_metadata(model, "edgedet", spec.to_json())
-    onnx.save(model, str(folder / "model.onnx"))
-    return folder / "model.onnx"
+def _write(model: onnx.ModelProto, spec: ModelSpec, engine: EngineName, folder: Path) -> Path:
+    target = get_target(engine)
+    path = folder / f"model{Path(target.file).suffix}"
+    target.write(path, model, spec)
+    return path
 
 
-def _ours(network: Network, engine: QuantEngine, calib: Sequence[Path], folder: Path, max_drop: float) -> Path:
+def _ours(network: Network, engine: EngineName, calib: Sequence[Path], folder: Path, max_drop: float) -> Path:
     config = QuantConfig(engine, max_drop=max_drop)
     measured = measure(network.model, network.spec, calib, config)
     result = quantize(network.model, network.spec, calib, config, measured=measured)
@@ -269,9 +266,9 @@ def _plain_nncf(network: Network, calib: Sequence[Path], folder: Path) -> Path:
     folder.mkdir(parents=True)
     model = ov.Core().read_model(network.model.SerializeToString())
     dataset = nncf.Dataset(list(_inputs(network, calib)))
-    quantised = nncf.quantize(model, dataset, preset=nncf.QuantizationPreset.MIXED)
-    quantised.set_rt_info(network.spec.to_json(), ["edgedet"])
-    ov.save_model(quantised, str(folder / "model.xml"), compress_to_fp16=False)
+    quantized = nncf.quantize(model, dataset, preset=nncf.QuantizationPreset.MIXED)
+    quantized.set_rt_info(network.spec.to_json(), ["edgedet"])
+    ov.save_model(quantized, str(folder / "model.xml"), compress_to_fp16=False)
     return folder / "model.xml"
 
 

@@ -148,9 +148,9 @@ def _matches(truth: Candidates, other: Candidates) -> tuple[npt.NDArray[np.bool_
 
 def _at_least_a_pixel(boxes_xyxy: Floats) -> Floats:
     """Return boxes widened to one pixel; one without area would not even overlap itself."""
-    centre = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2
+    center = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2
     half = np.maximum((boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]) / 2, np.float32(0.5))
-    return np.concatenate([centre - half, centre + half], axis=1)
+    return np.concatenate([center - half, center + half], axis=1)
 
 
 def _average_precision(found: npt.NDArray[np.bool_], total: int) -> float:

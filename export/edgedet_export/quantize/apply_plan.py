@@ -1,7 +1,8 @@
 """Write a plan into a graph: QuantizeLinear and DequantizeLinear pairs (QDQ) around what runs in INT8.
 
-Weights are symmetric, one scale per output channel, and stored as int8. A bias of onnxruntime's QLinearConv is int32
-on the grid input_scale * weight_scale; OpenVINO adds it in float32 after the product, so there it stays as it is.
+Weights are symmetric, one scale per output channel, and stored as int8. A bias that the
+kernel adds to the sum of products (onnxruntime's QLinearConv) is int32 on the grid input_scale * weight_scale; one that
+is added after that (OpenVINO) stays float32. The plan says which.
 """
 
 from __future__ import annotations
@@ -15,18 +16,17 @@ import onnx
 from onnx import helper
 
 from edgedet_export.onnx_graph import OnnxGraph
-from edgedet_export.quantize.config import QuantEngine
 from edgedet_export.quantize.integer_islands import MICROSOFT, repeat_factors, repeated_codes
 from edgedet_export.quantize.layers import ConvLayer
 from edgedet_export.quantize.plan import Grid, QuantPlan
 
-__all__ = ["apply_plan", "quantise_weight"]
+__all__ = ["apply_plan", "quantize_weight"]
 
 _OPSET = 13  # first with scales per channel
 _BIAS_LIMIT = 2.0**30
 
 
-def quantise_weight(
+def quantize_weight(
     weight: npt.NDArray[np.float32], limit: int
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
     """Return int8 weights and float32 scales, one per output channel (axis 0)."""
@@ -40,19 +40,17 @@ def apply_plan(
     model: onnx.ModelProto,
     plan: QuantPlan,
     layers: tuple[ConvLayer, ...],
-    engine: QuantEngine,
     biases: Mapping[str, npt.NDArray[np.float32]] | None = None,
 ) -> onnx.ModelProto:
-    """Return a quantised copy of a model.
+    """Return a quantized copy of a model.
 
     Args:
         model: FP32.
-        plan: What to quantise.
+        plan: What to quantize.
         layers: The model's convolutions.
-        engine: For whose kernels biases and heads are written.
         biases: Layer id → float32 biases to use instead of the model's own.
     """
-    return _Writer(model, plan, layers, engine, biases or {}).write()
+    return _Writer(model, plan, layers, biases or {}).write()
 
 
 class _Writer:
@@ -61,13 +59,11 @@ class _Writer:
         model: onnx.ModelProto,
         plan: QuantPlan,
         layers: tuple[ConvLayer, ...],
-        engine: QuantEngine,
         biases: Mapping[str, npt.NDArray[np.float32]],
     ) -> None:
         self._graph = OnnxGraph(model)
         self._plan = plan
         self._layers = {layer.id: layer for layer in layers}
-        self._engine = engine
         self._biases = biases
         self._new: list[onnx.NodeProto] = []
         self._values: dict[str, str] = {}
@@ -76,7 +72,7 @@ class _Writer:
         graph = self._graph
         nodes = {name: node for node in graph.nodes for name in node.output}
         for tensor in self._plan.grids:
-            self._quantise(tensor)
+            self._quantize(tensor)
         for node in list(graph.nodes):
             for index, name in enumerate(node.input):
                 if name in self._plan.everywhere:
@@ -103,7 +99,7 @@ class _Writer:
             self._constant(f"{name}/zero", zero),
         ]
 
-    def _quantise(self, tensor: str) -> None:
+    def _quantize(self, tensor: str) -> None:
         """Make the tensor's codes, and its values on the grid."""
         grid = self._plan.grids[tensor]
         parameters = self._grid(f"{tensor}/q", grid)
@@ -124,10 +120,10 @@ class _Writer:
         return f"{tensor}/codes"
 
     def _repeated(self, tensor: str, codes: str) -> list[onnx.NodeProto]:
-        """Upsample codes where onnxruntime would resize them, if both sides are on one grid."""
+        """Copy codes where a node would resize them, if both sides are on one grid."""
         maker = self._graph.producer(tensor)
         factors = repeat_factors(self._graph, maker)
-        if self._engine != "onnxruntime" or maker is None or factors is None:
+        if not self._plan.copied_upsampling or maker is None or factors is None:
             return []
         source = str(maker.input[0])
         if not {source, tensor} <= self._plan.everywhere or self._plan.grids[source] != self._plan.grids[tensor]:
@@ -150,8 +146,8 @@ class _Writer:
     def _layer(self, node: onnx.NodeProto, layer: ConvLayer) -> None:
         weight, bias = self._numbers(layer)
         scale = self._plan.grids[layer.data].scale
-        codes, scales = quantise_weight(weight, self._plan.number_format.weight_limit)
-        if bias is not None and self._engine == "onnxruntime":
+        codes, scales = quantize_weight(weight, self._plan.number_format.weight_limit)
+        if bias is not None and self._plan.bias == "int32":
             # An all but dead channel next to a normal bias: a coarser weight scale keeps the bias within 32 bits.
             floor = (np.abs(bias.astype(np.float64)) / (_BIAS_LIMIT * scale)).astype(np.float32)
             if (floor > scales).any():
@@ -165,7 +161,7 @@ class _Writer:
         self._graph.set_input(node, 1, f"{name}/values")
         if bias is None:
             return
-        if self._engine == "openvino":
+        if self._plan.bias == "float32":
             self._graph.set_input(node, 2, self._constant(f"{layer.id}/b", bias.astype(np.float32)))
             return
         steps = (scales * np.float32(scale)).astype(np.float32)
@@ -181,7 +177,7 @@ class _Writer:
     def _product(self, layer: ConvLayer) -> None:
         """Write a 1x1 convolution as an integer matrix product, channels last, with float output."""
         weight, bias = self._numbers(layer)
-        codes, scales = quantise_weight(weight, self._plan.number_format.weight_limit)
+        codes, scales = quantize_weight(weight, self._plan.number_format.weight_limit)
         name = f"{layer.id}/w"
         last = f"{layer.data}/codes_channels_last"
         if not any(last in n.output for n in self._new):

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
-import onnx
 
-from edgedet_export.quantize.config import QuantEngine
+from edgedet_runtime.engines import EngineName
 from edgedet_runtime.profiling.layers import Layer, int8_share, profile_layers
 
-__all__ = ["ExecutedPrecision", "audit"]
+__all__ = ["ExecutedPrecision", "audit_file"]
 
 _NO_WORK = ("Reorder", "Transpose", "QuantizeLinear", "DequantizeLinear", "Const", "Reshape", "ReorderInput")
 
@@ -33,14 +31,14 @@ class ExecutedPrecision:
     kernels: tuple[tuple[str, int, float], ...]
 
 
-def audit(
-    model: onnx.ModelProto, engine: QuantEngine, tensor: npt.NDArray[Any], *, threads: int, runs: int = 5
+def audit_file(
+    engine: EngineName, path: Path, tensor: npt.NDArray[Any], *, threads: int, runs: int = 5
 ) -> ExecutedPrecision:
-    """Profile a quantised model on its engine.
+    """Profile a file on an engine that the runtime can profile.
 
     Args:
-        model: QDQ ONNX.
-        engine: The engine to run it.
+        engine: One that `profile_layers` knows.
+        path: The file.
         tensor: An input.
         threads: Threads of the engine.
         runs: Profiled runs.
@@ -48,10 +46,7 @@ def audit(
     Raises:
         EngineError: The engine cannot run it.
     """
-    with tempfile.TemporaryDirectory(prefix="edgedet-audit-") as folder:
-        path = Path(folder) / "model.onnx"
-        onnx.save(model, str(path))
-        layers = profile_layers(engine, path, tensor, threads=threads, runs=runs)
+    layers = profile_layers(engine, path, tensor, threads=threads, runs=runs)
     working = [layer for layer in layers if layer.kind not in _NO_WORK]
     int8 = sum(layer.precision == "int8" for layer in working)
     return ExecutedPrecision(int8_share(layers), int8 / max(len(working), 1), _kernels(layers))

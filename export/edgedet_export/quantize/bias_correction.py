@@ -17,10 +17,10 @@ import numpy.typing as npt
 import onnx
 
 from edgedet_export.onnx_graph import OnnxGraph
-from edgedet_export.quantize.apply_plan import quantise_weight
+from edgedet_export.quantize.apply_plan import quantize_weight
 from edgedet_export.quantize.layers import ConvLayer
 from edgedet_export.quantize.plan import Grid, QuantPlan
-from edgedet_export.quantize.runner import Runner, make_runner
+from edgedet_export.quantize.runner import Runner, onnx_runner
 
 __all__ = ["ChannelMeans", "corrected_biases"]
 
@@ -45,10 +45,10 @@ class ChannelMeans:
         probe.CopyFrom(model)
         shown = {o.name for o in model.graph.output}
         probe.graph.output.extend(onnx.ValueInfoProto(name=n) for n in self._names if n not in shown)
-        self._run: Runner = make_runner(probe, "onnxruntime", threads=threads, optimise=False)
+        self._run: Runner = onnx_runner(probe, threads=threads, optimize=False)
         self._known: dict[tuple[str, Grid | None], Floats] = {}
 
-    def of(self, grids: Mapping[str, Grid]) -> dict[str, tuple[Floats, Floats]]:
+    def measure(self, grids: Mapping[str, Grid]) -> dict[str, tuple[Floats, Floats]]:
         """Return tensor → (means in float, means on its grid), float64 (C,) each."""
         wanted: set[tuple[str, Grid | None]] = {(name, grid) for name, grid in grids.items() if name in self._names}
         wanted |= {(name, None) for name, _ in wanted}
@@ -76,12 +76,12 @@ def corrected_biases(
     Args:
         graph: FP32.
         layers: Its convolutions.
-        plan: What is quantised.
+        plan: What is quantized.
         means: Of the layers' inputs.
     """
-    found = means.of(plan.grids)
-    quantised = set(plan.layers)
-    return {layer.id: _corrected(graph, layer, plan, *found[layer.data]) for layer in layers if layer.id in quantised}
+    found = means.measure(plan.grids)
+    quantized = set(plan.layers)
+    return {layer.id: _corrected(graph, layer, plan, *found[layer.data]) for layer in layers if layer.id in quantized}
 
 
 def _corrected(
@@ -90,7 +90,7 @@ def _corrected(
     weight = graph.constant(layer.weight)
     assert weight is not None, "a ConvLayer has constant weights"
     bias = graph.constant(layer.bias) if layer.bias is not None else None
-    codes, scales = quantise_weight(weight, plan.number_format.weight_limit)
+    codes, scales = quantize_weight(weight, plan.number_format.weight_limit)
     stored = codes * scales.astype(np.float64).reshape(-1, *[1] * (weight.ndim - 1))
     shift = _mean_output(weight.astype(np.float64), exact, layer.groups)
     shift -= _mean_output(stored, rounded, layer.groups)

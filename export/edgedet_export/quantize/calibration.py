@@ -13,7 +13,7 @@ import onnx
 
 from edgedet_export.onnx_graph import OnnxGraph
 from edgedet_export.quantize.ranges import TensorStatistics
-from edgedet_export.quantize.runner import make_runner
+from edgedet_export.quantize.runner import onnx_runner
 from edgedet_runtime.errors import InputError
 
 __all__ = ["Calibration", "calibrate", "float_tensors"]
@@ -74,7 +74,7 @@ def calibrate(
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
     probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in shown)
-    run = make_runner(probe, "onnxruntime", threads=threads, optimise=False)
+    run = onnx_runner(probe, threads=threads, optimize=False)
     statistics = {name: TensorStatistics() for name in names}
     done, growth = 0, []
     widths = np.zeros(len(names))
@@ -109,12 +109,12 @@ def _growth(statistics: Mapping[str, TensorStatistics], widths: npt.NDArray[np.f
 
 
 def _width(statistics: TensorStatistics) -> float:
-    centres, counts = statistics.histogram()
-    if not len(centres):
+    centers, counts = statistics.histogram()
+    if not len(centers):
         return 0.0
     share = np.cumsum(counts) / counts.sum()
     low, high = np.searchsorted(share, (0.0005, 0.9995))
-    return float(centres[min(int(high), len(centres) - 1)] - centres[int(low)])
+    return float(centers[min(int(high), len(centers) - 1)] - centers[int(low)])
 
 
 def _enough(growth: list[tuple[int, float]]) -> int | None:

@@ -58,7 +58,7 @@ class ChannelLinks:
         fixed_roots[self._root[self._fixed]] = True
         self.free = ~fixed_roots[self._root]
 
-    def of(self, tensor: str) -> npt.NDArray[np.intp]:
+    def groups(self, tensor: str) -> npt.NDArray[np.intp]:
         """Return the groups of a tensor's channels, intp (C,)."""
         first = self._first[tensor]
         return np.asarray(self._root[first : first + self._count[tensor]], np.intp)
@@ -109,10 +109,10 @@ class ChannelLinks:
 
     def _join_parts(self, parts: Sequence[str], whole: str) -> None:
         """Link tensors with the channels of the one that they are parts of, in order."""
-        at = 0
+        start = 0
         for name in parts:
-            self._join(name, whole, there=at)
-            at += self._count[name]
+            self._join(name, whole, there=start)
+            start += self._count[name]
 
     def _find(self, i: int) -> int:
         while self._parent[i] != i:

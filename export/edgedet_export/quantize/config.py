@@ -1,58 +1,24 @@
-"""What a user may ask of quantisation, and what the target CPU demands."""
+"""What a user may ask of quantization."""
 
 from __future__ import annotations
 
-import platform
 from dataclasses import dataclass
-from typing import Literal
 
-from edgedet_runtime.cpu import cpu_features
+from edgedet_export.quantize.number_format import CpuKind, this_cpu
+from edgedet_export.quantize.ranges import RangeRule
+from edgedet_export.quantize.targets import get_target
+from edgedet_runtime.engines import EngineName
 from edgedet_runtime.errors import InputError
 
-__all__ = ["CpuKind", "NumberFormat", "QuantConfig", "QuantEngine", "RangeRule", "this_cpu"]
-
-QuantEngine = Literal["onnxruntime", "openvino"]
-CpuKind = Literal["vnni", "avx2", "dotprod", "neon"]
-RangeRule = Literal["minmax", "percentile", "mse"]
-
-
-@dataclass(frozen=True, slots=True)
-class NumberFormat:
-    """How numbers are stored in 8 bits.
-
-    Attributes:
-        activations: ``uint8`` with a zero point, or ``int8`` with one.
-        weight_limit: Largest magnitude of a weight: 127, or 63 where products of full-range numbers saturate.
-    """
-
-    activations: Literal["uint8", "int8"]
-    weight_limit: int
-
-
-# x86 multiplies unsigned by signed bytes. VNNI adds the products in 32 bits; plain AVX2 (vpmaddubsw) adds two of them
-# in 16 bits, which 255 * 127 * 2 overflows, so weights get one bit less there. ARM's dot product takes equal signs.
-_FORMATS: dict[CpuKind, NumberFormat] = {
-    "vnni": NumberFormat("uint8", 127),
-    "avx2": NumberFormat("uint8", 63),
-    "dotprod": NumberFormat("int8", 127),
-    "neon": NumberFormat("int8", 127),
-}
-
-
-def this_cpu() -> CpuKind:
-    """Return the kind of the CPU that this runs on."""
-    features = cpu_features()
-    if platform.machine().lower() in ("aarch64", "arm64", "armv7l", "armv8l"):
-        return "dotprod" if "dotprod" in features else "neon"
-    return "vnni" if "vnni" in features else "avx2"
+__all__ = ["QuantConfig"]
 
 
 @dataclass(frozen=True, slots=True)
 class QuantConfig:
-    """Options of one quantisation; validated when made.
+    """Options of one quantization; validated when made.
 
     Attributes:
-        engine: The engine that the file is made for.
+        engine: The engine that the file is made for, a key of `TARGETS`.
         max_drop: Largest accepted loss in points of 100: of AP where the caller can evaluate, else of agreement
             between FP32 and INT8 detections, scaled by `DROP_PER_DISAGREEMENT`.
         max_float: Largest accepted share of the MACs that stay in float, 0..1.
@@ -66,7 +32,7 @@ class QuantConfig:
         latency_runs: Timed runs per candidate.
     """
 
-    engine: QuantEngine = "onnxruntime"
+    engine: EngineName = "onnxruntime"
     max_drop: float = 0.5
     max_float: float = 0.15
     cpu: CpuKind | None = None
@@ -80,8 +46,7 @@ class QuantConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant, before any slow work."""
-        if self.engine not in ("onnxruntime", "openvino"):
-            raise InputError(f"INT8: expected the engine onnxruntime or openvino, got {self.engine!r}")
+        get_target(self.engine)
         if self.max_drop < 0:
             raise InputError(f"--max-drop: expected 0 or more points, got {self.max_drop}")
         if not 0 <= self.max_float <= 1:
@@ -100,8 +65,3 @@ class QuantConfig:
     def cpu_kind(self) -> CpuKind:
         """The CPU that the file is made for."""
         return self.cpu or this_cpu()
-
-    @property
-    def number_format(self) -> NumberFormat:
-        """The 8-bit formats for `cpu_kind`."""
-        return _FORMATS[self.cpu_kind]

@@ -1,6 +1,6 @@
 """Calibration pictures: where they are listed, which of them are usable, and the tensors they become.
 
-The tensors come from the runtime's own preprocessing, so a quantiser sees exactly what the device will feed.
+The tensors come from the runtime's own preprocessing, so a quantizer sees exactly what the device will feed.
 """
 
 from __future__ import annotations

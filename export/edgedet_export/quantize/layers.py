@@ -1,4 +1,4 @@
-"""The layers that can be quantised: convolutions with constant weights, found by the graph's topology.
+"""The layers that can be quantized: convolutions with constant weights, found by the graph's topology.
 
 A layer's id is the name of its output tensor, which is unique and which engines keep in their profiles.
 """

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from edgedet_export.quantize.config import NumberFormat
+from edgedet_export.quantize.number_format import NumberFormat
 from edgedet_export.quantize.ranges import Range
 
-__all__ = ["Grid", "KeptFloat", "QuantPlan"]
+__all__ = ["BiasForm", "Grid", "KeptFloat", "QuantPlan"]
+
+BiasForm = Literal["int32", "float32"]
+"""Added to the sum of products, on the grid input scale * weight scale; or added after that in float."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,7 @@ class Grid:
         return cls(scale, zero - 128 if signed else zero, signed)
 
     @classmethod
-    def of_bytes(cls, number_format: NumberFormat) -> Grid:
+    def exact_bytes(cls, number_format: NumberFormat) -> Grid:
         """Return the grid on which 0..255 are exact."""
         signed = number_format.activations == "int8"
         return cls(1.0, -128 if signed else 0, signed)
@@ -65,15 +69,17 @@ class KeptFloat:
 
 @dataclass(frozen=True, slots=True)
 class QuantPlan:
-    """Everything that decides a quantised file, but the weights' values.
+    """Everything that decides a quantized file, except the weights' values.
 
     Attributes:
         grids: Tensor → its 8-bit grid.
-        everywhere: Tensors of `grids` that all readers see quantised; the others are quantised for INT8 layers only.
+        everywhere: Tensors of `grids` that all readers see quantized; the others are quantized for INT8 layers only.
         layers: Ids of the layers that multiply in INT8.
-        integer_products: Those of `layers` that give float outputs from an integer matrix product (onnxruntime).
+        integer_products: Those of `layers` that give float outputs from an integer matrix product.
         kept: Layers that stay in float.
         number_format: Of activations and weights.
+        bias: Form of the layers' biases.
+        copied_upsampling: Nearest upsampling between tensors on one grid copies codes (see `integer_islands`).
     """
 
     grids: Mapping[str, Grid]
@@ -82,3 +88,5 @@ class QuantPlan:
     integer_products: tuple[str, ...]
     kept: tuple[KeptFloat, ...]
     number_format: NumberFormat
+    bias: BiasForm
+    copied_upsampling: bool

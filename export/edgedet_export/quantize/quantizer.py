@@ -2,48 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import onnx
 
-from edgedet_export.onnx_graph import OnnxGraph
-from edgedet_export.quantize.audit import ExecutedPrecision, audit
-from edgedet_export.quantize.calibration import Calibration, calibrate
-from edgedet_export.quantize.config import QuantConfig, QuantEngine
-from edgedet_export.quantize.images import CalibrationSet, Picture, open_pictures
+from edgedet_export.quantize.config import QuantConfig
+from edgedet_export.quantize.images import Picture
+from edgedet_export.quantize.measure import Measured, Progress, measure, silent
 from edgedet_export.quantize.plan import KeptFloat
 from edgedet_export.quantize.report import BudgetError, CalibrationReport, ParetoRow, QuantReport, QuantResult
-from edgedet_export.quantize.search import SearchResult, float_fronts, measure_sensitivity, search
-from edgedet_export.quantize.sensitivity import LayerSensitivity
+from edgedet_export.quantize.search import SearchResult, float_fronts, search
+from edgedet_export.quantize.sensitivity import LayerSensitivity, measure_sensitivity
 from edgedet_export.quantize.trials import Evaluate, Recipe, Trial, Workbench
-from edgedet_runtime.cpu import available_threads
+from edgedet_runtime.engines import EngineName
 from edgedet_runtime.spec import ModelSpec
 
-__all__ = ["Measured", "Placed", "inspect_sensitivity", "measure", "quantize", "quantize_unjudged"]
-
-Progress = Callable[[str], object]
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What calibration found; it serves every engine.
-
-    Attributes:
-        model: The FP32 model, with shapes.
-        pictures: The usable pictures.
-        calibration: Statistics of its tensors.
-    """
-
-    model: onnx.ModelProto
-    pictures: CalibrationSet
-    calibration: Calibration
+__all__ = ["Placed", "inspect_sensitivity", "quantize", "quantize_unjudged"]
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A quantised model that nobody judged.
+    """A quantized model that nobody judged.
 
     Attributes:
         model: QDQ ONNX for the engine.
@@ -51,15 +32,13 @@ class Placed:
         cpu: The kind of CPU that it is for.
         int8_share: Share of the MACs that the file has in INT8.
         kept_float: Layers that stay in float.
-        executed: What the engine really ran in INT8.
     """
 
     model: onnx.ModelProto
-    engine: QuantEngine
+    engine: EngineName
     cpu: str
     int8_share: float
     kept_float: tuple[KeptFloat, ...]
-    executed: ExecutedPrecision
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON, the model left out."""
@@ -69,15 +48,14 @@ class Placed:
             "cpu": self.cpu,
             "int8_share": self.int8_share,
             "kept_float": [asdict(kept) for kept in self.kept_float],
-            "executed": asdict(self.executed),
         }
 
 
 def quantize_unjudged(measured: Measured, spec: ModelSpec, config: QuantConfig) -> Placed:
-    """Quantise with the engine's plain placement: no search, no budget, no comparison of detections.
+    """Quantize with the engine's plain placement: no search, no budget, no comparison of detections.
 
-    What the engine can run in INT8 runs in INT8, but onnxruntime's first layer, whose float kernel is faster (see
-    `search`). For latency and size of networks whose detections mean nothing.
+    What the engine can run in INT8 runs in INT8, except the first layer where its float kernel may be faster (see
+    `Target.float_front`). For latency and size of networks whose detections mean nothing.
 
     Args:
         measured: From `measure`.
@@ -87,15 +65,13 @@ def quantize_unjudged(measured: Measured, spec: ModelSpec, config: QuantConfig) 
     Raises:
         EngineError: The engine refuses the model.
     """
-    bench = _workbench(measured, spec, config, None)
+    bench = Workbench(measured, spec, config)
     recipe = Recipe(config.rules[0])
     plan = bench.plan(recipe)
     for front in float_fronts(bench, plan, recipe.keep)[:1]:
         recipe = replace(recipe, keep=front)
         plan = bench.plan(recipe)
-    model = bench.build(plan)
-    executed = audit(model, config.engine, bench.tensors[0], threads=bench.threads)
-    return Placed(model, config.engine, config.cpu_kind, bench.share(plan), plan.kept, executed)
+    return Placed(bench.build(plan), config.engine, config.cpu_kind, bench.share(plan), plan.kept)
 
 
 def quantize(
@@ -108,57 +84,32 @@ def quantize(
     evaluate: Evaluate | None = None,
     measured: Measured | None = None,
 ) -> QuantResult:
-    """Quantise a detector for one engine.
+    """Quantize a detector for one engine.
 
     Args:
         model: FP32 ONNX of fixed input size whose outputs are the raw heads.
         spec: Its contract.
         images: Calibration pictures: paths or uint8 BGR arrays.
         config: Engine, budget and effort.
-        progress: Told in words what happens.
-        evaluate: Gives the AP (0..1) of an ONNX model on an engine; None: detections are compared instead.
+        progress: Called with a few words on what happens.
+        evaluate: Gives the AP (0..1) of a model file on an engine; None: detections are compared instead.
         measured: From `measure` with the same model and pictures, to calibrate once for several engines.
 
     Returns:
-        QDQ ONNX for the engine (OpenVINO's is converted to IR by the caller), and the report.
+        QDQ ONNX for the engine, which the target writes and audits (`Target.write`, `Target.audit`), and the report.
 
     Raises:
         BudgetError: No candidate keeps the budget.
         InputError: No usable picture.
         EngineError: The engine refuses the model.
     """
-    tell = progress or _silent
+    say = progress or silent
     measured = measured or measure(model, spec, images, config, progress=progress)
-    bench = _workbench(measured, spec, config, evaluate)
-    result = search(bench, tell)
+    bench = Workbench(measured, spec, config, evaluate)
+    result = search(bench, say)
     if result.best is None:
         raise BudgetError(_failure(result, config), _measure_of(result.trials[0]), _pareto(result, config))
-    tell("auditing what the engine runs in INT8")
     return QuantResult(result.best.model, _report(measured, bench, result, result.best))
-
-
-def measure(
-    model: onnx.ModelProto,
-    spec: ModelSpec,
-    images: Sequence[Picture],
-    config: QuantConfig,
-    *,
-    progress: Progress | None = None,
-) -> Measured:
-    """Check the pictures and collect statistics of the FP32 model; see `quantize`."""
-    tell = progress or _silent
-    graph = OnnxGraph(model)
-    graph.infer_shapes()
-    shaped = graph.to_model()
-    tell("reading calibration pictures")
-    pictures = open_pictures(images, limit=config.max_images)
-    calibration = calibrate(
-        shaped,
-        pictures.tensors(spec),
-        threads=config.threads or available_threads(),
-        progress=lambda done: tell(f"calibrating, picture {done} of {len(pictures)}"),
-    )
-    return Measured(shaped, pictures, calibration)
 
 
 def inspect_sensitivity(
@@ -170,19 +121,9 @@ def inspect_sensitivity(
     progress: Progress | None = None,
 ) -> tuple[LayerSensitivity, ...]:
     """Return how each layer alone reacts to INT8 on an engine, most sensitive first; see `quantize`."""
-    tell = progress or _silent
-    bench = _workbench(measure(model, spec, images, config, progress=progress), spec, config, None)
-    return measure_sensitivity(bench, Recipe(config.rules[0]), tell)
-
-
-def _silent(_: str) -> None:
-    return None
-
-
-def _workbench(measured: Measured, spec: ModelSpec, config: QuantConfig, evaluate: Evaluate | None) -> Workbench:
-    judge = list(measured.pictures.spread(config.judge_images).tensors(spec))
-    threads = config.threads or available_threads()
-    return Workbench(measured.model, spec, config, measured.calibration, judge, threads, evaluate)
+    say = progress or silent
+    bench = Workbench(measure(model, spec, images, config, progress=progress), spec, config)
+    return measure_sensitivity(bench, Recipe(config.rules[0]), say)
 
 
 def _failure(result: SearchResult, config: QuantConfig) -> str:
@@ -221,8 +162,8 @@ def _report(measured: Measured, bench: Workbench, result: SearchResult, best: Tr
     return QuantReport(
         engine=config.engine,
         cpu=config.cpu_kind,
-        activations=config.number_format.activations,
-        weight_limit=config.number_format.weight_limit,
+        activations=bench.number_format.activations,
+        weight_limit=bench.number_format.weight_limit,
         rule=best.recipe.rule,
         measure=_measure_of(best),
         max_drop=config.max_drop,
@@ -231,7 +172,6 @@ def _report(measured: Measured, bench: Workbench, result: SearchResult, best: Tr
         pareto=_pareto(result, config),
         kept_float=best.plan.kept,
         int8_share=best.int8_share,
-        executed=audit(best.model, config.engine, bench.tensors[0], threads=bench.threads),
         agreement=best.agreement,
         default_conf=bench.spec.thresholds.conf,
         speedup=latencies.speedup[best.name],

@@ -1,6 +1,6 @@
-"""Statistics of one tensor over many pictures in fixed memory, and the quantisation range chosen from them.
+"""Statistics of one tensor over many pictures in fixed memory, and the quantization range chosen from them.
 
-The histogram's bins are multiples of a power of two, aligned at zero. When a value falls outside, neighbouring bins
+The histogram's bins are multiples of a power of two, aligned at zero. When a value falls outside, neighboring bins
 merge and the width doubles, which loses nothing: the result is the same as if the final width had been known from the
 start, and therefore does not depend on the order of the pictures.
 """
@@ -8,16 +8,16 @@ start, and therefore does not depend on the order of the pictures.
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from edgedet_export.quantize.config import RangeRule
-
-__all__ = ["Range", "TensorStatistics", "choose_range"]
+__all__ = ["Range", "RangeRule", "TensorStatistics", "choose_range"]
 
 Floats = npt.NDArray[np.float64]
 Range = tuple[float, float]
+RangeRule = Literal["minmax", "percentile", "mse"]
 
 _BINS = 4096
 _SAMPLE = 1 << 16  # elements per array that enter the histogram; counting all costs as much as the network itself
@@ -72,11 +72,11 @@ class TensorStatistics:
         return np.asarray(self._channel_sum / max(self._channel_count, 1), np.float64)
 
     def histogram(self) -> tuple[Floats, Floats]:
-        """Return bin centres and counts of the bins that are not empty."""
+        """Return bin centers and counts of the bins that are not empty."""
         filled = np.flatnonzero(self._counts)
         width = math.ldexp(1.0, self._exponent or 0)
-        centres = np.clip((filled + self._first + 0.5) * width, self.low, self.high)
-        return centres, self._counts[filled].astype(np.float64)
+        centers = np.clip((filled + self._first + 0.5) * width, self.low, self.high)
+        return centers, self._counts[filled].astype(np.float64)
 
     def _update_channels(self, planes: npt.NDArray[np.float32]) -> None:
         low = planes.min(axis=2).min(axis=0).astype(np.float64)
@@ -108,14 +108,14 @@ class TensorStatistics:
         self._exponent, self._first, self._counts = exponent, first, counts
 
 
-def choose_range(rule: RangeRule, extremes: Range, centres: Floats, counts: Floats, *, levels: int = 255) -> Range:
+def choose_range(rule: RangeRule, extremes: Range, centers: Floats, counts: Floats, *, levels: int = 255) -> Range:
     """Choose the range that 8 bits will span; it always contains zero.
 
     Args:
         rule: ``minmax``; ``percentile``: what 99.999 % of the elements span; ``mse``: the range with the least mean
             squared error, found by shrinking both ends.
         extremes: Smallest and largest element.
-        centres: Bin centres of a histogram.
+        centers: Bin centers of a histogram.
         counts: Elements per bin.
         levels: Steps of the grid.
 
@@ -128,13 +128,13 @@ def choose_range(rule: RangeRule, extremes: Range, centres: Floats, counts: Floa
     if rule == "percentile":
         share = np.cumsum(counts) / counts.sum()
         tail = (1 - _PERCENTILE / 100) / 2
-        first = float(centres[min(int(np.searchsorted(share, tail)), len(centres) - 1)])
-        last = float(centres[min(int(np.searchsorted(share, 1 - tail)), len(centres) - 1)])
+        first = float(centers[min(int(np.searchsorted(share, tail)), len(centers) - 1)])
+        last = float(centers[min(int(np.searchsorted(share, 1 - tail)), len(centers) - 1)])
         return min(first, 0.0), max(last, 0.0)
-    return _least_squares(low, high, centres, counts, levels)
+    return _least_squares(low, high, centers, counts, levels)
 
 
-def _least_squares(low: float, high: float, centres: Floats, counts: Floats, levels: int) -> Range:
+def _least_squares(low: float, high: float, centers: Floats, counts: Floats, levels: int) -> Range:
     """Shrink one end, then the other, twice; ties keep the wider range."""
 
     def error(a: float, b: float) -> float:
@@ -142,8 +142,8 @@ def _least_squares(low: float, high: float, centres: Floats, counts: Floats, lev
         if step <= 0:
             return math.inf
         zero = round(-a / step)
-        grid = (np.clip(np.round(centres / step) + zero, 0, levels) - zero) * step
-        return float((counts * (grid - centres) ** 2).sum())
+        grid = (np.clip(np.round(centers / step) + zero, 0, levels) - zero) * step
+        return float((counts * (grid - centers) ** 2).sum())
 
     a, b = low, high
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""The report of one quantisation, as frozen values that serialise to JSON."""
+"""The report of one quantization, as frozen values that serialize to JSON."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import onnx
 
 from edgedet_export.quantize.agreement import Agreement
-from edgedet_export.quantize.audit import ExecutedPrecision
 from edgedet_export.quantize.plan import KeptFloat
 from edgedet_export.quantize.sensitivity import LayerSensitivity
+from edgedet_runtime.engines import EngineName
 from edgedet_runtime.errors import CheckFailedError
 
 __all__ = ["BudgetError", "CalibrationReport", "ParetoRow", "QuantReport", "QuantResult"]
@@ -85,7 +85,7 @@ class CalibrationReport:
 
 @dataclass(frozen=True, slots=True)
 class QuantReport:
-    """All that is worth knowing about a quantised file.
+    """All that is worth knowing about a quantized model; what its file executes is known when it is written.
 
     Attributes:
         engine: The engine it is for.
@@ -100,7 +100,6 @@ class QuantReport:
         pareto: All candidates.
         kept_float: Layers that stay in float.
         int8_share: Share of the MACs that the file has in INT8.
-        executed: What the engine really ran in INT8.
         agreement: Detections against FP32, with the shift of scores and the threshold that keeps the operating point.
         default_conf: The model's default threshold.
         speedup: FP32 latency divided by INT8 latency on this machine.
@@ -111,7 +110,7 @@ class QuantReport:
         sensitivity: Of the layers, most sensitive first; empty if the search did not need it.
     """
 
-    engine: str
+    engine: EngineName
     cpu: str
     activations: str
     weight_limit: int
@@ -123,7 +122,6 @@ class QuantReport:
     pareto: tuple[ParetoRow, ...]
     kept_float: tuple[KeptFloat, ...]
     int8_share: float
-    executed: ExecutedPrecision
     agreement: Agreement
     default_conf: float
     speedup: float
@@ -148,7 +146,7 @@ class QuantReport:
 
 @dataclass(frozen=True, slots=True)
 class QuantResult:
-    """A quantised model and its report.
+    """A quantized model and its report.
 
     Attributes:
         model: QDQ ONNX for the engine that was asked for.

@@ -1,27 +1,37 @@
-"""Which layers suffer from INT8: each layer alone is quantised, the rest stays in float.
+"""Which layers suffer from INT8: each layer alone is quantized, the rest stays in float.
 
 The effect is measured where it counts, at the raw heads, as the shift of probabilities and boxes at the places that
 matter: sum |p_int8 - p_float| / sum p_float over all cells and classes, plus the mean error of the raw box vectors,
-weighted by p_float. Next to it stands what explains it: the signal-to-noise ratio of the quantised tensor, per
+weighted by p_float. Next to it stands what explains it: the signal-to-noise ratio of the quantized tensor, per
 channel, which shows the channels that are small beside an outlier.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 
+from edgedet_export.quantize.layers import ConvLayer
+from edgedet_export.quantize.measure import Progress
 from edgedet_export.quantize.plan import Grid
 from edgedet_export.quantize.ranges import TensorStatistics
+from edgedet_export.quantize.runner import onnx_runner
+from edgedet_export.quantize.trials import Recipe, Workbench
 from edgedet_runtime.candidates import sigmoid
 from edgedet_runtime.spec import ModelSpec
 
-__all__ = ["LayerSensitivity", "channel_sqnr_db", "distortion", "rank_layers"]
+__all__ = [
+    "LayerSensitivity",
+    "QuantizedInput",
+    "channel_sqnr_db",
+    "distortion",
+    "measure_sensitivity",
+    "rank_layers",
+]
 
 Outputs = Mapping[str, npt.NDArray[np.float32]]
 
@@ -38,7 +48,7 @@ class LayerSensitivity:
         macs: Its multiply-accumulates.
         low: Smallest element of its input.
         high: Largest.
-        sqnr_db: Signal to quantisation noise at its input over all channels.
+        sqnr_db: Signal to quantization noise at its input over all channels.
         worst_channel_db: The same for the worst channel that carries a signal.
         poor_channels: Share of the channels with less than 10 dB.
         outlier_ratio: Largest channel range divided by the median channel range.
@@ -84,57 +94,89 @@ def _confidence(outputs: Outputs, scores: str | None, objectness: str | None, an
 
 
 def channel_sqnr_db(statistics: TensorStatistics, grid: Grid) -> npt.NDArray[np.float64]:
-    """Return signal to quantisation noise per channel in dB, with rounding noise of step²/12; inf for no signal."""
+    """Return signal to quantization noise per channel in dB, with rounding noise of step²/12; inf for no signal."""
     power = statistics.channel_power
     noise = grid.scale**2 / 12
     with np.errstate(divide="ignore"):
         return np.where(power > 0, 10 * np.log10(np.maximum(power, 1e-30) / noise), np.inf)
 
 
-def rank_layers(
-    build: Callable[[str], onnx.ModelProto],
-    run: Callable[[onnx.ModelProto], Sequence[Outputs]],
-    reference: Sequence[Outputs],
-    spec: ModelSpec,
-    candidates: Sequence[tuple[str, int, str]],
-    grids: Mapping[str, Grid],
-    statistics: Mapping[str, TensorStatistics],
-    progress: Callable[[int, int], object] | None = None,
-) -> tuple[LayerSensitivity, ...]:
-    """Quantise one layer after the other and measure.
+def measure_sensitivity(bench: Workbench, recipe: Recipe, progress: Progress) -> tuple[LayerSensitivity, ...]:
+    """Quantize each layer of a recipe alone and rank the layers by the harm.
 
     Args:
-        build: Layer id → model with that layer alone in INT8.
-        run: Model → raw outputs for the probe pictures.
-        reference: Raw outputs of the FP32 model for the same pictures.
-        spec: The model's contract.
-        candidates: (layer id, multiply-accumulates, input tensor) of each layer.
-        grids: Grids of the input tensors.
-        statistics: Of the input tensors.
-        progress: Called as progress(done, total).
+        bench: Of the model and target.
+        recipe: Which layers, in which form, with which ranges.
+        progress: Called with a few words after each layer.
+
+    Returns:
+        Most sensitive first; equal effects in graph order.
+    """
+    plan, variant = bench.plan(recipe), bench.variant(recipe.form)
+    tensors = bench.tensors[: bench.config.probe_images]
+    fp32 = onnx_runner(bench.model, threads=bench.threads)
+    reference = [fp32(tensor) for tensor in tensors]
+
+    def effect(layer: ConvLayer) -> float:
+        others = {other.id: "not the layer under test" for other in bench.layers if other.id != layer.id}
+        model = bench.build(bench.plan(replace(recipe, keep=others)), recipe.form)
+        run = onnx_runner(model, threads=bench.threads)
+        return float(np.mean([distortion(r, run(t), bench.spec) for r, t in zip(reference, tensors, strict=True)]))
+
+    wanted = set(plan.layers)
+    inputs = [
+        QuantizedInput(layer, plan.grids[layer.data], variant.statistics[layer.data])
+        for layer in variant.layers
+        if layer.id in wanted
+    ]
+    return rank_layers(inputs, effect, progress)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QuantizedInput:
+    """A layer with the tensor that it reads in 8 bits.
+
+    Attributes:
+        layer: The layer.
+        grid: Of its input.
+        statistics: Of its input.
+    """
+
+    layer: ConvLayer
+    grid: Grid
+    statistics: TensorStatistics
+
+
+def rank_layers(
+    inputs: Sequence[QuantizedInput], effect: Callable[[ConvLayer], float], progress: Progress
+) -> tuple[LayerSensitivity, ...]:
+    """Measure one layer after the other.
+
+    Args:
+        inputs: The layers, in graph order.
+        effect: Distortion of the detections with a layer alone in INT8.
+        progress: Called with a few words after each layer.
 
     Returns:
         Most sensitive first; equal effects in graph order.
     """
     found = []
-    for done, (layer, macs, tensor) in enumerate(candidates):
-        outputs = run(build(layer))
-        effect = float(np.mean([distortion(r, o, spec) for r, o in zip(reference, outputs, strict=True)]))
-        found.append(_describe(layer, macs, effect, statistics[tensor], grids[tensor]))
-        if progress is not None:
-            progress(done + 1, len(candidates))
+    for done, quantized in enumerate(inputs, 1):
+        found.append(_describe(quantized, effect(quantized.layer)))
+        progress(f"measuring single layers, {done} of {len(inputs)}")
     return tuple(sorted(found, key=lambda s: -s.effect))
 
 
-def _describe(layer: str, macs: int, effect: float, statistics: TensorStatistics, grid: Grid) -> LayerSensitivity:
+def _describe(quantized: QuantizedInput, effect: float) -> LayerSensitivity:
+    statistics, grid = quantized.statistics, quantized.grid
     db = channel_sqnr_db(statistics, grid)
     alive = db[np.isfinite(db)]
     spans = statistics.channel_high - statistics.channel_low
     overall = 10 * np.log10(max(float(statistics.channel_power.mean()), 1e-30) / (grid.scale**2 / 12))
     return LayerSensitivity(
-        layer=layer,
+        layer=quantized.layer.id,
         effect=effect,
-        macs=macs,
+        macs=quantized.layer.macs,
         low=statistics.low,
         high=statistics.high,
         sqnr_db=float(overall),

@@ -49,5 +49,5 @@ def draw_sensitivity(layers: Sequence[LayerSensitivity], *, rows: int = 60) -> n
 
 
 def _text(picture: npt.NDArray[np.uint8], row: int, left: int, text: str) -> None:
-    at = (left, row * _ROW_PX + _ROW_PX - 5)
-    cv2.putText(picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (30, 30, 30), 1, cv2.LINE_AA)
+    corner = (left, row * _ROW_PX + _ROW_PX - 5)
+    cv2.putText(picture, text, corner, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (30, 30, 30), 1, cv2.LINE_AA)

@@ -1,4 +1,4 @@
-"""Places for factors of channels behind activations that are not homogeneous, see `equalise`."""
+"""Places for factors of channels behind activations that are not homogeneous, see `equalize`."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ cell o + floor((r - p) / 2), and columns likewise. The weights move, absent taps
 
 onnxruntime's integer convolution gathers its input pixel by pixel, which for three channels costs more than the
 products: YOLOv5n's 6x6 stem takes 5 of 14 ms, its 3x3 form on 12 channels 1.3 ms. The cells are made on the bytes
-of a channels-last input, where two neighbouring pixels lie side by side already, so that only rows are interleaved.
+of a channels-last input, where two neighboring pixels lie side by side already, so that only rows are interleaved.
 """
 
 from __future__ import annotations

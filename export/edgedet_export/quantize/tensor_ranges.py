@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from edgedet_export.quantize.config import RangeRule
-from edgedet_export.quantize.ranges import Range, TensorStatistics, choose_range
+from edgedet_export.quantize.ranges import Range, RangeRule, TensorStatistics, choose_range
 from edgedet_runtime.errors import ModelFileError
 
 __all__ = ["TensorRanges"]
@@ -23,31 +22,31 @@ class TensorRanges:
         self._rule = rule
         self._known: dict[tuple[tuple[str, ...], float], Range] = {}
 
-    def of(self, tensor: str, *, floor: float = -math.inf) -> Range:
+    def choose(self, tensor: str, *, floor: float = -math.inf) -> Range:
         """Return the range of one tensor; elements below `floor` count as `floor`."""
         key = ((tensor,), floor)
         if key not in self._known:
-            found = self._of(tensor)
-            centres, counts = found.histogram()
+            found = self._find(tensor)
+            centers, counts = found.histogram()
             extremes = (max(found.low, floor), max(found.high, floor))
-            self._known[key] = choose_range(self._rule, extremes, np.maximum(centres, floor), counts)
+            self._known[key] = choose_range(self._rule, extremes, np.maximum(centers, floor), counts)
         return self._known[key]
 
-    def of_all(self, tensors: Sequence[str]) -> Range:
+    def choose_joint(self, tensors: Sequence[str]) -> Range:
         """Return one range for several tensors together, each element counted once."""
         key = (tuple(tensors), -math.inf)
         if key not in self._known:
-            found = [self._of(t) for t in tensors]
+            found = [self._find(t) for t in tensors]
             parts = [f.histogram() for f in found]
-            centres = np.concatenate([c for c, _ in parts])
+            centers = np.concatenate([c for c, _ in parts])
             # Large tensors are sampled, so their counts stand for more elements.
             counts = np.concatenate([n * (f.count / n.sum()) for f, (_, n) in zip(found, parts, strict=True)])
-            order = np.argsort(centres, kind="stable")
+            order = np.argsort(centers, kind="stable")
             extremes = (min(f.low for f in found), max(f.high for f in found))
-            self._known[key] = choose_range(self._rule, extremes, centres[order], counts[order])
+            self._known[key] = choose_range(self._rule, extremes, centers[order], counts[order])
         return self._known[key]
 
-    def _of(self, tensor: str) -> TensorStatistics:
+    def _find(self, tensor: str) -> TensorStatistics:
         found = self._statistics.get(tensor)
         if found is None or not found.count:
             raise ModelFileError(f"INT8: expected statistics of the tensor {tensor}, got none")

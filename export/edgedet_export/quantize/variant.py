@@ -1,9 +1,9 @@
-"""A form of the FP32 network that can be quantised, with what was measured of it."""
+"""A form of the FP32 network that can be quantized, with what was measured of it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy.typing as npt
 import onnx
@@ -11,19 +11,15 @@ import onnx
 from edgedet_export.onnx_graph import OnnxGraph
 from edgedet_export.quantize.bias_correction import ChannelMeans
 from edgedet_export.quantize.calibration import Calibration
-from edgedet_export.quantize.config import RangeRule
 from edgedet_export.quantize.layers import ConvLayer, find_layers
+from edgedet_export.quantize.ranges import RangeRule
 from edgedet_export.quantize.tensor_ranges import TensorRanges
 
-__all__ = ["Form", "Variant"]
-
-Form = Literal["plain", "equalised", "smoothed"]
-"""The network as it is; with channels equalised where that costs nothing; or also behind activations that need a
-multiplication for it (see `equalise`)."""
+__all__ = ["Variant"]
 
 
 class Variant:
-    """One form of the FP32 network, with what quantising it needs.
+    """One form of the FP32 network, with what quantizing it needs.
 
     Attributes:
         model: FP32, with shapes.

@@ -13,7 +13,7 @@ from edgedet_export.quantize import QuantConfig, measure
 from edgedet_export.quantize.apply_plan import apply_plan
 from edgedet_export.quantize.bias_correction import ChannelMeans, corrected_biases
 from edgedet_export.quantize.plan import Grid
-from edgedet_export.quantize.runner import make_runner
+from edgedet_export.quantize.runner import onnx_runner
 from edgedet_export.quantize.trials import Recipe, Workbench
 
 from .tiny_detector import pictures, tiny_detector
@@ -23,22 +23,23 @@ from .tiny_detector import pictures, tiny_detector
 def work() -> Workbench:
     model, spec = tiny_detector()
     measured = measure(model, spec, pictures(4), QuantConfig(threads=1))
-    tensors = list(measured.pictures.tensors(spec))
     config = QuantConfig("openvino", threads=1, cpu="vnni")
-    return Workbench(measured.model, spec, config, measured.calibration, tensors, 1, None)
+    return Workbench(measured, spec, config)
 
 
 def test_means_on_a_coarse_grid(work: Workbench) -> None:
     means = ChannelMeans(work.model, work.layers, work.tensors, threads=1)
-    exact, rounded = means.of({"joined": Grid(100.0, 0, False)})["joined"]
+    exact, rounded = means.measure({"joined": Grid(100.0, 0, False)})["joined"]
     assert exact.shape == (32,)
     np.testing.assert_array_equal(rounded, 0)
-    fine = means.of({"joined": Grid(1e-3, 128, False)})["joined"][1]
+    fine = means.measure({"joined": Grid(1e-3, 128, False)})["joined"][1]
     assert np.abs(fine - exact).max() < np.abs(exact).max()
 
 
 def test_mean_of_a_pointwise_layer_is_restored_exactly(work: Workbench) -> None:
-    plan = work.plan(Recipe("mse", tight=True, keep={la.id: "x" for la in work.layers if la.id != "pointwise"}))
+    plan = work.plan(
+        Recipe("mse", float_residuals=True, keep={la.id: "x" for la in work.layers if la.id != "pointwise"})
+    )
     grids = {"depthwise_silu": Grid(plan.grids["depthwise_silu"].scale * 16, 7, False)}  # coarse: a large shift
     plan = dataclasses.replace(plan, grids=grids)
     biases = corrected_biases(
@@ -46,7 +47,7 @@ def test_mean_of_a_pointwise_layer_is_restored_exactly(work: Workbench) -> None:
     )
     errors = []
     for given in ({}, biases):
-        model = apply_plan(work.model, plan, work.layers, "openvino", given)
+        model = apply_plan(work.model, plan, work.layers, given)
         want, got = (_means(m, work) for m in (work.model, model))
         errors.append(np.abs(got - want).max())
     assert errors[1] < 1e-3
@@ -57,6 +58,6 @@ def _means(model: onnx.ModelProto, work: Workbench) -> npt.NDArray[np.float32]:
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
     probe.graph.output.append(onnx.ValueInfoProto(name="pointwise"))
-    run = make_runner(probe, "onnxruntime", threads=1, optimise=False)
+    run = onnx_runner(probe, threads=1, optimize=False)
     found = np.mean([run(t)["pointwise"].mean(axis=(0, 2, 3)) for t in work.tensors], axis=0)
     return np.asarray(found, np.float32)

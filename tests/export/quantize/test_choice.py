@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edgedet_export.quantize import QuantConfig, quantize
-from edgedet_export.quantize.runner import Latencies
+from edgedet_export.quantize.latency import Latencies
 
 from .tiny_detector import pictures, tiny_detector
 

@@ -9,7 +9,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from edgedet_export.quantize.fuse_silu import SILU, fuse_silu
-from edgedet_export.quantize.runner import make_runner
+from edgedet_export.quantize.runner import onnx_runner
 
 from .tiny_detector import pictures, tiny_detector
 
@@ -20,7 +20,7 @@ def test_same_outputs_with_one_node_each() -> None:
     before, after = (Counter(n.op_type for n in m.graph.node) for m in (model, fused))
     assert (before["Sigmoid"], after["Sigmoid"], after[SILU]) == (6, 0, 6)
     tensor = pictures(1)[0][None, :64, :64]
-    want, got = (make_runner(m, "onnxruntime", threads=1, optimise=False)(tensor) for m in (model, fused))
+    want, got = (onnx_runner(m, threads=1, optimize=False)(tensor) for m in (model, fused))
     for name, reference in want.items():
         np.testing.assert_allclose(got[name], reference, rtol=1e-5, atol=1e-5 * float(np.abs(reference).max()))
 

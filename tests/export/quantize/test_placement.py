@@ -9,11 +9,12 @@ import onnx
 import pytest
 
 from edgedet_export.onnx_graph import OnnxGraph
-from edgedet_export.quantize.apply_plan import apply_plan, quantise_weight
-from edgedet_export.quantize.config import QuantConfig, QuantEngine
-from edgedet_export.quantize.quantizer import Measured, measure
-from edgedet_export.quantize.runner import make_runner
+from edgedet_export.quantize.apply_plan import apply_plan, quantize_weight
+from edgedet_export.quantize.config import QuantConfig
+from edgedet_export.quantize.measure import Measured, measure
+from edgedet_export.quantize.runner import onnx_runner
 from edgedet_export.quantize.trials import Recipe, Workbench
+from edgedet_runtime.engines import EngineName
 from edgedet_runtime.spec import ModelSpec
 
 from .tiny_detector import pictures, tiny_detector
@@ -29,15 +30,15 @@ def prepared() -> Prepared:
 
 def bench(prepared: Prepared, config: QuantConfig) -> Workbench:
     measured, spec = prepared
-    return Workbench(measured.model, spec, config, measured.calibration, list(measured.pictures.tensors(spec)), 1, None)
+    return Workbench(measured, spec, config)
 
 
 def counts(model: onnx.ModelProto) -> Counter[str]:
     return Counter(n.op_type for n in model.graph.node)
 
 
-def test_openvino_quantises_inputs_of_convolutions_only(prepared: Prepared) -> None:
-    work = bench(prepared, QuantConfig("openvino", cpu="vnni"))
+def test_openvino_quantizes_inputs_of_convolutions_only(prepared: Prepared) -> None:
+    work = bench(prepared, QuantConfig("openvino", threads=1, cpu="vnni"))
     plan = work.plan(Recipe("mse"))
     model = work.build(plan)
     onnx.checker.check_model(model, full_check=True)
@@ -45,24 +46,24 @@ def test_openvino_quantises_inputs_of_convolutions_only(prepared: Prepared) -> N
     graph = OnnxGraph(model)
     for node in graph.nodes_of("Conv"):
         makers = [graph.producer(name) for name in node.input]
-        quantised = [m is not None and m.op_type == "DequantizeLinear" for m in makers]
-        assert quantised == ([False] * 3 if node.output[0] == "depthwise" else [True, True, False])
+        quantized = [m is not None and m.op_type == "DequantizeLinear" for m in makers]
+        assert quantized == ([False] * 3 if node.output[0] == "depthwise" else [True, True, False])
     # images, depthwise's output, pointwise's, pooled, joined, merge's: six tensors feed the eight INT8 layers
     assert counts(model)["QuantizeLinear"] == 6
     layers = {layer.id for layer in work.layers} - {"boxes", "objectness", "scores"}
-    assert not layers & plan.grids.keys(), "a convolution's own output, before the activation, is not quantised"
+    assert not layers & plan.grids.keys(), "a convolution's own output, before the activation, is not quantized"
 
 
 def test_openvino_float_residuals(prepared: Prepared) -> None:
-    work = bench(prepared, QuantConfig("openvino", cpu="vnni"))
+    work = bench(prepared, QuantConfig("openvino", threads=1, cpu="vnni"))
     for tight in (True, False):
-        graph = OnnxGraph(work.build(work.plan(Recipe("mse", tight=tight))))
+        graph = OnnxGraph(work.build(work.plan(Recipe("mse", float_residuals=tight))))
         readers = {n.op_type for n in graph.consumers("pointwise_silu")}
         assert readers == ({"QuantizeLinear", "Concat"} if tight else {"QuantizeLinear"})
 
 
-def test_onnxruntime_quantises_whole_stretches(prepared: Prepared) -> None:
-    work = bench(prepared, QuantConfig("onnxruntime", cpu="vnni"))
+def test_onnxruntime_quantizes_whole_stretches(prepared: Prepared) -> None:
+    work = bench(prepared, QuantConfig("onnxruntime", threads=1, cpu="vnni"))
     plan = work.plan(Recipe("mse"))
     model = work.build(plan)
     assert plan.kept == ()
@@ -80,7 +81,7 @@ def test_onnxruntime_quantises_whole_stretches(prepared: Prepared) -> None:
 def test_relu_is_replaced_by_the_grid() -> None:
     model, spec = tiny_detector(activation="Relu")
     measured = measure(model, spec, pictures(3), QuantConfig(threads=1))
-    work = bench((measured, spec), QuantConfig("onnxruntime", cpu="vnni"))
+    work = bench((measured, spec), QuantConfig("onnxruntime", threads=1, cpu="vnni"))
     grids = work.plan(Recipe("mse")).grids
     assert "down" not in grids
     assert grids["down_act"].zero_point == 0
@@ -88,13 +89,13 @@ def test_relu_is_replaced_by_the_grid() -> None:
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize("cpu", ["vnni", "avx2", "dotprod"])
-def test_outputs_stay_close_to_float(prepared: Prepared, engine: QuantEngine, cpu: str) -> None:
-    config = QuantConfig(engine, cpu=cpu)  # type: ignore[arg-type]
+def test_outputs_stay_close_to_float(prepared: Prepared, engine: EngineName, cpu: str) -> None:
+    config = QuantConfig(engine, threads=1, cpu=cpu)  # type: ignore[arg-type]
     work = bench(prepared, config)
     plan = work.plan(Recipe("mse"))
     assert {g.signed for g in plan.grids.values()} == {cpu == "dotprod"}
-    run = make_runner(work.build(plan), "onnxruntime", threads=1)
-    fp32 = make_runner(work.model, "onnxruntime", threads=1)
+    run = onnx_runner(work.build(plan), threads=1)
+    fp32 = onnx_runner(work.model, threads=1)
     noise_db = 12 if cpu == "avx2" else 15
     for tensor in work.tensors:
         want, got = fp32(tensor), run(tensor)
@@ -104,7 +105,7 @@ def test_outputs_stay_close_to_float(prepared: Prepared, engine: QuantEngine, cp
 
 
 def test_kept_layers_stay_as_they_were(prepared: Prepared) -> None:
-    work = bench(prepared, QuantConfig("onnxruntime", cpu="vnni"))
+    work = bench(prepared, QuantConfig("onnxruntime", threads=1, cpu="vnni"))
     everything = {layer.id: "asked" for layer in work.layers}
     plan = work.plan(Recipe("mse", keep=everything))
     model = work.build(plan)
@@ -116,7 +117,7 @@ def test_weights_per_channel(limit: int) -> None:
     weight = np.random.default_rng(0).normal(size=(5, 3, 3, 3)).astype(np.float32)
     weight[1] *= 1e-4
     weight[2] = 0
-    codes, scales = quantise_weight(weight, limit)
+    codes, scales = quantize_weight(weight, limit)
     assert np.abs(codes[[0, 1, 3, 4]]).reshape(4, -1).max(axis=1).tolist() == [limit] * 4
     assert not codes[2].any()
     np.testing.assert_allclose(codes * scales.reshape(-1, 1, 1, 1), weight, atol=float(scales.max()) / 2 * 1.001)
@@ -131,9 +132,9 @@ def test_dead_channel_with_a_bias_does_not_overflow() -> None:
             array[3] = 1e-12
             tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
     measured = measure(model, spec, pictures(2), QuantConfig(threads=1))
-    work = bench((measured, spec), QuantConfig("onnxruntime", cpu="vnni"))
-    quantised = apply_plan(work.model, work.plan(Recipe("mse")), work.layers, "onnxruntime")
-    stored = {t.name: onnx.numpy_helper.to_array(t) for t in quantised.graph.initializer}
+    work = bench((measured, spec), QuantConfig("onnxruntime", threads=1, cpu="vnni"))
+    quantized = apply_plan(work.model, work.plan(Recipe("mse")), work.layers)
+    stored = {t.name: onnx.numpy_helper.to_array(t) for t in quantized.graph.initializer}
     bias = stored["merge/b/codes"] * stored["merge/b/scale"].astype(np.float64)
     original = next(t for t in model.graph.initializer if t.name == "merge_b")
     np.testing.assert_allclose(bias, onnx.numpy_helper.to_array(original), atol=2e-3)

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 
-from edgedet_export.quantize import QuantConfig, QuantEngine, inspect_sensitivity, measure, quantize
+from edgedet_export.onnx_graph import OnnxGraph
+from edgedet_export.quantize import QuantConfig, get_target, inspect_sensitivity, measure, quantize
+from edgedet_export.quantize.images import open_pictures
+from edgedet_export.quantize.layers import find_layers, total_macs
+from edgedet_export.quantize.trials import Recipe, Workbench
+from edgedet_runtime.bundle.model_files import read_spec
+from edgedet_runtime.engines import EngineName
 from edgedet_runtime.errors import CheckFailedError, InputError
 
 from .tiny_detector import pictures, tiny_detector
 
-ENGINES: list[QuantEngine] = ["onnxruntime", "openvino"]
+ENGINES: list[EngineName] = ["onnxruntime", "openvino"]
 
 
-def config(engine: QuantEngine, max_drop: float = 2.4, max_float: float = 0.5) -> QuantConfig:
+def config(engine: EngineName, max_drop: float = 2.4, max_float: float = 0.5) -> QuantConfig:
     return QuantConfig(engine, max_drop=max_drop, max_float=max_float, threads=1, latency_runs=3, cpu="vnni")
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("classes", [1, 3])
-def test_report_holds_what_was_done(engine: QuantEngine, classes: int) -> None:
+def test_report_holds_what_was_done(tmp_path: Path, engine: EngineName, classes: int) -> None:
     model, spec = tiny_detector(classes)
     result = quantize(model, spec, pictures(4), config(engine))
     report = result.report
@@ -31,31 +38,31 @@ def test_report_holds_what_was_done(engine: QuantEngine, classes: int) -> None:
     chosen = next(row for row in report.pareto if row.chosen)
     assert chosen.within_budget
     assert report.int8_share == pytest.approx(1 - sum(k.macs for k in report.kept_float) / total(model))
-    assert report.executed.macs == pytest.approx(report.int8_share), "all that was planned ran in INT8"
+    target = get_target(engine)
+    target.write(tmp_path / target.file, result.model, spec)
+    executed = target.audit(
+        tmp_path / target.file, spec, next(open_pictures(pictures(1), limit=1).tensors(spec)), threads=1
+    )
+    assert executed.macs == pytest.approx(report.int8_share), "all that was planned ran in INT8"
     assert report.agreement.agreement > 0.3
     assert report.recommended == (report.speedup > 1)
     assert json.loads(json.dumps(report.to_dict()))["engine"] == engine
 
 
 def total(model: onnx.ModelProto) -> int:
-    from edgedet_export.onnx_graph import OnnxGraph
-    from edgedet_export.quantize.layers import find_layers, total_macs
-
     graph = OnnxGraph(model)
     graph.infer_shapes()
     return total_macs(find_layers(graph))
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_same_input_same_bytes(engine: QuantEngine) -> None:
+def test_same_input_same_bytes(engine: EngineName) -> None:
     model, spec = tiny_detector()
     measured = [measure(model, spec, pictures(3), config(engine)) for _ in range(2)]
     # the search may pick another of two equally fast files; each file itself is reproducible
-    from edgedet_export.quantize.trials import Recipe, Workbench
-
     files = []
     for m in measured:
-        bench = Workbench(m.model, spec, config(engine), m.calibration, list(m.pictures.tensors(spec)), 1, None)
+        bench = Workbench(m, spec, config(engine))
         files.append(bench.build(bench.plan(Recipe("mse"))).SerializeToString(deterministic=True))
     assert files[0] == files[1]
     assert measured[0].pictures.sha256 == measured[1].pictures.sha256
@@ -69,13 +76,16 @@ def test_budget_that_cannot_be_kept_is_an_error_that_says_so() -> None:
 
 def test_labels_decide_where_there_are_some() -> None:
     model, spec = tiny_detector()
-    asked: list[str] = []
+    asked: list[tuple[str, str]] = []
 
-    def evaluate(candidate: onnx.ModelProto, engine: QuantEngine) -> float:
-        asked.append(engine)
-        return 0.5 if candidate is not None and len(asked) == 1 else 0.499
+    def evaluate(file: Path, engine: EngineName) -> float:
+        asked.append((file.suffix, engine))
+        assert file.stat().st_size
+        assert read_spec(file) == spec
+        return 0.5 if len(asked) == 1 else 0.499
 
     report = quantize(model, spec, pictures(3), config("openvino", max_drop=0.2), evaluate=evaluate).report
+    assert set(asked) == {(".xml", "openvino")}
     assert report.measure == "ap"
     assert report.reference_ap == 0.5
     assert next(r for r in report.pareto if r.chosen).drop == pytest.approx(0.1)

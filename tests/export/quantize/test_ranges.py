@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgedet_export.quantize.config import RangeRule
-from edgedet_export.quantize.ranges import TensorStatistics, choose_range
+from edgedet_export.quantize.ranges import RangeRule, TensorStatistics, choose_range
 
 RULES: tuple[RangeRule, ...] = ("minmax", "percentile", "mse")
 
@@ -41,13 +40,13 @@ def test_nothing_is_lost_when_bins_merge() -> None:
     arrays = batches(0)
     found = statistics(arrays)
     everything = np.concatenate([a.ravel() for a in arrays])
-    centres, counts = found.histogram()
+    centers, counts = found.histogram()
     assert found.count == counts.sum() == everything.size
     assert (found.low, found.high) == (everything.min(), everything.max())
     width = (found.high - found.low) / 2048
     for threshold in (-50.0, -1.0, 0.0, 1.0, 50.0):
         assert (
-            abs(counts[centres <= threshold].sum() - (everything <= threshold).sum())
+            abs(counts[centers <= threshold].sum() - (everything <= threshold).sum())
             <= (np.abs(everything - threshold) <= 2 * width).sum()
         )
     np.testing.assert_allclose(
@@ -59,9 +58,9 @@ def test_nothing_is_lost_when_bins_merge() -> None:
 
 def test_constant_tensor() -> None:
     found = statistics([np.full((1, 2, 4), 3.5, np.float32)] * 2)
-    centres, counts = found.histogram()
+    centers, counts = found.histogram()
     assert counts.sum() == 16
-    assert choose_range("mse", (3.5, 3.5), centres, counts) == pytest.approx((0.0, 3.5), rel=0.02)
+    assert choose_range("mse", (3.5, 3.5), centers, counts) == pytest.approx((0.0, 3.5), rel=0.02)
 
 
 @pytest.mark.parametrize("rule", RULES)

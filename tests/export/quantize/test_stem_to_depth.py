@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgedet_export.onnx_graph import OnnxGraph
-from edgedet_export.quantize.runner import make_runner
+from edgedet_export.quantize.runner import onnx_runner
 from edgedet_export.quantize.stem_to_depth import stem_to_depth
 
 Pads = tuple[int, int, int, int]
@@ -40,7 +40,7 @@ def stem(
 
 
 def run(model: onnx.ModelProto, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    return make_runner(model, "onnxruntime", threads=1, optimise=False)(image)["out"]
+    return onnx_runner(model, threads=1, optimize=False)(image)["out"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Equalised channels: the same function, channels of like ranges, and 8 bits that hurt less."""
+"""Equalized channels: the same function, channels of like ranges, and 8 bits that hurt less."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pytest
 from onnx import numpy_helper
 
 from edgedet_export.onnx_graph import OnnxGraph
-from edgedet_export.quantize import QuantConfig, QuantEngine, measure
+from edgedet_export.quantize import QuantConfig, measure
 from edgedet_export.quantize.channel_links import channel_factors
-from edgedet_export.quantize.equalise import equalise
-from edgedet_export.quantize.quantizer import Measured
-from edgedet_export.quantize.runner import make_runner
+from edgedet_export.quantize.equalize import Form, equalize
+from edgedet_export.quantize.measure import Measured
+from edgedet_export.quantize.runner import onnx_runner
 from edgedet_export.quantize.trials import Recipe, Workbench
-from edgedet_export.quantize.variant import Form
+from edgedet_runtime.engines import EngineName
 from edgedet_runtime.spec import ModelSpec
 
 from .tiny_detector import pictures, tiny_detector
@@ -44,7 +44,7 @@ def unbalance(model: onnx.ModelProto, spread: float, seed: int = 0) -> None:
 
 
 def run(model: onnx.ModelProto, measured: Measured, spec: ModelSpec) -> list[Outputs]:
-    runner = make_runner(model, "onnxruntime", threads=1)
+    runner = onnx_runner(model, threads=1)
     return [dict(runner(t)) for t in measured.pictures.tensors(spec)]
 
 
@@ -62,7 +62,7 @@ def unbalanced() -> tuple[Measured, ModelSpec]:
 
 def test_the_function_stays_and_the_channels_come_closer(unbalanced: tuple[Measured, ModelSpec]) -> None:
     measured, spec = unbalanced
-    found = equalise(measured.model, measured.calibration.statistics)
+    found = equalize(measured.model, measured.calibration.statistics)
     assert found is not None
     assert found.channels > 16
     assert found.spread > 4
@@ -77,7 +77,7 @@ def test_the_function_stays_and_the_channels_come_closer(unbalanced: tuple[Measu
 
 def test_residuals_and_concatenations_share_their_factors(unbalanced: tuple[Measured, ModelSpec]) -> None:
     measured, spec = unbalanced
-    found = equalise(measured.model, measured.calibration.statistics)
+    found = equalize(measured.model, measured.calibration.statistics)
     assert found is not None
     weights = [OnnxGraph(m).constant(_weight(m, "merge")) for m in (measured.model, found.model)]
     assert weights[0] is not None
@@ -106,9 +106,8 @@ def _showing(model: onnx.ModelProto, tensor: str) -> onnx.ModelProto:
 
 def test_eight_bits_hurt_less(unbalanced: tuple[Measured, ModelSpec]) -> None:
     measured, spec = unbalanced
-    tensors = list(measured.pictures.tensors(spec))
-    bench = Workbench(measured.model, spec, QuantConfig("openvino", cpu="vnni"), measured.calibration, tensors, 1, None)
-    assert bench.offers("equalised")
+    bench = Workbench(measured, spec, QuantConfig("openvino", threads=1, cpu="vnni"))
+    assert bench.offers("equalized")
     reference = run(measured.model, measured, spec)
 
     def error(form: Form) -> float:
@@ -116,13 +115,13 @@ def test_eight_bits_hurt_less(unbalanced: tuple[Measured, ModelSpec]) -> None:
         pairs = [(a[n] - b[n], b[n]) for a, b in zip(found, reference, strict=True) for n in b]
         return sum(float((d**2).sum()) for d, _ in pairs) / sum(float((e**2).sum()) for _, e in pairs)
 
-    assert error("equalised") < 0.5 * error("plain")
+    assert error("equalized") < 0.5 * error("plain")
 
 
 def test_nothing_to_do_where_the_activation_is_not_homogeneous() -> None:
     model, spec = tiny_detector(activation="silu")
     measured = measure(model, spec, pictures(3), QuantConfig(threads=1))
-    assert equalise(measured.model, measured.calibration.statistics) is None
+    assert equalize(measured.model, measured.calibration.statistics) is None
 
 
 def test_weights_that_layers_share_are_scaled_for_each_alone(unbalanced: tuple[Measured, ModelSpec]) -> None:
@@ -133,7 +132,7 @@ def test_weights_that_layers_share_are_scaled_for_each_alone(unbalanced: tuple[M
         if node.output[0] == "residual":
             node.input[1] = "down_w"  # both 16 -> 16, 3x3
     shared = measure(model, spec, pictures(4), QuantConfig(threads=1))
-    found = equalise(shared.model, shared.calibration.statistics)
+    found = equalize(shared.model, shared.calibration.statistics)
     assert found is not None
     for ours, theirs in zip(run(found.model, shared, spec), run(shared.model, shared, spec), strict=True):
         for name, expected in theirs.items():
@@ -149,8 +148,8 @@ def unbalanced_silu() -> tuple[Measured, ModelSpec]:
 
 def test_smoothed_behind_silu(unbalanced_silu: tuple[Measured, ModelSpec]) -> None:
     measured, spec = unbalanced_silu
-    assert equalise(measured.model, measured.calibration.statistics) is None, "nothing is free without products"
-    found = equalise(measured.model, measured.calibration.statistics, smooth=True)
+    assert equalize(measured.model, measured.calibration.statistics) is None, "nothing is free without products"
+    found = equalize(measured.model, measured.calibration.statistics, smooth=True)
     assert found is not None
     onnx.checker.check_model(found.model, full_check=True)
     graph = OnnxGraph(found.model)
@@ -162,10 +161,9 @@ def test_smoothed_behind_silu(unbalanced_silu: tuple[Measured, ModelSpec]) -> No
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
-def test_smoothed_channels_lose_less(unbalanced_silu: tuple[Measured, ModelSpec], engine: QuantEngine) -> None:
+def test_smoothed_channels_lose_less(unbalanced_silu: tuple[Measured, ModelSpec], engine: EngineName) -> None:
     measured, spec = unbalanced_silu
-    tensors = list(measured.pictures.tensors(spec))
-    bench = Workbench(measured.model, spec, QuantConfig(engine, cpu="vnni"), measured.calibration, tensors, 1, None)
+    bench = Workbench(measured, spec, QuantConfig(engine, threads=1, cpu="vnni"))
     assert bench.offers("smoothed")
     reference = run(measured.model, measured, spec)
 

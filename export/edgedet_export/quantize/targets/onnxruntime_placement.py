@@ -3,7 +3,7 @@
 onnxruntime has an integer convolution (QLinearConv) only with an 8-bit output, and turns it channels-last. It pays
 when 8-bit tensors run through whole stretches of the network, so here, unlike for OpenVINO:
 
-- the outputs of INT8 convolutions are quantised, and so is everything between them that has an integer kernel
+- the outputs of INT8 convolutions are quantized, and so is everything between them that has an integer kernel
   (Sigmoid and LeakyRelu as 256-entry tables, Mul, Add, pooling); SiLU computes in float, see `fuse_silu`;
 - operations that only move numbers keep the grid of their input, and the inputs of a Concat share one grid where that
   costs little, so that they are copied and not rescaled (measured on YOLOv5n, 640 px: 3.4 ms → 1.6 ms);
@@ -12,7 +12,7 @@ when 8-bit tensors run through whole stretches of the network, so here, unlike f
   logits and box offsets would cost accuracy, and a float convolution would need the features converted back;
 - so does a 1x1 convolution before SiLU or another activation that has no integer kernel, which spares a grid and two
   conversions (measured on YOLOv5n, 640 px: 1.07 times as fast, and the detections agree better with those of FP32);
-- depthwise convolutions are quantised as well: left in float, each costs two changes of layout.
+- depthwise convolutions are quantized as well: left in float, each costs two changes of layout.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from collections.abc import Collection, Mapping
 import onnx
 
 from edgedet_export.onnx_graph import OnnxGraph, attribute
-from edgedet_export.quantize.config import NumberFormat
 from edgedet_export.quantize.fuse_silu import SILU
 from edgedet_export.quantize.layers import MOVES, ConvLayer, byte_source
+from edgedet_export.quantize.number_format import NumberFormat
 from edgedet_export.quantize.plan import Grid, KeptFloat, QuantPlan
 from edgedet_export.quantize.tensor_ranges import TensorRanges
 
@@ -33,7 +33,7 @@ __all__ = ["place_onnxruntime"]
 _CARRIERS = MOVES | {"Resize", "Upsample"}
 _INTEGER_KERNELS = frozenset({"Add", "AveragePool", "GlobalAveragePool", "LeakyRelu", "Mul", "Sigmoid"})
 _CLIPPING = frozenset({"Clip", "Relu"})
-_PULLING = _CARRIERS | {"Add", "GlobalAveragePool"}  # quantised in front, if they are behind; else bytes change layout
+_PULLING = _CARRIERS | {"Add", "GlobalAveragePool"}  # quantized in front, if they are behind; else bytes change layout
 _ON_BYTES = _CARRIERS | _INTEGER_KERNELS | _CLIPPING | {"Conv", "ConvTranspose"}
 _HARD_SWISH = {"HardSigmoid", "Mul"}
 _SILU_FLOOR = -10.0
@@ -47,24 +47,26 @@ def place_onnxruntime(
     number_format: NumberFormat,
     keep_float: Mapping[str, str],
 ) -> QuantPlan:
-    """Plan a file for onnxruntime; the arguments are those of `place_openvino`."""
-    quantised: list[ConvLayer] = []
+    """Plan a file for onnxruntime; see `Target.place`."""
+    quantized: list[ConvLayer] = []
     kept: list[KeptFloat] = []
     for layer in layers:
         reason = keep_float.get(layer.id) or _unsuited(layer)
         if reason:
             kept.append(KeptFloat(layer.id, reason, layer.macs))
         else:
-            quantised.append(layer)
-    products = tuple(layer.id for layer in quantised if layer.is_pointwise and _wants_floats(graph, layer))
-    tensors = _spread(graph, quantised, products)
+            quantized.append(layer)
+    products = tuple(layer.id for layer in quantized if layer.is_pointwise and _wants_floats(graph, layer))
+    tensors = _spread(graph, quantized, products)
     return QuantPlan(
         grids=_grids(graph, tensors, ranges, number_format),
         everywhere=frozenset(tensors),
-        layers=tuple(layer.id for layer in quantised),
+        layers=tuple(layer.id for layer in quantized),
         integer_products=products,
         kept=tuple(kept),
         number_format=number_format,
+        bias="int32",
+        copied_upsampling=True,
     )
 
 
@@ -85,7 +87,7 @@ def _wants_floats(graph: OnnxGraph, layer: ConvLayer) -> bool:
 
 
 def _spread(graph: OnnxGraph, layers: list[ConvLayer], products: Collection[str]) -> list[str]:
-    """Return the tensors to quantise, in graph order: around the INT8 layers, and what lies between them."""
+    """Return the tensors to quantize, in graph order: around the INT8 layers, and what lies between them."""
     found = {layer.data for layer in layers}
     found |= {_result(graph, layer.id) for layer in layers if layer.id not in products}
     size = -1
@@ -116,7 +118,7 @@ def _data_inputs(graph: OnnxGraph, node: onnx.NodeProto) -> list[str]:
 
 
 def _passes_on(graph: OnnxGraph, node: onnx.NodeProto, found: set[str]) -> bool:
-    """Return whether a node should compute on 8-bit numbers, as its inputs are quantised."""
+    """Return whether a node should compute on 8-bit numbers, as its inputs are quantized."""
     if node.op_type not in _CARRIERS and node.op_type not in _INTEGER_KERNELS:
         return False
     if node.op_type in ("Resize", "Upsample") and attribute(node, "mode", "nearest") != "nearest":
@@ -145,16 +147,16 @@ def _carries(graph: OnnxGraph, tensor: str) -> bool:
 
 def _grid(graph: OnnxGraph, tensors: list[str], ranges: TensorRanges, number_format: NumberFormat) -> Grid:
     if all(byte_source(graph, t) for t in tensors):
-        return Grid.of_bytes(number_format)
+        return Grid.exact_bytes(number_format)
     if len(tensors) > 1:
-        return Grid.spanning(ranges.of_all(tensors), number_format)
+        return Grid.spanning(ranges.choose_joint(tensors), number_format)
     producer = graph.producer(tensors[0])
     if producer is not None and producer.op_type == "Sigmoid":
         signed = number_format.activations == "int8"
         return Grid(1 / 256, -128 if signed else 0, signed)
     readers = {n.op_type for n in graph.consumers(tensors[0])}
     floor = _SILU_FLOOR if readers == {SILU} else -float("inf")
-    return Grid.spanning(ranges.of(tensors[0], floor=floor), number_format)
+    return Grid.spanning(ranges.choose(tensors[0], floor=floor), number_format)
 
 
 def _groups(graph: OnnxGraph, tensors: list[str], ranges: TensorRanges) -> list[list[str]]:
@@ -174,8 +176,8 @@ def _groups(graph: OnnxGraph, tensors: list[str], ranges: TensorRanges) -> list[
         if not outputs or not data:
             continue
         if node.op_type == "Concat":
-            low, high = ranges.of(outputs[0])
-            spans = {n: ranges.of(n) for n in data}
+            low, high = ranges.choose(outputs[0])
+            spans = {n: ranges.choose(n) for n in data}
             data = [n for n, (a, b) in spans.items() if (high - low) <= _SHARE_LIMIT * (b - a)]
         for name in [*data, *outputs[1:]]:
             parent[root(name)] = root(outputs[0])

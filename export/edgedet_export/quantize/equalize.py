@@ -1,15 +1,15 @@
-"""Cross-layer equalisation: bring the channels of a tensor to like ranges before one 8-bit grid spans them all.
+"""Cross-layer equalization: bring the channels of a tensor to like ranges before one 8-bit grid spans them all.
 
 Where a channel passes from convolution to convolution through nothing but operations f with f(a x) = a f(x) for a > 0
 (ReLU, pooling, resizing, concatenation, residual addition), the first may be divided and the second multiplied by any
-factor: the network stays the same function, but a channel whose values are a hundredth of its neighbour's no longer
-has two or three of the 256 codes to itself. Networks whose BatchNorms were folded, reparameterised ones (RepVGG) above
+factor: the network stays the same function, but a channel whose values are a hundredth of its neighbor's no longer
+has two or three of the 256 codes to itself. Networks whose BatchNorms were folded, reparameterized ones (RepVGG) above
 all, are full of such channels.
 
 The factor of a channel is s = x^p / w^(1 - p), with x its largest value and w its largest weight in the convolutions
 that read it, both relative to the largest of their tensor. With p = 1/2, sqrt(x / w), activations and weights have
 equal shares of the imbalance afterwards. (Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias
-Correction", 2019, section 4.1, with measured ranges in place of those of the producer's weights, which are quantised
+Correction", 2019, section 4.1, with measured ranges in place of those of the producer's weights, which are quantized
 per channel here.)
 
 Behind SiLU and its like, which are not homogeneous, the division cannot move into the convolution before. There it may
@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -33,9 +34,12 @@ from edgedet_export.quantize.layers import ConvLayer, find_layers
 from edgedet_export.quantize.ranges import TensorStatistics
 from edgedet_export.quantize.smooth import insert_factors, remove_factors
 
-__all__ = ["Equalised", "equalise"]
+__all__ = ["Equalized", "Form", "equalize"]
 
 Floats = npt.NDArray[np.float64]
+Form = Literal["plain", "equalized", "smoothed"]
+"""The network as it is; with channels equalized where that costs nothing; or also behind activations that need a
+multiplication for it."""
 
 _POWER, _SMOOTH_POWER = 0.5, 0.25
 _LEAST_FACTOR = 2.0**-10  # of a channel that is all but dead
@@ -43,8 +47,8 @@ _WORTH_IT = 2.0  # factors all within this of each other change nothing that 8 b
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Equalised:
-    """An equalised model.
+class Equalized:
+    """An equalized model.
 
     Attributes:
         model: Computes the same function.
@@ -57,10 +61,10 @@ class Equalised:
     spread: float
 
 
-def equalise(
+def equalize(
     model: onnx.ModelProto, statistics: Mapping[str, TensorStatistics], *, smooth: bool = False
-) -> Equalised | None:
-    """Equalise the channels of a model's convolutions.
+) -> Equalized | None:
+    """Equalize the channels of a model's convolutions.
 
     Args:
         model: FP32, with shapes inferred.
@@ -78,20 +82,20 @@ def equalise(
     layers = find_layers(graph)
     links = ChannelLinks(graph)
     factors = _factors(graph, layers, links, known, _SMOOTH_POWER if smooth else _POWER)
-    idle = [name for name in inserted if _spread(factors[links.of(name)]) < _WORTH_IT]
+    idle = [name for name in inserted if _spread(factors[links.groups(name)]) < _WORTH_IT]
     for name in idle:
-        factors[links.of(name)] = 1.0
-    idle = [name for name in inserted if (factors[links.of(name)] == 1.0).all()]
+        factors[links.groups(name)] = 1.0
+    idle = [name for name in inserted if (factors[links.groups(name)] == 1.0).all()]
     free = factors[factors != 1.0]
     if _spread(free) < _WORTH_IT or (smooth and len(idle) == len(inserted)):
         return None
     for layer in layers:
         if layer.op_type == "Conv" and layer.data in links and layer.id in links:
-            _rescale(graph, layer, factors[links.of(layer.data)], factors[links.of(layer.id)])
+            _rescale(graph, layer, factors[links.groups(layer.data)], factors[links.groups(layer.id)])
     for node in graph.nodes_of("Mul"):
         _rescale_product(graph, node, links, factors)
     remove_factors(graph, idle)
-    return Equalised(graph.to_model(), len(free), _spread(free))
+    return Equalized(graph.to_model(), len(free), _spread(free))
 
 
 def _factors(
@@ -107,7 +111,7 @@ def _factors(
         found = statistics.get(layer.data)
         if layer.op_type != "Conv" or found is None or layer.data not in links:
             continue
-        groups = links.of(layer.data)
+        groups = links.groups(layer.data)
         values = np.maximum(np.abs(found.channel_low), np.abs(found.channel_high))
         if len(values) == len(groups) and values.max() > 0:
             np.maximum.at(reach, groups, values / values.max())
@@ -139,12 +143,12 @@ def _rescale(graph: OnnxGraph, layer: ConvLayer, before: Floats, after: Floats) 
     inputs = np.repeat(before.reshape(layer.groups, -1), len(weight) // layer.groups, axis=0)
     scaled = weight.astype(np.float64) * inputs[:, :, None, None] / after[:, None, None, None]
     # Under names of its own: heads may share their weights between levels.
-    graph.set_input(node, 1, graph.add_constant(f"{layer.id}/equalised", scaled.astype(np.float32)))
+    graph.set_input(node, 1, graph.add_constant(f"{layer.id}/equalized", scaled.astype(np.float32)))
     if layer.bias is not None:
         bias = graph.constant(layer.bias)
         assert bias is not None, "linked only where it is constant"
         balanced = (bias.astype(np.float64) / after).astype(np.float32)
-        graph.set_input(node, 2, graph.add_constant(f"{layer.id}/equalised_bias", balanced))
+        graph.set_input(node, 2, graph.add_constant(f"{layer.id}/equalized_bias", balanced))
 
 
 def _rescale_product(graph: OnnxGraph, node: onnx.NodeProto, links: ChannelLinks, factors: Floats) -> None:
@@ -153,10 +157,10 @@ def _rescale_product(graph: OnnxGraph, node: onnx.NodeProto, links: ChannelLinks
     data = next((name for name in node.input if name in links), None)
     if constants is None or data is None or node.output[0] not in links:
         return
-    before, after = factors[links.of(data)], factors[links.of(node.output[0])]
+    before, after = factors[links.groups(data)], factors[links.groups(node.output[0])]
     scaled = constants.reshape(-1).astype(np.float64) * before / after
     index = 1 - list(node.input).index(data)
-    name = graph.add_constant(f"{node.output[0]}_equalised", scaled.astype(np.float32).reshape(constants.shape))
+    name = graph.add_constant(f"{node.output[0]}_equalized", scaled.astype(np.float32).reshape(constants.shape))
     graph.set_input(node, index, name)
 
 
