@@ -1,7 +1,8 @@
 """The small faults that a source file offers, read off its syntax tree.
 
 Each fault replaces one expression or statement by another text; everything else in the file keeps its place. What
-tests need not notice is left alone: docstrings, messages, annotations, decorators, logging, `assert`, ``__all__``.
+tests need not notice is left alone: docstrings, messages, annotations, decorators, logging, `assert`, ``__all__``, and
+``strict`` of `zip`, which asserts as well.
 """
 
 from __future__ import annotations
@@ -255,7 +256,8 @@ class _Finder(ast.NodeVisitor):
         name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
         if name in _TWINS:
             self._add(node.func, self._text(node.func)[: -len(name)] + _TWINS[name])
-        self.generic_visit(node)
+        for part in (node.func, *node.args, *(k.value for k in node.keywords if k.arg != "strict")):
+            self.visit(part)
 
 
 def _without_docstring(body: list[ast.stmt]) -> Iterator[ast.stmt]:

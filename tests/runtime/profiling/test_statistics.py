@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from edgedet_runtime.errors import InputError
-from edgedet_runtime.profiling.statistics import ratio_of_medians, slope, summarise
+from edgedet_runtime.profiling import statistics
+from edgedet_runtime.profiling.statistics import Interval, ratio_of_medians, slope, summarise
 
 
 def test_summary_of_known_sample() -> None:
@@ -60,6 +63,45 @@ def test_neighbours_that_are_disturbed_together_pass_for_no_change(block: int, m
     alarms = np.mean([ratio_of_medians(a, b, block=block, resamples=400).excludes(1.0) for a, b in pairs])
     assert alarms <= most
     assert block > 1 or alarms > 0.3, "one by one, noise passes for a change"
+
+
+def test_the_interval_leaves_one_in_forty_on_each_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = iter([np.arange(1.0, 1002.0), np.full(1001, 2.0)])
+    monkeypatch.setattr(statistics, "_resampled_medians", lambda *_: next(drawn))
+    found = ratio_of_medians([3.0, 3.0, 9.0], [1.0])
+    assert (found.estimate, found.low, found.high) == (3.0, 13.0, 488.0)
+
+
+@pytest.mark.parametrize(("value", "excluded"), [(0.9, True), (1.0, False), (1.5, False), (2.0, False), (2.1, True)])
+def test_an_interval_excludes_what_lies_beyond_its_ends(value: float, excluded: bool) -> None:
+    assert Interval(1.5, 1.0, 2.0).excludes(value) is excluded
+
+
+def test_draws_are_blocks_that_wrap_around() -> None:
+    """Thirteen values in blocks of three are five blocks; the last goes on at the start; what is too much is cut."""
+
+    class Drawn:
+        def integers(self, low: int, high: int, size: tuple[int, int]) -> Any:
+            assert (low, high, size) == (0, 5, (2, 5))
+            return np.array([[4, 4, 0, 1, 2], [1, 1, 1, 1, 1]])
+
+    values = np.arange(10.0, 23.0) ** 2
+    medians = statistics._resampled_medians(values, 3, 2, Drawn())  # type: ignore[arg-type]
+    first = values[[12, 0, 1, 12, 0, 1, 0, 1, 2, 3, 4, 5, 6]]
+    assert medians.tolist() == [np.median(first), values[4]]
+
+
+@pytest.mark.parametrize(("size", "block"), [(20, 5), (19, 4), (8, 2), (7, 1), (3, 1)])
+def test_blocks_are_at_least_four(size: int, block: int) -> None:
+    seen: list[int] = []
+
+    class Drawn:
+        def integers(self, low: int, high: int, size: tuple[int, int]) -> Any:
+            seen.append(high)
+            return np.zeros(size, np.int64)
+
+    statistics._resampled_medians(np.ones(size), 5, 3, Drawn())  # type: ignore[arg-type]
+    assert seen == [-(-size // block)]
 
 
 def test_ratio_refuses_what_is_no_time() -> None:
