@@ -27,7 +27,17 @@ def test_a_box_around_what_polygons_there_are() -> None:
     assert read(segmentation=[whole]) == (10, 20, 30, 30)
     other = [0, 30, 5, 60]
     assert read(segmentation=[whole, other]) == (0, 20, 40, 40)
-    for bad in ([whole, 7], [whole, [1, 2, 3]], [whole, "ab"], [], [[]], None, [[1, 2, "3", 4]], [[1, 2, True, 4]]):
+    others: list[Any] = [
+        [whole, 7],
+        [whole, [1, 2, 3]],
+        [whole, "ab"],
+        [],
+        [[]],
+        None,
+        [[1, 2, "3", 4]],
+        [[1, 2, True, 4]],
+    ]
+    for bad in others:
         with pytest.raises(ValueError, match="or polygons of x, y, x, y"):
             read(segmentation=bad)
 
