@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from edgedet_runtime import Detections, Detector
-from edgedet_runtime.bundle.golden import Golden
+from edgedet_runtime.bundle.golden import GOLDEN, Golden, read_golden
 from edgedet_runtime.doctor.golden_check import check_golden
-from tests.runtime.tiny_models import random_image, tiny_onnx
+from edgedet_runtime.errors import ModelFileError
+from tests.runtime.tiny_models import CLASSES, random_image, tiny_onnx
 
 FILE = "model.onnx"
 CONF = 0.2
@@ -115,3 +117,46 @@ def test_nothing_expected_and_something_found(folder: Path) -> None:
         "warning",
         "no objects, as expected, which proves little",
     )
+
+
+GOOD: dict[str, Any] = {
+    "image_bgr": np.zeros((4, 6, 3), np.uint8),
+    "model.onnx|conf": np.float64(0.25),
+    "model.onnx|boxes_xyxy": np.ones((2, 4)),
+    "model.onnx|scores": np.ones(2),
+    "model.onnx|class_ids": np.ones(2),
+}
+
+
+def test_golden_vectors_are_read_in_their_types(tmp_path: Path) -> None:
+    np.savez(tmp_path / GOLDEN, **GOOD)
+    found = read_golden(tmp_path, CLASSES)
+    assert found.image_bgr.shape == (4, 6, 3)
+    (conf, detections) = found.expected["model.onnx"]
+    assert (list(found.expected), conf, detections.names) == (["model.onnx"], 0.25, CLASSES)
+    types = [str(a.dtype) for a in (detections.boxes_xyxy, detections.scores, detections.class_ids)]
+    assert types == ["float32", "float32", "int64"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"image_bgr": np.zeros((4, 6, 3), np.int32)},
+        {"image_bgr": np.zeros((4, 6, 3, 1), np.uint8)},
+        {"image_bgr": np.zeros((4, 6, 4), np.uint8)},
+        {"image_bgr": np.zeros((4, 6), np.uint8)},
+        {"image_bgr": None},
+        {"model.onnx|boxes_xyxy": np.ones((2, 5))},
+        {"model.onnx|boxes_xyxy": None},
+        {"model.onnx|scores": np.ones(3)},
+        {"model.onnx|scores": None},
+        {"model.onnx|class_ids": np.ones((2, 2))},
+        {"model.onnx|class_ids": None},
+        {"model.onnx|conf": np.ones(2)},
+    ],
+    ids=lambda change: " ".join(f"{k} {None if v is None else v.shape}" for k, v in change.items()),
+)
+def test_golden_vectors_of_another_form_are_refused(change: dict[str, Any], tmp_path: Path) -> None:
+    np.savez(tmp_path / GOLDEN, **{k: v for k, v in {**GOOD, **change}.items() if v is not None})
+    with pytest.raises(ModelFileError, match="expected golden vectors as export writes them"):
+        read_golden(tmp_path, CLASSES)

@@ -94,6 +94,9 @@ def test_a_spec_that_does_not_fit_the_file(name: str, tmp_path: Path) -> None:
     other = with_input(name="other")
     with pytest.raises(EngineError, match="expected input other"):
         load_engine(name, path, other, threads=1)
+    level = LevelSpec(8, boxes="boxes", scores="labels", objectness="objectness")
+    with pytest.raises(EngineError, match=r"expected .*labels.* do not fit"):
+        load_engine(name, path, TINY_SPEC.replace(decode=DecodeSpec("points-exp", (level,))), threads=1)
 
 
 @pytest.mark.parametrize(("name", "package"), [("onnxruntime", "onnxruntime"), ("openvino", "openvino")])
