@@ -95,3 +95,17 @@ def test_least_squares_beats_minmax() -> None:
     bounds = (found.low, found.high)
     best = choose_range("mse", bounds, *found.histogram())
     assert error(best) < 0.95 * error(choose_range("minmax", bounds, *found.histogram()))
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_percentile_is_99_999(sign: float) -> None:
+    """Half of 0.001 % of the elements, 5 of a million, lies beyond each end; a sixth one is spanned."""
+    centers = sign * np.array([1.0, 7.0, 8.0, 9.0])
+    counts = np.array([1_000_000.0 - 96 - 2 - 4, 96.0, 2.0, 4.0])
+    order = np.argsort(centers)
+    ends = {}
+    for beyond in (4.0, 6.0):
+        counts[3] = beyond
+        low, high = choose_range("percentile", (-100.0, 100.0), centers[order], counts[order])
+        ends[beyond] = low if sign < 0 else high
+    assert ends == {4.0: sign * 8.0, 6.0: sign * 9.0}
