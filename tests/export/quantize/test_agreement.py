@@ -34,15 +34,46 @@ def test_boxes_without_area_agree_with_themselves() -> None:
 @pytest.mark.parametrize(
     ("other", "agreement"),
     [
-        (boxes(0), 0.0),  # nothing found
-        (boxes(5, shift=50), 0.0),  # all beside
-        (boxes(5, shift=10), 0.4),  # IoU 40/60: right at 0.5 … 0.65, four of the ten thresholds
-        (boxes(5).take(np.arange(4)), 81 / 101),  # the last of five missed: right up to a recall of 0.8
-        (boxes(5).take(np.arange(1, 5)), 81 / 101),  # the first of five missed: no less right
+        (boxes(0), 0.0),
+        (boxes(5, shift=50), 0.0),
+        (boxes(5, shift=10), 4 / 10),
+        (boxes(5, shift=2), 9 / 10),
+        (boxes(5, shift=1), 1.0),
+        (boxes(5).take(np.arange(4)), 81 / 101),
+        (boxes(5).take(np.arange(1, 5)), 81 / 101),
+        (boxes(6), 1.0),
+    ],
+    ids=[
+        "nothing found",
+        "all beside",
+        "IoU 0.67",
+        "IoU 0.92",
+        "IoU 0.96",
+        "last of five missed",
+        "first missed",
+        "one more",
     ],
 )
 def test_differences_lower_the_agreement(other: Candidates, agreement: float) -> None:
-    assert compare_detections([boxes(5)], [other], 0.25).agreement == pytest.approx(agreement, abs=1e-9)
+    """Ten IoU thresholds from 0.50 to 0.95, recalls 0.00 to 1.00."""
+    assert compare_detections([boxes(5)], [other], 0.25).agreement == pytest.approx(agreement, abs=1e-6)
+
+
+def test_a_false_detection_before_the_true_ones_costs_precision() -> None:
+    """One wrong above four right ones: precision 1/2 to 4/5, interpolated to 4/5 at every recall."""
+    right, wrong = boxes(4), Candidates(boxes(1).boxes_xyxy + 700, np.array([0.99], np.float32), np.array([0]))
+    both = Candidates.concatenate([wrong, right])
+    found = compare_detections([right], [both], 0.25)
+    assert found.agreement == pytest.approx(0.8)
+    assert (found.reference, found.matched, found.extra) == (4, 4, 1)
+
+
+def test_scores_that_moved() -> None:
+    reference, other = boxes(2), boxes(2)
+    moved = Candidates(other.boxes_xyxy, other.scores + np.array([0.05, 0.01], np.float32), other.class_ids)
+    found = compare_detections([reference], [moved], 0.25)
+    assert found.score_shift == pytest.approx(0.03, abs=1e-6)
+    assert found.score_spread == pytest.approx(0.02, abs=1e-6)
 
 
 def test_wrong_class_does_not_match() -> None:

@@ -37,6 +37,22 @@ def test_gates_and_models_without_silu_stay() -> None:
     assert fuse_silu(relu) is relu
 
 
+def test_a_sigmoid_that_is_an_output_or_read_twice_stays() -> None:
+    def model(*outputs: str, extra: bool = False) -> onnx.ModelProto:
+        nodes = [
+            helper.make_node("Sigmoid", ["x"], ["gate"], name="gate"),
+            helper.make_node("Mul", ["x", "gate"], ["y"], name="y"),
+            *([helper.make_node("Neg", ["gate"], ["z"], name="z")] if extra else []),
+        ]
+        values = {n: helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 2]) for n in ("x", "gate", "y", "z")}
+        graph = helper.make_graph(nodes, "g", [values["x"]], [values[n] for n in outputs])
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+
+    assert [n.op_type for n in fuse_silu(model("y")).graph.node] == [SILU]
+    for kept in (model("y", "gate"), model("y", "z", extra=True)):
+        assert fuse_silu(kept) is kept
+
+
 def test_a_domain_is_declared_once() -> None:
     model, _ = tiny_detector()
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))

@@ -24,3 +24,17 @@ def test_bars_are_in_proportion() -> None:
 
 def test_no_layers() -> None:
     assert np.asarray(draw_sensitivity([])).shape[0] == 36
+
+
+def test_each_row_has_its_words() -> None:
+    picture = draw_sensitivity([layer("a" * 50, 2.0, 0.26), layer("b", 1.0, 0.25)])
+    ink = (picture < 100).all(axis=2)
+    rows = ink.reshape(4, 18, -1)
+    assert [bool(rows[row, :, :290].any()) for row in range(4)] == [True, True, True, False]
+    assert [bool(rows[row, :, 710:].any()) for row in range(4)] == [True, True, True, False]
+    red = (picture == (60, 60, 220)).all(axis=2)
+    assert [bool(red[row * 18 : row * 18 + 18].any()) for row in range(4)] == [False, True, False, False]
+
+
+def test_at_most_so_many_rows() -> None:
+    assert draw_sensitivity([layer("a", 1.0, 0.0)] * 5, rows=3).shape[0] == 5 * 18

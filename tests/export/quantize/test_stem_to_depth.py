@@ -70,14 +70,25 @@ def test_same_numbers_on_cells(kernel: int, pads: Pads) -> None:
     np.testing.assert_allclose(run(moved, image), expected, rtol=0, atol=2e-6 * float(np.abs(expected).max()))
 
 
+def test_four_channels_are_few() -> None:
+    model = stem(3, (1, 1, 1, 1), channels=4)
+    moved = stem_to_depth(model)
+    image = np.random.default_rng(1).integers(0, 256, (1, 12, 16, 4)).astype(np.uint8)
+    assert moved is not model
+    np.testing.assert_allclose(run(moved, image), run(model, image), rtol=0, atol=2e-3)
+
+
 @pytest.mark.parametrize(
     "model",
     [
         stem(3, (1, 1, 1, 1), stride=1),
         stem(3, (1, 1, 1, 1), size_hw=(13, 16)),
+        stem(3, (1, 1, 1, 1), size_hw=(12, 15)),
         stem(3, (1, 1, 1, 1), channels=12),
+        stem(3, (1, 1, 1, 1), channels=5),
+        stem(3, (1, 1, 1, 1), size_hw=("h", "w")),  # type: ignore[arg-type]
     ],
-    ids=["stride 1", "odd rows", "many channels"],
+    ids=["stride 1", "odd rows", "odd columns", "many channels", "five channels", "unknown size"],
 )
 def test_others_stay_as_they_are(model: onnx.ModelProto) -> None:
     assert stem_to_depth(model) is model
