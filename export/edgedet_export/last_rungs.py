@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edgedet_export.parity import Noise, Rung
 from edgedet_export.written import Judged, Written, check_file, judging
 from edgedet_runtime import Detections, Detector
 from edgedet_runtime.bundle.golden import GOLDEN, read_golden, write_golden
+from edgedet_runtime.bundle.rungs import Noise, Rung
 from edgedet_runtime.doctor.golden_check import SAME_BOX_PX, SAME_SCORE
 from edgedet_runtime.doctor.matching import difference
 from edgedet_runtime.engines import EngineName

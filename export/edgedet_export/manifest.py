@@ -11,11 +11,11 @@ from typing import Any
 
 from edgedet_export.bundle_writer import file_entry
 from edgedet_export.fuse import FuseReport
-from edgedet_export.parity import Noise, Rung
 from edgedet_export.simplify import Simplified
 from edgedet_export.sources import Source
 from edgedet_runtime.bundle.golden import GOLDEN
 from edgedet_runtime.bundle.model_files import read_spec
+from edgedet_runtime.bundle.rungs import Noise, Rung
 from edgedet_runtime.version import __version__
 
 __all__ = ["MANIFEST_VERSION", "build_manifest"]

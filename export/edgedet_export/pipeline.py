@@ -29,7 +29,7 @@ from edgedet_export.last_rungs import check_files
 from edgedet_export.manifest import build_manifest
 from edgedet_export.onnx_complexity import count_onnx
 from edgedet_export.outputs import with_outputs
-from edgedet_export.parity import Noise, Outputs, Rung, compare, measure_noise
+from edgedet_export.parity import Outputs, compare, measure_noise
 from edgedet_export.pictures import parity_images
 from edgedet_export.quantize.images import picture_paths
 from edgedet_export.quantize.trials import Evaluate
@@ -42,6 +42,7 @@ from edgedet_export.written import Judged, Written
 from edgedet_models.builtin import calibration_images
 from edgedet_models.complexity import count
 from edgedet_models.detector import DetectorModule
+from edgedet_runtime.bundle.rungs import Noise, Rung
 from edgedet_runtime.errors import InputError
 from edgedet_runtime.spec import ModelSpec
 

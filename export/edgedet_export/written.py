@@ -34,14 +34,12 @@ from edgedet_export.parity import (
     BOX_TOLERANCE_PX,
     NOISE_FACTOR,
     SCORE_TOLERANCE,
-    Noise,
-    OutputDifference,
-    Rung,
     candidate_errors,
     decode_candidates,
     output_differences,
 )
 from edgedet_runtime import Detections, Detector
+from edgedet_runtime.bundle.rungs import Noise, OutputDifference, Rung
 from edgedet_runtime.doctor.matching import without_counterpart
 from edgedet_runtime.engines import EngineName
 from edgedet_runtime.letterbox import Letterbox

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from edgedet_export.parity import Noise, compare, measure_noise
+from edgedet_export.parity import compare, measure_noise
 from edgedet_export.pictures import probe_picture
 from edgedet_export.stages import torch_stage
+from edgedet_runtime.bundle.rungs import Noise
 from edgedet_runtime.errors import CheckFailedError
 from tests.export.tiny import TinyDetector, tiny_spec
 

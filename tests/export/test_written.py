@@ -17,13 +17,13 @@ from edgedet_export import last_rungs, pipeline
 from edgedet_export.config import ExportConfig
 from edgedet_export.graph.conversion import set_metadata
 from edgedet_export.last_rungs import LastRungs, check_files
-from edgedet_export.parity import Noise
 from edgedet_export.pictures import probe_picture
 from edgedet_export.pipeline import ExportReport, export
 from edgedet_export.to_onnx import to_onnx
 from edgedet_export.written import Judged, Written, check_file, judging
 from edgedet_runtime import Detections, Detector
 from edgedet_runtime.bundle.golden import read_golden, write_golden
+from edgedet_runtime.bundle.rungs import Noise
 from edgedet_runtime.doctor.matching import detections_differ
 from edgedet_runtime.errors import CheckFailedError
 from edgedet_runtime.spec import ModelSpec
