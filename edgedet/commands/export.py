@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
@@ -13,6 +13,7 @@ from edgedet.commands.options import Conf, Iou, Json, split_list
 if TYPE_CHECKING:
     from edgedet_export.config import Format
     from edgedet_export.pipeline import ExportReport
+    from edgedet_runtime.bundle.quantization import QuantizationFacts
 
 __all__ = ["export"]
 
@@ -129,39 +130,25 @@ def _latency(bundle: Path) -> dict[str, float]:
 
 def _show(report: ExportReport, latency: dict[str, float]) -> None:
     from edgedet.commands.int8_tables import show_int8
+    from edgedet.commands.rung_table import show_rungs
 
     manifest = report.manifest
-    output.table(
-        ["checked", "against", "scores within", "boxes within px", "allowed", ""],
-        [
-            [
-                rung["stage"],
-                rung["against"],
-                f"{rung['score_error']:.1e}",
-                f"{rung['box_error_px']:.1e}",
-                f"{rung['score_tolerance']:.0e}, {rung['box_tolerance_px']:.2g} px",
-                "ok" if rung["passed"] else "FAILED",
-            ]
-            for rung in manifest["parity"]
-        ],
-        title=f"parity, {manifest['parity'][0]['images']} pictures" if manifest["parity"] else "parity",
-        numeric=["scores within", "boxes within px"],
-    )
-    sizes = {entry["path"]: int(entry["bytes"]) for entry in manifest["files"]}
+    show_rungs(manifest.parity)
+    sizes = {entry.path: entry.bytes for entry in manifest.files}
     rows = []
-    for entry in manifest["files"]:
-        for engine in entry.get("engines", ()):
-            size = sizes[entry["path"]] + sizes.get(entry["path"].removesuffix(".xml") + ".bin", 0)
-            ms = latency.get(f"{entry['path']} on {engine}")
-            chosen = manifest["recommended"].get(engine) == entry["precision"]
-            report_of_engine = manifest["quantisation"].get(engine) if entry["precision"] == "int8" else None
+    for entry in manifest.files:
+        for engine in entry.engines:
+            size = entry.bytes + sizes.get(entry.path.removesuffix(".xml") + ".bin", 0)
+            ms = latency.get(f"{entry.path} on {engine}")
+            chosen = manifest.recommended.get(engine) == entry.precision
+            facts = manifest.quantization.get(engine) if entry.precision == "int8" else None
             rows.append(
                 [
-                    entry["path"],
+                    entry.path,
                     engine,
-                    entry["precision"],
-                    "" if report_of_engine is None else f"{report_of_engine['executed']['macs']:.0%}",
-                    "" if report_of_engine is None else _loss(report_of_engine),
+                    entry.precision or "",
+                    "" if facts is None or facts.executed is None else f"{facts.executed.macs:.0%}",
+                    "" if facts is None else _loss(facts),
                     f"{size / 1e6:.2f}",
                     "" if ms is None else f"{ms:.2f}",
                     "recommended" if chosen else "",
@@ -172,13 +159,13 @@ def _show(report: ExportReport, latency: dict[str, float]) -> None:
         rows,
         numeric=["MACs run in INT8", "MB", "ms"],
     )
-    show_int8(manifest["quantisation"])
-    for text in manifest["notes"]:
+    show_int8(manifest.quantization)
+    for text in manifest.notes:
         output.note(text)
     output.line(f"bundle: {report.bundle}")
 
 
-def _loss(report: dict[str, Any]) -> str:
+def _loss(facts: QuantizationFacts) -> str:
     """Say what INT8 costs, in points of 100, and by which measure."""
-    chosen = next((trial for trial in report["pareto"] if trial["chosen"]), None)
-    return "" if chosen is None else f"{chosen['drop']:.2f} points of {report['measure']}"
+    chosen = next((trial for trial in facts.pareto if trial.chosen), None)
+    return "" if chosen is None else f"{chosen.drop:.2f} points of {facts.measure}"

@@ -52,10 +52,10 @@ def inspect(
     if json:
         output.document(found)
     else:
-        from edgedet.commands.int8_tables import show_int8
-
-        output.table(["", ""], [[key, _text(value)] for key, value in found.items() if key != "quantisation"])
-        show_int8(found.get("quantisation", {}))
+        own_tables = ("quantization", "parity")
+        output.table(["", ""], [[key, _text(value)] for key, value in found.items() if key not in own_tables])
+        if found["kind"] == "bundle":
+            _show_bundle(path)
 
 
 def _sensitivity(path: Path, engine: str | None, calib: Path | None, picture: Path | None, json: bool) -> None:
@@ -90,23 +90,10 @@ def _bundle(folder: Path) -> dict[str, Any]:
     from edgedet_runtime.bundle.model_files import read_spec
 
     manifest = read_manifest(folder)
-    models = [file for file in manifest.files if file.precision]
-    raw = json_module.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    return {
-        "kind": "bundle",
-        **(_spec(read_spec(folder / models[0].path)) if models else {}),
-        "trained": raw.get("trained"),
-        "source": raw.get("source"),
-        "complexity": raw.get("complexity"),
-        "files": [
-            {"path": f.path, "bytes": f.size, "precision": f.precision, "engines": list(f.engines)}
-            for f in manifest.files
-        ],
-        "recommended": dict(manifest.recommended),
-        "quantisation": raw.get("quantisation") or {},
-        "tools": raw.get("tools"),
-        "notes": raw.get("notes", []),
-    }
+    spec = _spec(read_spec(folder / manifest.models[0].path)) if manifest.models else {}
+    said = manifest.to_dict()
+    plain = ("trained", "source", "complexity", "files", "recommended", "parity", "quantization", "tools", "notes")
+    return {"kind": "bundle", **spec, **{key: said[key] for key in plain}}
 
 
 def _model_file(path: Path) -> dict[str, Any]:
@@ -192,3 +179,13 @@ def _text(value: Any) -> str:
         shown = ", ".join(str(v) for v in value[:FAMILIES_SHOWN])
         return shown + (f", … ({len(value)})" if len(value) > FAMILIES_SHOWN else "")
     return "" if value is None else str(value)
+
+
+def _show_bundle(folder: Path) -> None:
+    from edgedet.commands.int8_tables import show_int8
+    from edgedet.commands.rung_table import show_rungs
+    from edgedet_runtime.bundle.manifest import read_manifest
+
+    manifest = read_manifest(folder)
+    show_rungs(manifest.parity)
+    show_int8(manifest.quantization)

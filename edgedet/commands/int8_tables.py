@@ -1,14 +1,22 @@
 """What INT8 did, for people: the candidates, what runs in INT8 and what does not, and what happens to scores.
 
-Everything comes from a bundle's manifest (``quantisation``, one report per engine).
+Everything comes from a bundle's manifest (``quantization``, one entry per engine).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from edgedet import output
+
+if TYPE_CHECKING:
+    from edgedet_runtime.bundle.quantization import (
+        AgreementFacts,
+        CalibrationFacts,
+        FloatLayerFacts,
+        QuantizationFacts,
+    )
 
 __all__ = ["CANDIDATE_COLUMNS", "candidate_rows", "sentences", "show_int8"]
 
@@ -16,80 +24,79 @@ CANDIDATE_COLUMNS = ("candidate", "points lost", "MACs in INT8", "beside FP32", 
 """Of `candidate_rows`; all but the first and the last are numbers."""
 _NAMED_LAYERS = 3
 
-Report = Mapping[str, Any]
 
-
-def show_int8(quantization: Mapping[str, Report]) -> None:
+def show_int8(quantization: Mapping[str, QuantizationFacts]) -> None:
     """Print a table of candidates and a few sentences for each engine."""
     for engine, report in quantization.items():
         rows = candidate_rows(report)
         if rows:
-            lost = "AP" if report["measure"] == "ap" else "estimated AP, from the agreement of detections with FP32"
+            lost = "AP" if report.measure == "ap" else "estimated AP, from the agreement of detections with FP32"
             title = f"INT8 for {engine}: points of {lost}"
             output.table(CANDIDATE_COLUMNS, rows, title=title, numeric=CANDIDATE_COLUMNS[1:-1])
         for text in sentences(report):
             output.line(f"INT8 for {engine}: {text}")
 
 
-def candidate_rows(report: Report) -> list[list[str]]:
+def candidate_rows(report: QuantizationFacts) -> list[list[str]]:
     """Return a row per candidate of the search; none where nothing was searched or nothing was found."""
     return [
         [
-            trial["name"],
-            f"{trial['drop']:.2f}",
-            f"{trial['int8_share']:.1%}",
-            "" if trial["speedup"] is None else f"{trial['speedup']:.2f}x",
-            f"{trial['bytes'] / 1e6:.2f}",
-            "chosen" if trial["chosen"] else "" if trial["within_budget"] else "beyond the budget",
+            trial.name,
+            f"{trial.drop:.2f}",
+            f"{trial.int8_share:.1%}",
+            "" if trial.speedup is None else f"{trial.speedup:.2f}x",
+            f"{trial.bytes / 1e6:.2f}",
+            "chosen" if trial.chosen else "" if trial.within_budget else "beyond the budget",
         ]
-        for trial in report.get("pareto", ())
+        for trial in report.pareto
     ]
 
 
-def sentences(report: Report) -> list[str]:
+def sentences(report: QuantizationFacts) -> list[str]:
     """Return what a user should know of one engine's file, a sentence each."""
-    if "executed" not in report:
+    executed = report.executed
+    if executed is None:
         return []
-    executed = report["executed"]
-    found = [f"{executed['macs']:.1%} of the MACs and {executed['layers']:.0%} of the operations run in INT8"]
-    found += _kept_float(report["kept_float"])
-    if "calibration" in report:
-        found += [_calibration(report["calibration"]), _scores(report)]
+    found = [f"{executed.macs:.1%} of the MACs and {executed.layers:.0%} of the operations run in INT8"]
+    found += _kept_float(report.kept_float)
+    if report.calibration is not None:
+        found.append(_calibration(report.calibration))
+    if report.agreement is not None:
+        found.append(_scores(report.agreement, report.threshold))
     return found
 
 
-def _kept_float(layers: list[Mapping[str, Any]]) -> list[str]:
+def _kept_float(layers: Sequence[FloatLayerFacts]) -> list[str]:
     """Group the layers that stay in float by their reasons."""
-    reasons: dict[str, list[Mapping[str, Any]]] = {}
+    reasons: dict[str, list[FloatLayerFacts]] = {}
     for layer in layers:
-        reasons.setdefault(layer["reason"].partition(":")[0], []).append(layer)
+        reasons.setdefault(layer.reason.partition(":")[0], []).append(layer)
     found = []
     for reason, group in reasons.items():
-        names = ", ".join(layer["layer"] for layer in group[:_NAMED_LAYERS]) + (
+        names = ", ".join(layer.layer for layer in group[:_NAMED_LAYERS]) + (
             ", …" if len(group) > _NAMED_LAYERS else ""
         )
-        macs = sum(layer["macs"] for layer in group) / 1e6
+        macs = sum(layer.macs for layer in group) / 1e6
         found.append(f"{len(group)} stay in float ({reason}; {macs:.1f} MMACs): {names}")
     return found
 
 
-def _calibration(calibration: Report) -> str:
-    enough = calibration["enough"]
-    found = f"calibrated on {calibration['images']} pictures, "
+def _calibration(calibration: CalibrationFacts) -> str:
+    enough = calibration.enough
+    found = f"calibrated on {calibration.images} pictures, "
     found += "ranges still grew at the end: more would be better" if enough is None else f"{enough} were enough"
-    for what in ("duplicates", "unreadable"):
-        if calibration[what]:
-            found += f"; {len(calibration[what])} left out as {what}, such as {calibration[what][0]}"
+    for what, names in (("duplicates", calibration.duplicates), ("unreadable", calibration.unreadable)):
+        if names:
+            found += f"; {len(names)} left out as {what}, such as {names[0]}"
     return found
 
 
-def _scores(report: Report) -> str:
+def _scores(agreement: AgreementFacts, threshold: float | None) -> str:
     """Say how scores shift, and which threshold keeps the operating point, if that could be seen."""
-    agreement = report["agreement"]
-    found = f"scores shift by {agreement['score_shift']:+.4f} (spread {agreement['score_spread']:.4f})"
-    if report["threshold"] is None:
+    found = f"scores shift by {agreement.score_shift:+.4f} (spread {agreement.score_spread:.4f})"
+    if threshold is None:
         return (
-            f"{found}; compared down to a score of {agreement['conf']:.2g}, as the calibration pictures hold few "
+            f"{found}; compared down to a score of {agreement.conf:.2g}, as the calibration pictures hold few "
             "objects for this model: pictures like those of the device make a surer check"
         )
-    return f"{found}; a threshold of {report['threshold']:.3f} gives as many boxes as {agreement['conf']:g} in FP32"
+    return f"{found}; a threshold of {threshold:.3f} gives as many boxes as {agreement.conf:g} in FP32"

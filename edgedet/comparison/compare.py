@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgedet.comparison.correlation import COSTS, Correlation, correlate
-from edgedet_runtime.bundle.manifest import MANIFEST
+from edgedet_runtime.bundle.manifest import Manifest, read_manifest
 from edgedet_runtime.bundle.model_files import model_bytes
 from edgedet_runtime.bundle.plan import Plan
 from edgedet_runtime.detector import Detector
@@ -267,8 +266,7 @@ def _contender(entry: _Measured, everything: Sequence[_Measured]) -> Contender:
     fp32 = next((o for o in everything if o.path == entry.path and o.plan == wish and o is not entry), None)
     first = next(o for o in everything if o.plan == entry.plan)
     manifest = _manifest(entry.path)
-    found = manifest.get("complexity")
-    cost = found if isinstance(found, dict) else {}
+    cost = None if manifest is None else manifest.complexity
     own, of_fp32 = entry.accuracy, None if fp32 is None else fp32.accuracy
     drop = None
     if own is not None and of_fp32 is not None and own.ap is not None and of_fp32.ap is not None:
@@ -279,10 +277,10 @@ def _contender(entry: _Measured, everything: Sequence[_Measured]) -> Contender:
         name=entry.name,
         plan=entry.plan,
         input_hw=entry.input_hw,
-        trained=manifest.get("trained"),
-        params=cost.get("params"),
-        gflops=cost.get("gflops"),
-        memory_access_bytes=cost.get("memory_access_bytes"),
+        trained=None if manifest is None else manifest.trained,
+        params=None if cost is None else cost.params,
+        gflops=None if cost is None else cost.gflops,
+        memory_access_bytes=None if cost is None else cost.memory_access_bytes,
         size_bytes=model_bytes(entry.file),
         latency=entry.latency,
         infer_ms=summarise(entry.samples.infer_ms).median,
@@ -299,13 +297,9 @@ def _ratio(entry: _Measured, first: _Measured) -> Interval:
     return ratio_of_medians(entry.samples.end_to_end_ms, first.samples.end_to_end_ms, block=BLOCK)
 
 
-def _manifest(path: Path) -> dict[str, Any]:
-    """Return a bundle's manifest; empty for a single file."""
-    manifest = path / MANIFEST
-    if not manifest.is_file():
-        return {}
-    found: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))
-    return found
+def _manifest(path: Path) -> Manifest | None:
+    """Return a bundle's manifest; None for a single file."""
+    return read_manifest(path) if path.is_dir() else None
 
 
 def _correlations(contenders: Sequence[Contender]) -> list[Correlation]:

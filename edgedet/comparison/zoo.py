@@ -8,14 +8,12 @@ and used again, so that a run that was cut short goes on where it stopped.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
-from edgedet_runtime.errors import CheckFailedError, InputError
+from edgedet_runtime.errors import CheckFailedError, InputError, ModelFileError
 
 __all__ = ["DEFAULT_FOLDER", "DEFAULT_SIZE_HW", "build_zoo", "is_built", "match_variants"]
 
@@ -93,17 +91,14 @@ def build_zoo(
 def is_built(folder: Path, variant: str, size_hw: tuple[int, int]) -> bool:
     """Tell whether a bundle is what would be built: same variant, size, version and kind of CPU, and whole."""
     from edgedet_export.quantize.number_format import this_cpu
-    from edgedet_runtime.bundle.manifest import MANIFEST, verify_bundle
+    from edgedet_runtime.bundle.manifest import read_manifest, verify_bundle
     from edgedet_runtime.version import __version__
 
-    path = folder / MANIFEST
-    if not path.is_file():
-        return False
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        size = manifest["spec"]["input"]["height"], manifest["spec"]["input"]["width"]
-        facts = manifest["name"], size, manifest["edgedet"], manifest["trained"]
-        cpus = {file["cpu"] for file in manifest["files"] if file.get("precision") == "int8"}
-    except (ValueError, KeyError, TypeError):
+        manifest = read_manifest(folder)
+    except ModelFileError:  # none, or one that cannot be read: build it anew
         return False
+    size = None if manifest.spec is None else manifest.spec.input.size_hw
+    facts = manifest.name, size, manifest.edgedet, manifest.trained
+    cpus = {file.cpu for file in manifest.files if file.precision == "int8"}
     return facts == (variant, size_hw, __version__, False) and cpus == {this_cpu()} and not verify_bundle(folder)

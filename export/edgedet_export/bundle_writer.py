@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import errno
-import hashlib
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from edgedet_export.whole_folder import whole_folder
+from edgedet_runtime.bundle.manifest import MANIFEST, Manifest
 from edgedet_runtime.errors import InputError
 
-__all__ = ["bundle_folder", "check_place", "file_entry", "write_manifest"]
-
-MANIFEST = "manifest.json"
+__all__ = ["bundle_folder", "check_place", "write_manifest"]
 
 _FAULTS_OF_THE_PLACE = (
     *(errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT, errno.ENOTDIR),
@@ -60,23 +56,6 @@ def bundle_folder(target: Path, *, overwrite: bool) -> Iterator[Path]:
         raise InputError(f"{target}: cannot write the bundle: {e.strerror}; nothing was left behind") from e
 
 
-def file_entry(folder: Path, relative: str, **facts: Any) -> dict[str, Any]:
-    """Describe a file of the bundle for the manifest.
-
-    Args:
-        folder: The bundle.
-        relative: Path within it, with forward slashes.
-        facts: More fields, such as precision and engines.
-    """
-    path = folder / relative
-    digest = hashlib.sha256()
-    with path.open("rb") as f:
-        while block := f.read(1 << 20):
-            digest.update(block)
-    return {"path": relative, "sha256": digest.hexdigest(), "bytes": path.stat().st_size, **facts}
-
-
-def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Write ``manifest.json``; NaN and infinity are refused, since JSON has none."""
-    text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False)
-    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write ``manifest.json``."""
+    (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from edgedet_export.quantize import QuantConfig, Target, measure, quantize, quan
 from edgedet_export.quantize.report import BudgetError
 from edgedet_export.quantize.trials import Evaluate
 from edgedet_export.written import Judged, Written
+from edgedet_runtime.bundle.quantization import QuantizationFacts
 from edgedet_runtime.cpu import available_threads
 from edgedet_runtime.errors import CheckFailedError
+from edgedet_runtime.from_json import from_json
 from edgedet_runtime.spec import ModelSpec
 
 __all__ = ["Int8Files", "NoInt8Error", "add_int8"]
@@ -33,7 +36,7 @@ class NoInt8Error(CheckFailedError):
         reports: Per engine, what was tried.
     """
 
-    def __init__(self, message: str, reports: dict[str, Any]) -> None:
+    def __init__(self, message: str, reports: Mapping[str, QuantizationFacts]) -> None:
         """Keep what was tried."""
         super().__init__(message)
         self.reports = reports
@@ -44,15 +47,13 @@ class Int8Files:
     """What the INT8 step added to a bundle.
 
     Attributes:
-        files: Manifest entries of the files.
-        reports: Per engine, the report of the quantization with its ``recommended`` precision.
+        reports: Per engine, what the manifest says of its INT8.
         notes: What the user should know, one sentence each.
         written: The files with the candidates that were judged, for the last rungs of the ladder.
     """
 
-    files: tuple[dict[str, Any], ...]
-    reports: dict[str, Any]
-    notes: tuple[str, ...]
+    reports: Mapping[str, QuantizationFacts] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     written: tuple[Written, ...] = ()
 
 
@@ -86,8 +87,7 @@ def add_int8(
     """
     base = QuantConfig() if config.search else _UNJUDGED
     measured = measure(proto, spec, calibration, base, progress=lambda text: progress(f"INT8: {text}"))
-    files: list[dict[str, Any]] = []
-    reports: dict[str, Any] = {}
+    reports: dict[str, QuantizationFacts] = {}
     notes: list[str] = []
     written: list[Written] = []
     for target in targets_of(config.formats):
@@ -97,38 +97,36 @@ def add_int8(
             try:
                 found = quantize(proto, spec, calibration, options, progress=say, evaluate=evaluate, measured=measured)
             except BudgetError as e:
-                reports[target.name] = {**e.to_dict(), "recommended": "fp32"}
+                reports[target.name] = _facts(e.to_dict(), recommended="fp32")
                 notes.append(str(e))
                 continue
             model, report = found.model, found.report.to_dict()
-            report["recommended"] = "int8" if found.report.recommended else "fp32"
+            recommended = "int8" if found.report.recommended else "fp32"
             if not found.report.recommended:
                 speed = f"{found.report.speedup:.2f}x FP32's speed on this machine"
                 notes.append(f"INT8 for {target.name}: {speed}, so FP32 is recommended")
         else:
             say("placing")
             placed = quantize_unjudged(measured, spec, dataclasses.replace(base, engine=target.name))
-            model, report = placed.model, {**placed.to_dict(), "recommended": "fp32"}
+            model, report, recommended = placed.model, placed.to_dict(), "fp32"
         say("writing, and auditing what the engine runs in INT8")
         target.write(folder / target.file, *with_outputs(model, spec, config.outputs))
         tensor = next(measured.pictures.tensors(spec))
         executed = target.audit(folder / target.file, spec, tensor, threads=available_threads())
-        reports[target.name] = {**report, "executed": dataclasses.asdict(executed)}
-        files.append(_entry(target, report))
+        reports[target.name] = _facts(report, recommended=recommended, executed=dataclasses.asdict(executed))
         judged = Judged(f"INT8 as judged on {target.name}", model, spec, target.name)
         written.append(Written(target.file, "int8", target.name, judged))
-    if not files:
+    if not written:
         raise NoInt8Error("; ".join(notes), reports)
     if not config.search:
         notes.append("INT8 was placed without a search and not judged: good for latency and size only")
-    return Int8Files(tuple(files), reports, tuple(notes), tuple(written))
+    return Int8Files(reports, tuple(notes), tuple(written))
 
 
 def _say(progress: Callable[[str], object], target: Target, text: str) -> None:
     progress(f"INT8 for {target.name}: {text}")
 
 
-def _entry(target: Target, report: Mapping[str, Any]) -> dict[str, Any]:
-    """Describe a file for the manifest."""
-    facts = {key: report[key] for key in ("int8_share", "cpu")}
-    return {"path": target.file, "precision": "int8", "engines": [target.name], **facts}
+def _facts(report: Mapping[str, Any], **more: Any) -> QuantizationFacts:
+    """Return what the manifest says of one engine's INT8."""
+    return from_json(QuantizationFacts, json.loads(json.dumps({**report, **more})), at="quantization")

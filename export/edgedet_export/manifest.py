@@ -1,4 +1,4 @@
-"""The manifest of a bundle: what it holds, where it came from, and what was measured on the way."""
+"""Gathering the manifest of a finished bundle."""
 
 from __future__ import annotations
 
@@ -7,88 +7,93 @@ import importlib.metadata
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from edgedet_export.bundle_writer import file_entry
 from edgedet_export.fuse import FuseReport
 from edgedet_export.simplify import Simplified
 from edgedet_export.sources import Source
+from edgedet_models.complexity import Complexity
+from edgedet_runtime.bundle.facts import ComplexityFacts, FuseFacts, SimplifyFacts, SourceFacts
 from edgedet_runtime.bundle.golden import GOLDEN
-from edgedet_runtime.bundle.model_files import read_spec
+from edgedet_runtime.bundle.manifest import BundleFile, Manifest, describe_file
+from edgedet_runtime.bundle.model_files import Precision
+from edgedet_runtime.bundle.quantization import QuantizationFacts
 from edgedet_runtime.bundle.rungs import Noise, Rung
+from edgedet_runtime.engines import EngineName
+from edgedet_runtime.from_json import from_json
+from edgedet_runtime.spec import ModelSpec
 from edgedet_runtime.version import __version__
 
-__all__ = ["MANIFEST_VERSION", "build_manifest"]
+__all__ = ["build_manifest"]
 
-MANIFEST_VERSION = 1
-
-_TOOLS = ("torch", "onnx", "onnxsim", "onnxruntime", "openvino", "numpy", "opencv-python-headless")
+_TOOLS = ("torch", "onnx", "onnx-ir", "onnxsim", "onnxruntime", "openvino", "numpy", "opencv-python-headless")
 
 
 def build_manifest(
     folder: Path,
     source: Source,
-    files: Sequence[Mapping[str, Any]],
+    spec: ModelSpec,
+    models: Sequence[tuple[str, Precision]],
+    engines: Mapping[str, tuple[EngineName, ...]],
     *,
-    complexity: Mapping[str, Any],
+    complexity: Complexity | None,
     fused: FuseReport | None,
     simplified: Simplified,
     rungs: Sequence[Rung],
     noise: Noise,
-    quantisation: Mapping[str, Mapping[str, Any]],
+    quantization: Mapping[str, QuantizationFacts],
     notes: Sequence[str] = (),
-) -> dict[str, Any]:
+) -> Manifest:
     """Gather the manifest of a finished folder.
 
     Args:
-        folder: The bundle, with all files but the manifest.
+        folder: The bundle, with all files except the manifest.
         source: What was exported.
-        files: Model files: path, precision, engines, further facts; hashes and sizes are added here.
-        complexity: Parameters and MACs of the unfused network, or of the file where it came as ONNX; empty where that
-            does not tell.
+        spec: The contract of the model files.
+        models: Path and precision of each model file.
+        engines: Path of a model file → engines that may run it.
+        complexity: Of the unfused network, or of the file where it came as ONNX; None where that does not tell.
         fused: What fusing did; None where the network came as ONNX.
         simplified: What simplifying did.
         rungs: The parity ladder.
         noise: Rounding noise of the network in float32.
-        quantisation: Per engine, the report of the INT8 file, with the precision that is recommended.
+        quantization: Per engine, its INT8.
         notes: What the user should know beyond the source's own notes.
     """
-    entries = []
-    for file in files:
-        entries.append(file_entry(folder, relative=file["path"], **{k: v for k, v in file.items() if k != "path"}))
-        weights = Path(file["path"]).with_suffix(".bin")
+    files: list[BundleFile] = []
+    for path, precision in dict.fromkeys(models):
+        of_engine = quantization.get(engines[path][0]) if precision == "int8" else None
+        share, cpu = (of_engine.int8_share, of_engine.cpu) if of_engine is not None else (None, None)
+        facts = {"precision": precision, "engines": engines[path], "int8_share": share, "cpu": cpu}
+        files.append(describe_file(folder, path, **facts))
+        weights = Path(path).with_suffix(".bin").as_posix()
         if (folder / weights).exists():
-            entries.append(file_entry(folder, weights.as_posix()))
-    entries.append(file_entry(folder, GOLDEN))
-    spec = read_spec(folder / "model.onnx")
-    manifest = {
-        "manifest_version": MANIFEST_VERSION,
-        "edgedet": __version__,
-        "name": source.name,
-        "trained": source.trained,
-        "spec": json.loads(spec.to_json()),
-        "files": entries,
-        "recommended": {engine: facts["recommended"] for engine, facts in quantisation.items()},
-        "source": {
-            "file": None if source.path is None else source.path.name,
-            "sha256": source.sha256,
-            "licence": source.spec.licence,
-        },
-        "complexity": dict(complexity),
-        "fuse": None if fused is None else dataclasses.asdict(fused),
-        "simplify": {
-            "nodes_before": simplified.nodes_before,
-            "nodes_after": simplified.nodes_after,
-            "declined": simplified.declined,
-        },
-        "parity": [{**dataclasses.asdict(rung), "passed": rung.passed} for rung in rungs],
-        "float32_noise": dataclasses.asdict(noise),
-        "quantisation": dict(quantisation),
-        "tools": _tool_versions(),
-        "notes": [*source.notes, *notes],
-    }
-    plain: dict[str, Any] = json.loads(json.dumps(manifest, allow_nan=False))  # as the file will say it, no tuples
-    return plain
+            files.append(describe_file(folder, weights))
+    files.append(describe_file(folder, GOLDEN))
+    return Manifest(
+        files=tuple(files),
+        recommended={engine: facts.recommended for engine, facts in quantization.items()},
+        edgedet=__version__,
+        name=source.name,
+        trained=source.trained,
+        spec=spec,
+        source=SourceFacts(
+            file=None if source.path is None else source.path.name,
+            sha256=source.sha256,
+            license=source.spec.licence,
+        ),
+        complexity=None if complexity is None else ComplexityFacts(**dataclasses.asdict(complexity)),
+        fuse=None if fused is None else _fuse_facts(fused),
+        simplify=SimplifyFacts(simplified.nodes_before, simplified.nodes_after, simplified.declined),
+        parity=tuple(rungs),
+        float32_noise=noise,
+        quantization=dict(quantization),
+        tools=_tool_versions(),
+        notes=(*source.notes, *notes),
+    )
+
+
+def _fuse_facts(report: FuseReport) -> FuseFacts:
+    return from_json(FuseFacts, json.loads(json.dumps(dataclasses.asdict(report))), at="fuse")
 
 
 def _tool_versions() -> dict[str, str]:

@@ -6,7 +6,6 @@ bundle is complete or absent.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,15 +39,18 @@ from edgedet_export.to_onnx import to_onnx
 from edgedet_export.to_openvino import to_openvino
 from edgedet_export.written import Judged, Written
 from edgedet_models.builtin import calibration_images
-from edgedet_models.complexity import count
+from edgedet_models.complexity import Complexity, count
 from edgedet_models.detector import DetectorModule
+from edgedet_runtime.bundle.manifest import Manifest
 from edgedet_runtime.bundle.rungs import Noise, Rung
+from edgedet_runtime.engines import EngineName
 from edgedet_runtime.errors import InputError
 from edgedet_runtime.spec import ModelSpec
 
 __all__ = ["ExportConfig", "ExportReport", "export"]
 
 Progress = Callable[[int, int, str], object]
+_RUN_ONNX: tuple[EngineName, ...] = ("onnxruntime", "opencv")
 Image = npt.NDArray[np.uint8]
 
 
@@ -58,15 +60,15 @@ class ExportReport:
 
     Attributes:
         bundle: The folder.
-        manifest: Content of its ``manifest.json``.
+        manifest: What its ``manifest.json`` says.
     """
 
     bundle: Path
-    manifest: dict[str, Any]
+    manifest: Manifest
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON data."""
-        return {"bundle": str(self.bundle), **self.manifest}
+        return {"bundle": str(self.bundle), **self.manifest.to_dict()}
 
 
 @dataclass(slots=True)
@@ -144,27 +146,26 @@ def export(
     ladder = _Ladder(loaded.spec, images)
 
     fused_report: FuseReport | None = None
-    complexity: dict[str, Any] = {}
+    complexity: Complexity | None = None
     if isinstance(loaded.model, DetectorModule):
         steps("fusing")
         fused_report, proto, complexity = _from_torch(loaded.model, ladder)
     else:
         proto = loaded.model
         ladder.start(onnx_stage("onnx", proto, loaded.spec))
-        cost = count_onnx(proto)
-        complexity = {} if cost is None else dataclasses.asdict(cost)
+        complexity = count_onnx(proto)
     steps("simplifying")
     simplified, proto, final_spec = _finish_graph(proto, loaded.spec, config, ladder)
     set_metadata(proto, "edgedet", final_spec.to_json())
 
     with bundle_folder(target, overwrite=config.overwrite) as folder:
         steps("writing ONNX and OpenVINO IR")
-        fp32 = _write_fp32(folder, proto, final_spec, config)
-        files = list(fp32)
-        quantised = Int8Files((), {}, ())
+        judged = Judged(ladder.name, proto, final_spec, "onnxruntime")
+        written = _write_fp32(folder, judged, config)
+        quantized = Int8Files()
         if config.int8:
             steps("INT8")
-            quantised = add_int8(
+            quantized = add_int8(
                 folder,
                 proto,
                 final_spec,
@@ -173,24 +174,23 @@ def export(
                 progress=steps.say,
                 evaluate=evaluate,
             )
-            files += quantised.files
         steps("checking the files")
-        judged = Judged(ladder.name, proto, final_spec, "onnxruntime")
-        written = [Written(f["path"], "fp32", engine, judged) for f in fp32 for engine in f["engines"]]
+        written += quantized.written
         picture = golden_picture(images[0], final_spec.input.size_hw)
-        last = check_files(folder, [*written, *quantised.written], images, picture, ladder.noise, progress=steps.say)
-        files = [{**f, "engines": list(last.engines[f["path"]])} for f in files]
+        last = check_files(folder, written, images, picture, ladder.noise, progress=steps.say)
         manifest = build_manifest(
             folder,
             loaded,
-            files,
+            final_spec,
+            [(file.path, file.precision) for file in written],
+            last.engines,
             complexity=complexity,
             fused=fused_report,
             simplified=simplified,
             rungs=[*ladder.rungs, *last.rungs],
             noise=ladder.noise,
-            quantisation=quantised.reports,
-            notes=[*quantised.notes, *last.notes],
+            quantization=quantized.reports,
+            notes=[*quantized.notes, *last.notes],
         )
         write_manifest(folder, manifest)
     return ExportReport(target, manifest)
@@ -221,10 +221,10 @@ def _pictures(config: ExportConfig) -> tuple[list[Image], list[Path]]:
     return parity_images(paths), paths
 
 
-def _from_torch(model: DetectorModule, ladder: _Ladder) -> tuple[FuseReport, onnx.ModelProto, dict[str, Any]]:
+def _from_torch(model: DetectorModule, ladder: _Ladder) -> tuple[FuseReport, onnx.ModelProto, Complexity]:
     """Fuse a module and trace it, climbing torch → fused → onnx."""
     size = model.stride * 2
-    complexity = dataclasses.asdict(count(model, model.spec.input.size_hw))
+    complexity = count(model, model.spec.input.size_hw)
     torch_outputs = torch_stage("torch", model)
     ladder.start(torch_outputs)
     double = torch_stage("torch-float64", model.double(), dtype=torch.float64)
@@ -258,14 +258,14 @@ def _finish_graph(
     return simplified, proto, spec
 
 
-def _write_fp32(folder: Path, proto: onnx.ModelProto, spec: ModelSpec, config: ExportConfig) -> list[dict[str, Any]]:
-    """Write model.onnx and openvino/model.xml; return their entries for the manifest."""
-    write_onnx(folder / "model.onnx", proto, spec, config)
-    files: list[dict[str, Any]] = [{"path": "model.onnx", "precision": "fp32", "engines": ["onnxruntime", "opencv"]}]
+def _write_fp32(folder: Path, judged: Judged, config: ExportConfig) -> list[Written]:
+    """Write model.onnx and openvino/model.xml; return them with the engines that shall run them."""
+    write_onnx(folder / "model.onnx", judged.model, judged.spec, config)
+    written = [Written("model.onnx", "fp32", engine, judged) for engine in _RUN_ONNX]
     if "openvino" in config.formats:
-        write_ir(folder / "openvino/model.xml", proto, spec, config)
-        files.append({"path": "openvino/model.xml", "precision": "fp32", "engines": ["openvino"]})
-    return files
+        write_ir(folder / "openvino/model.xml", judged.model, judged.spec, config)
+        written.append(Written("openvino/model.xml", "fp32", "openvino", judged))
+    return written
 
 
 def write_onnx(path: Path, proto: onnx.ModelProto, spec: ModelSpec, config: ExportConfig) -> None:

@@ -39,6 +39,7 @@ from edgedet_export.parity import (
     output_differences,
 )
 from edgedet_runtime import Detections, Detector
+from edgedet_runtime.bundle.model_files import Precision
 from edgedet_runtime.bundle.rungs import Noise, OutputDifference, Rung
 from edgedet_runtime.doctor.matching import without_counterpart
 from edgedet_runtime.engines import EngineName
@@ -89,7 +90,7 @@ class Written:
     """
 
     path: str
-    precision: str
+    precision: Precision
     engine: EngineName
     judged: Judged
 

@@ -1,21 +1,63 @@
-"""Frozen dataclasses out of JSON data, by their annotations: what a profile, say, needs to be read again."""
+"""JSON files, and frozen dataclasses out of JSON data by their annotations: profiles, manifests, plans."""
 
 from __future__ import annotations
 
+import json
 import types
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-__all__ = ["from_json"]
+from edgedet_runtime.errors import ModelFileError
+
+__all__ = ["from_json", "parse_json", "read_json"]
 
 T = TypeVar("T")
+
+
+def read_json(path: Path) -> Any:
+    """Return the data of a JSON file.
+
+    Raises:
+        ModelFileError: It cannot be read, or is no JSON: truncated, not UTF-8, nested without end, or with NaN,
+            infinity or a number that no machine number holds.
+    """
+    try:
+        return parse_json(path.read_text(encoding="utf-8"))
+    except OSError as e:
+        raise ModelFileError(f"{path}: cannot be read ({e.strerror or e})") from None
+    except (ValueError, RecursionError) as e:
+        reason = "it is nested too deeply" if isinstance(e, RecursionError) else str(e)
+        raise ModelFileError(f"{path}: cannot be read as JSON ({reason})") from None
+
+
+def parse_json(text: str) -> Any:
+    """Return the data of JSON text.
+
+    Raises:
+        ValueError: It is no JSON, or has NaN, infinity or a number that is too large.
+        RecursionError: It is nested too deeply.
+    """
+    return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError(f"{text[:20]} is too large a number")
+    return number
 
 
 def from_json(kind: type[T], data: Any, *, at: str = "") -> T:
     """Build a dataclass of numbers, text, tuples, dicts by text, Literals, None and such dataclasses.
 
-    Entries that the dataclass does not have are passed over.
+    Entries that the dataclass does not have are passed over; fields with a default may be absent. A class with a method
+    ``from_data(data)`` reads itself.
 
     Args:
         kind: The dataclass.
@@ -31,13 +73,17 @@ def from_json(kind: type[T], data: Any, *, at: str = "") -> T:
 
 def _build(kind: Any, data: Any, at: str) -> Any:
     origin, arguments = get_origin(kind), get_args(kind)
+    if hasattr(kind, "from_data"):
+        return kind.from_data(data)
     if is_dataclass(kind):
         if not isinstance(data, Mapping):
             raise ValueError(f"{at}: expected an object, got {_short(data)}")
-        hints, absent = get_type_hints(kind), [f.name for f in fields(kind) if f.name not in data]
+        hints = get_type_hints(kind)
+        absent = [f.name for f in fields(kind) if f.name not in data and not _has_default(f)]
         if absent:
             raise ValueError(f"{at}: {absent[0]} is missing")
-        return kind(**{f.name: _build(hints[f.name], data[f.name], f"{at}.{f.name}") for f in fields(kind)})  # type: ignore[operator]
+        given = [f.name for f in fields(kind) if f.name in data]
+        return kind(**{name: _build(hints[name], data[name], f"{at}.{name}") for name in given})  # type: ignore[operator]
     if origin in (Union, types.UnionType):
         (kind,) = [a for a in arguments if a is not type(None)]
         return None if data is None else _build(kind, data, at)
@@ -57,6 +103,10 @@ def _build(kind: Any, data: Any, at: str) -> Any:
     return _scalar(kind, data, at)
 
 
+def _has_default(field: Field[Any]) -> bool:
+    return field.default is not MISSING or field.default_factory is not MISSING
+
+
 def _scalar(kind: type, data: Any, at: str) -> Any:
     if kind is float and isinstance(data, int) and not isinstance(data, bool):
         try:
@@ -69,4 +119,7 @@ def _scalar(kind: type, data: Any, at: str) -> Any:
 
 
 def _short(data: Any) -> str:
-    return f"{data!r:.40}"
+    """Return a value in at most 40 characters; containers by kind, since their text could be endless."""
+    if isinstance(data, (list, dict)):
+        return "a list" if isinstance(data, list) else "an object"
+    return repr(data[:40] if isinstance(data, str) else data)[:40]

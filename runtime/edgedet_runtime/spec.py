@@ -324,6 +324,11 @@ class ModelSpec:
         _require(spec.spec_version <= version, "spec_version", f"{spec.spec_version} or more with {later}", version)
         return spec
 
+    @classmethod
+    def from_data(cls, data: Any) -> ModelSpec:
+        """Read and validate a spec that is a part of another JSON document; see `from_json`."""
+        return cls.from_json(json.dumps(data))
+
     def replace(self, **changes: Any) -> ModelSpec:
         """Return a copy with some fields changed, validated anew."""
         return dataclasses.replace(self, **changes)

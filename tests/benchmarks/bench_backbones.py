@@ -154,7 +154,7 @@ def missed(bundle: Path) -> list[str]:
     reason = bundle / NOT_QUANTISED
     if reason.exists():
         return [reason.read_text(encoding="utf-8").strip()]
-    reports = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))["quantisation"]
+    reports = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))["quantization"]
     return [report["failed"] for report in reports.values() if "failed" in report]
 
 

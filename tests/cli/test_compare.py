@@ -24,7 +24,7 @@ def three(tmp_path: Path) -> list[Path]:
         folder = write_bundle(tmp_path / f"model<{number}>")
         seal(folder)
         manifest = json.loads((folder / "manifest.json").read_text())
-        manifest["complexity"] = {"params": 1000 * (number + 1), "gflops": gflops, "memory_access_bytes": 5}
+        manifest["complexity"] = {"params": 1000 * (number + 1), "macs": 7, "gflops": gflops, "memory_access_bytes": 5}
         (folder / "manifest.json").write_text(json.dumps(manifest))
         folders.append(folder)
     return folders

@@ -61,7 +61,7 @@ def test_report_of_an_export(exported: tuple[Path, Any]) -> None:
     assert all((out / file["path"]).stat().st_size == file["bytes"] for file in report["files"])
     assert models["model.int8.onnx"]["bytes"] < 0.5 * models["model.onnx"]["bytes"]
     for engine in ("onnxruntime", "openvino"):
-        assert report["quantisation"][engine]["executed"]["macs"] > 0.5
+        assert report["quantization"][engine]["executed"]["macs"] > 0.5
     assert set(report["latency_ms"]) == {
         "model.onnx on onnxruntime",
         "model.int8.onnx on onnxruntime",

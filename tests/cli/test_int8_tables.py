@@ -2,44 +2,58 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from edgedet.commands.int8_tables import CANDIDATE_COLUMNS, candidate_rows, sentences, show_int8
+from edgedet_runtime.bundle.quantization import (
+    AgreementFacts,
+    CalibrationFacts,
+    CandidateFacts,
+    ExecutedFacts,
+    FloatLayerFacts,
+    QuantizationFacts,
+)
 
 
-def trial(name: str, *, chosen: bool = False, within: bool = True, speedup: float | None = 1.5) -> dict[str, Any]:
+def trial(name: str, *, chosen: bool = False, within: bool = True, speedup: float | None = 1.5) -> CandidateFacts:
     """A candidate as the manifest has it."""
-    return {
-        "name": name,
-        "drop": 0.25,
-        "int8_share": 0.978,
-        "speedup": speedup,
-        "bytes": 2_060_000,
-        "within_budget": within,
-        "chosen": chosen,
-    }
+    return CandidateFacts(
+        name=name,
+        drop=0.25,
+        ap=None,
+        agreement=0.9,
+        int8_share=0.978,
+        speedup=speedup,
+        bytes=2_060_000,
+        within_budget=within,
+        chosen=chosen,
+    )
 
 
-def report(**changes: Any) -> dict[str, Any]:
+WHOLE = QuantizationFacts(
+    recommended="int8",
+    measure="agreement",
+    pareto=(
+        trial("all layers, mse", within=False, speedup=None),
+        trial("1 most sensitive in float", chosen=True),
+    ),
+    executed=ExecutedFacts(0.978, 0.95, ()),
+    kept_float=(
+        FloatLayerFacts("stem", "sensitive: alone in INT8 it moves the detections by 0.1", 2_000_000),
+        FloatLayerFacts("head", "sensitive: alone in INT8 it moves the detections by 0.2", 1_000_000),
+    ),
+    calibration=CalibrationFacts(64, 32, (), ("a.jpg",), (), ""),
+    agreement=AgreementFacts(0.9, 0.25, 40, 38, 1, -0.0031, 0.02, 0.2433),
+    threshold=0.2433,
+)
+
+
+def report(**changes: Any) -> QuantizationFacts:
     """An engine's report, whole."""
-    return {
-        "measure": "agreement",
-        "pareto": [
-            trial("all layers, mse", within=False, speedup=None),
-            trial("1 most sensitive in float", chosen=True),
-        ],
-        "executed": {"macs": 0.978, "layers": 0.95},
-        "kept_float": [
-            {"layer": "stem", "reason": "sensitive: alone in INT8 it moves the detections by 0.1", "macs": 2_000_000},
-            {"layer": "head", "reason": "sensitive: alone in INT8 it moves the detections by 0.2", "macs": 1_000_000},
-        ],
-        "calibration": {"images": 64, "enough": 32, "duplicates": ["a.jpg"], "unreadable": []},
-        "agreement": {"conf": 0.25, "score_shift": -0.0031, "score_spread": 0.02},
-        "threshold": 0.2433,
-        **changes,
-    }
+    return replace(WHOLE, **changes)
 
 
 def test_candidates_in_a_table() -> None:
@@ -58,19 +72,20 @@ def test_sentences() -> None:
 
 
 def test_no_threshold_is_offered_where_the_pictures_hold_few_objects() -> None:
-    agreement = {"conf": 0.013, "score_shift": 0.0, "score_spread": 0.0}
+    agreement = AgreementFacts(0.9, 0.013, 4, 4, 0, 0.0, 0.0, 0.013)
     text = sentences(report(agreement=agreement, threshold=None))[-1]
     assert "compared down to a score of 0.013" in text
     assert "like those of the device" in text
 
 
 def test_ranges_that_still_grow() -> None:
-    calibration: dict[str, Any] = {"images": 4, "enough": None, "duplicates": [], "unreadable": []}
+    calibration = CalibrationFacts(4, None, (), (), (), "")
     assert "more would be better" in sentences(report(calibration=calibration))[2]
 
 
 def test_engines_without_a_file_show_what_was_tried(capsys: pytest.CaptureFixture[str]) -> None:
-    failed = {"failed": "…", "measure": "ap", "pareto": [trial("all layers, mse", within=False)], "recommended": "fp32"}
+    tried = (trial("all layers, mse", within=False),)
+    failed = QuantizationFacts(recommended="fp32", failed="…", measure="ap", pareto=tried)
     assert sentences(failed) == []
     show_int8({"onnxruntime": failed, "openvino": report()})
     shown = capsys.readouterr().out
@@ -80,6 +95,6 @@ def test_engines_without_a_file_show_what_was_tried(capsys: pytest.CaptureFixtur
 
 
 def test_an_unsearched_file_has_no_candidates() -> None:
-    placed = {"searched": False, "executed": {"macs": 1.0, "layers": 1.0}, "kept_float": []}
+    placed = QuantizationFacts(recommended="fp32", searched=False, executed=ExecutedFacts(1.0, 1.0, ()))
     assert candidate_rows(placed) == []
     assert len(sentences(placed)) == 1

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
-import json
 from pathlib import Path
 
 import pytest
 
-from edgedet_export.bundle_writer import bundle_folder, file_entry, write_manifest
+from edgedet_export.bundle_writer import bundle_folder, write_manifest
+from edgedet_runtime.bundle.manifest import Manifest, describe_file, read_manifest
+from edgedet_runtime.bundle.rungs import Noise
 from edgedet_runtime.errors import InputError
 
 
@@ -48,8 +49,8 @@ def test_full_disk_is_one_clear_line(tmp_path: Path) -> None:
 def test_old_bundle_is_replaced_only_on_demand(tmp_path: Path) -> None:
     for text in ("1", "2"):
         with bundle_folder(tmp_path / "b", overwrite=True) as folder:
-            write_manifest(folder, {"value": text})
-    assert json.loads((tmp_path / "b/manifest.json").read_text()) == {"value": "2"}
+            write_manifest(folder, Manifest((), name=text))
+    assert read_manifest(tmp_path / "b").name == "2"
     with pytest.raises(InputError, match="overwriting is off"), bundle_folder(tmp_path / "b", overwrite=False):
         pass
 
@@ -64,12 +65,12 @@ def test_a_folder_that_is_no_bundle_is_never_replaced(tmp_path: Path) -> None:
 
 def test_manifest_refuses_nan(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
-        write_manifest(tmp_path, {"value": float("nan")})
+        write_manifest(tmp_path, Manifest((), float32_noise=Noise(score=float("nan"))))
 
 
 def test_entry_has_hash_and_size(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"abc")
-    entry = file_entry(tmp_path, "f", precision="fp32")
-    assert entry["bytes"] == 3
-    assert entry["precision"] == "fp32"
-    assert entry["sha256"] == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    entry = describe_file(tmp_path, "f", precision="fp32")
+    assert entry.bytes == 3
+    assert entry.precision == "fp32"
+    assert entry.sha256 == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -32,7 +32,7 @@ def checkpoint(tmp_path: Path) -> Path:
 )
 def test_bundle(head: Head | None, outputs: OutputContract, suppression: str, checkpoint: Path, tmp_path: Path) -> None:
     config = ExportConfig(out=tmp_path / "bundle", head=head, outputs=outputs, imgsz=(64, 96), formats=("onnx",))
-    manifest = export(checkpoint, config).manifest
+    manifest = export(checkpoint, config).manifest.to_dict()
     assert manifest["spec"]["decode"].get("suppression", "nms") == suppression
     assert any("no non-maximum suppression" in note for note in manifest["notes"]) == (suppression == "none")
     proto = onnx.load(str(tmp_path / "bundle" / "model.onnx"))
@@ -62,5 +62,5 @@ def test_a_module_of_ones_own_keeps_both_heads(tmp_path: Path) -> None:
     path = tmp_path / "best.pt"
     module = ultralytics.load(save(network(head=net.v10Detect), path))
     config = ExportConfig(out=tmp_path / "bundle", head="one-to-many", imgsz=(64, 64), formats=("onnx",))
-    assert "suppression" not in export(module, config).manifest["spec"]["decode"]
+    assert "suppression" not in export(module, config).manifest.to_dict()["spec"]["decode"]
     assert module.head_choices == ("one-to-one", "one-to-many")

@@ -14,6 +14,7 @@ from edgedet_export.int8 import Int8Files, NoInt8Error, add_int8
 from edgedet_export.quantize.report import BudgetError, ParetoRow
 from edgedet_export.to_onnx import to_onnx
 from edgedet_models.builtin import calibration_images
+from edgedet_runtime.bundle.quantization import CandidateFacts, QuantizationFacts
 from edgedet_runtime.errors import CheckFailedError
 from tests.export.tiny import TinyDetector, tiny_spec
 
@@ -44,13 +45,13 @@ def test_an_engine_without_a_file_in_budget_stays_with_fp32(tmp_path: Path, monk
 
     monkeypatch.setattr(int8, "quantize", quantize)
     made = run(tmp_path, ExportConfig(int8=True))
-    assert [file["engines"] for file in made.files] == [["openvino"]]
-    assert made.reports["onnxruntime"] == {
-        "recommended": "fp32",
-        "failed": "INT8 for onnxruntime: too much is lost",
-        "measure": "agreement",
-        "pareto": [dataclasses.asdict(LOST)],
-    }
+    assert [file.engine for file in made.written] == ["openvino"]
+    assert made.reports["onnxruntime"] == QuantizationFacts(
+        recommended="fp32",
+        failed="INT8 for onnxruntime: too much is lost",
+        measure="agreement",
+        pareto=(CandidateFacts(**dataclasses.asdict(LOST)),),
+    )
     assert made.notes[0] == "INT8 for onnxruntime: too much is lost"
     assert not (tmp_path / "model.int8.onnx").exists()
 
@@ -63,7 +64,7 @@ def test_no_engine_in_budget_is_a_failed_check(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(NoInt8Error, match="too much is lost; too much is lost") as caught:
         run(tmp_path, ExportConfig(int8=True))
     assert isinstance(caught.value, CheckFailedError)
-    assert {engine: report["pareto"][0]["name"] for engine, report in caught.value.reports.items()} == {
+    assert {engine: report.pareto[0].name for engine, report in caught.value.reports.items()} == {
         "onnxruntime": "all layers, mse",
         "openvino": "all layers, mse",
     }

@@ -42,13 +42,13 @@ def test_own_module_becomes_a_bundle(tmp_path: Path) -> None:
         spec=tiny_spec(),
         progress=lambda done, total, text: steps.append((done, total, text)),
     )
-    assert [rung["stage"] for rung in report.manifest["parity"]] == [
+    assert [rung["stage"] for rung in report.manifest.to_dict()["parity"]] == [
         *("fused", "onnx", "simplified"),
         *("model.onnx on onnxruntime", "model.onnx on opencv", "openvino/model.xml on openvino"),
     ]
-    assert all(rung["passed"] for rung in report.manifest["parity"])
+    assert all(rung["passed"] for rung in report.manifest.to_dict()["parity"])
     assert verify_bundle(report.bundle) == []
-    assert json.loads((report.bundle / "manifest.json").read_text()) == report.manifest
+    assert json.loads((report.bundle / "manifest.json").read_text()) == report.manifest.to_dict()
     assert not list(report.bundle.rglob(".*")), "nothing hidden is left"
     assert [done for done, _, _ in steps] == sorted(done for done, _, _ in steps)
     assert all(done < total for done, total, _ in steps)
@@ -65,8 +65,8 @@ def test_own_module_becomes_a_bundle(tmp_path: Path) -> None:
 def test_float32_input_and_onnx_only(tmp_path: Path) -> None:
     config = ExportConfig(out=tmp_path / "b", input="float32", formats=("onnx",))
     report = export(TinyDetector(tiny_spec("anchors")), config)
-    assert report.manifest["spec"]["input"]["dtype"] == "float32"
-    assert [f["path"] for f in report.manifest["files"]] == ["model.onnx", "golden.npz"]
+    assert report.manifest.to_dict()["spec"]["input"]["dtype"] == "float32"
+    assert [f["path"] for f in report.manifest.to_dict()["files"]] == ["model.onnx", "golden.npz"]
 
 
 class _Damage:

@@ -119,10 +119,10 @@ def exported(folder: Path, outputs: Literal["raw", "decoded", "nms"] = "raw") ->
 @pytest.mark.parametrize("outputs", ["raw", "decoded", "nms"])
 def test_every_file_is_a_rung(outputs: Literal["raw", "decoded", "nms"], tmp_path: Path) -> None:
     report = exported(tmp_path, outputs)
-    rungs = {rung["stage"]: rung for rung in report.manifest["parity"]}
+    rungs = {rung["stage"]: rung for rung in report.manifest.to_dict()["parity"]}
     files = {
         f"{file['path']} on {engine}": file
-        for file in report.manifest["files"]
+        for file in report.manifest.to_dict()["files"]
         if file.get("precision")
         for engine in file["engines"]
     }
@@ -192,7 +192,7 @@ def test_damage_by_the_writer_leaves_no_bundle(tmp_path: Path, monkeypatch: pyte
 def test_golden_vectors_come_from_the_judged_network(tmp_path: Path) -> None:
     report = exported(tmp_path)
     golden = read_golden(report.bundle, CLASSES)
-    assert set(golden.expected) == {f["path"] for f in report.manifest["files"] if f.get("precision")}
+    assert set(golden.expected) == {f["path"] for f in report.manifest.to_dict()["files"] if f.get("precision")}
     conf, expected = golden.expected["openvino/model.xml"]
     with Detector(report.bundle / "model.onnx", threads=1, conf=conf) as detector:
         assert detections_differ(expected, detector(golden.image_bgr), box_px=1e-4, score=1e-6) is None

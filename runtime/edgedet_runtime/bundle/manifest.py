@@ -1,8 +1,8 @@
 """The manifest of a bundle: what it holds, where it came from, what was measured on the way; and whether its files are
 those that were written.
 
-``manifest.json`` is a `Manifest` as JSON; ``manifest.schema.json`` beside this file is its JSON Schema. The export builds
-it, everyone else reads it through `read_manifest`.
+``manifest.json`` is a `Manifest` as JSON; ``manifest.schema.json`` beside this file is its JSON Schema. The export
+builds it, everyone else reads it through `read_manifest`.
 """
 
 from __future__ import annotations
@@ -97,12 +97,12 @@ class Manifest:
     name: str = ""
     trained: bool | None = None
     spec: ModelSpec | None = None
-    source: SourceFacts = SourceFacts()
+    source: SourceFacts = field(default_factory=SourceFacts)
     complexity: ComplexityFacts | None = None
     fuse: FuseFacts | None = None
     simplify: SimplifyFacts | None = None
     parity: tuple[Rung, ...] = ()
-    float32_noise: Noise = Noise()
+    float32_noise: Noise = field(default_factory=Noise)
     quantization: dict[str, QuantizationFacts] = field(default_factory=dict)
     tools: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -144,8 +144,8 @@ class Manifest:
         version = data.get("manifest_version", 1)
         if type(version) is not int or not 1 <= version <= MANIFEST_VERSION:
             raise ValueError(
-                f"manifest_version: expected 1 to {MANIFEST_VERSION}, got {str(version)[:20]}: a newer edgedet wrote it;"
-                " update edgedet here, or export again with this one"
+                f"manifest_version: expected 1 to {MANIFEST_VERSION}, got {str(version)[:20]}: a newer edgedet wrote"
+                " it; update edgedet here, or export again with this one"
             )
         return from_json(cls, _from_version_1(data) if version == 1 else data, at="manifest")
 

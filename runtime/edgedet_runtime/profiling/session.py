@@ -240,7 +240,7 @@ def _files(model: Path, config: ProfileConfig) -> Iterator[tuple[str, tuple[str,
         return
     manifest = read_manifest(model)
     for engine in config.engines or _DEFAULT_ENGINES:
-        precisions = tuple(sorted({f.precision for f in manifest.files if engine in f.engines}))
+        precisions = tuple(sorted({f.precision for f in manifest.files if f.precision and engine in f.engines}))
         if config.engines is not None:
             yield engine, precisions or ("fp32",)
         elif precisions and package_version(engine) is not None:
