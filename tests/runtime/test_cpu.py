@@ -123,6 +123,13 @@ def test_a_bad_environment_is_an_error(value: str, monkeypatch: pytest.MonkeyPat
         available_threads()
 
 
+def test_systems_without_affinity(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity")
+    for count, threads in ((6, 6), (None, 1)):
+        monkeypatch.setattr(os, "cpu_count", lambda count=count: count)
+        assert available_threads(tmp_path) == threads
+
+
 def test_this_machine() -> None:
     assert 1 <= available_threads() <= 8
     assert cpu_model()

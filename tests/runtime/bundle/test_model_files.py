@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from edgedet_runtime.bundle.manifest import read_manifest, verify_bundle
-from edgedet_runtime.bundle.model_files import find_model_file, read_spec
+from edgedet_runtime.bundle.model_files import find_model_file, model_bytes, read_spec
 from edgedet_runtime.errors import EdgedetError, InputError, ModelFileError
 from edgedet_runtime.onnx_file import onnx_summary
 from tests.runtime.tiny_models import TINY_SPEC, tiny_onnx
@@ -265,3 +265,9 @@ def test_garbage_xml(tmp_path: Path, content: str) -> None:
     path.write_text(content)
     with pytest.raises(ModelFileError, match=r"bad\.xml: expected an OpenVINO IR"):
         read_spec(path)
+
+
+def test_bytes_of_a_model_with_its_weights(tmp_path: Path) -> None:
+    for name, size in (("a.onnx", 7), ("a.bin", 100), ("b.xml", 5), ("b.bin", 30), ("c.xml", 4)):
+        (tmp_path / name).write_bytes(b"x" * size)
+    assert [model_bytes(tmp_path / n) for n in ("a.onnx", "b.xml", "c.xml")] == [7, 35, 4]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -142,6 +144,20 @@ def test_damaged_bundle_is_not_signed(bundle: Path, key: Path) -> None:
     with pytest.raises(CheckFailedError, match="not signed"):
         sign_bundle(bundle, key)
     assert not (bundle / SIGNATURE).exists()
+
+
+def test_keys_are_for_their_readers_only(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        public = make_keys(tmp_path / "k.pem")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "k.pem").stat().st_mode) == 0o600
+    assert stat.S_IMODE(public.stat().st_mode) == 0o644
+    for taken in ("k.pem", "other.pem"):
+        (tmp_path / "other.pub").touch()
+        with pytest.raises(InputError, match="expected a free place for a key"):
+            make_keys(tmp_path / taken)
 
 
 def test_wrong_kind_of_key_is_refused(bundle: Path, key: Path) -> None:
