@@ -75,6 +75,14 @@ QUOTAS = {
         },
         1,
     ),
+    "v2, a quota of nothing is none": (
+        {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "0 100000\n"},
+        8,
+    ),
+    "v2, a period of nothing is none": (
+        {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "100000 0\n"},
+        8,
+    ),
     "garbage": ({"proc/self/cgroup": "what\n::\n0::", "sys/fs/cgroup/cpu.max": "often\n"}, 8),
 }
 

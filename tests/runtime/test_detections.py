@@ -201,3 +201,36 @@ def test_draw_takes_what_was_chosen() -> None:
     canvas = np.zeros((100, 100, 3), np.uint8)
     np.testing.assert_array_equal(draw(canvas, found[[]]), canvas)
     assert draw(canvas, found[:1]).any()
+
+
+@pytest.mark.parametrize(
+    ("change", "good"),
+    [
+        ({"score": 0.0}, True),
+        ({"score": 1.0}, True),
+        ({"score": -0.001}, False),
+        ({"score": 1.001}, False),
+        ({"class_id": 0, "class_name": "cat"}, True),
+        ({"class_id": 3, "class_name": "owl"}, False),
+        ({"class_id": -1, "class_name": "owl"}, False),
+        ({"class_name": "dog"}, False),
+    ],
+    ids=str,
+)
+def test_edges_of_what_a_detector_gives(change: dict[str, Any], good: bool) -> None:
+    entry = {"class_id": 2, "class_name": "owl", "score": 0.5, "box_xyxy": [1, 2, 3, 4], **change}
+    if good:
+        assert len(Detections.from_dict({"detections": [entry]}, names=NAMES)) == 1
+    else:
+        with pytest.raises(InputError, match=r"detections\[0\]\.(score|class_id|class_name): expected"):
+            Detections.from_dict({"detections": [entry]}, names=NAMES)
+
+
+@pytest.mark.parametrize(("class_id", "good"), [(99_999, True), (100_000, False)])
+def test_class_ids_without_names_have_an_end(class_id: int, good: bool) -> None:
+    entry = {"class_id": class_id, "class_name": "x", "score": 0.5, "box_xyxy": [1, 2, 3, 4]}
+    if good:
+        assert len(Detections.from_dict({"detections": [entry]}).names) == class_id + 1
+    else:
+        with pytest.raises(InputError, match="expected class ids up to 99999"):
+            Detections.from_dict({"detections": [entry]})

@@ -101,6 +101,7 @@ def test_exact_interpolation_is_the_one_that_is_alike_on_every_cpu() -> None:
         (np.zeros((5, 5, 3), np.uint8), None),
         (np.zeros((4, 4, 3), np.float32), None),
         (np.zeros((4, 4, 3), np.uint8), np.zeros((7, 8, 3), np.uint8)),
+        (np.zeros((4, 4, 3), np.uint8), np.zeros((8, 8, 3), np.int8)),
         (np.zeros((4, 4, 3), np.uint8), np.zeros((8, 16, 3), np.uint8)[:, ::2]),
     ],
 )
@@ -112,6 +113,14 @@ def test_apply_refuses_other_arrays(image: Any, out: Any) -> None:
 def test_picture_without_pixels() -> None:
     with pytest.raises(InputError, match="0x5"):
         Letterbox.fit((5, 0), (8, 8), CENTRED)
+
+
+@pytest.mark.parametrize(
+    ("rules", "gain"), [(TOPLEFT, (0.5, 0.5)), (STRETCH, (0.32, 0.5))], ids=["top left", "stretch"]
+)
+def test_modes_without_a_pad(rules: ResizeSpec, gain: tuple[float, float]) -> None:
+    fit = Letterbox.fit((80, 100), (40, 32), rules) if rules is STRETCH else Letterbox.fit((80, 100), (40, 60), rules)
+    assert (fit.pad_xy, fit.origin_yx, fit.gain_xy) == ((0.0, 0.0), (0, 0), gain)
 
 
 @settings(deadline=None, max_examples=100)
