@@ -89,8 +89,11 @@ def export(
 
     require("torch", "onnx", extra="export", purpose="exporting a model")
     from edgedet_export.pipeline import export as run
+    from edgedet_runtime.writable import require_writable
 
     options, contract = _config_and_spec(values, config, spec)
+    if options is not None and options.out is not None:
+        require_writable(options.out, argument="out")
     evaluate = None if options is None or options.data is None else _evaluator(options.data)
     return run(source, options, spec=contract, progress=progress, evaluate=evaluate)
 

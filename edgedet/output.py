@@ -5,36 +5,103 @@ With ``--json`` a command writes exactly one JSON document to standard output an
 
 from __future__ import annotations
 
+import io
 import json
+import logging
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
+
+from edgedet_runtime.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["console", "document", "error", "line", "note", "notes", "progress_bar", "table"]
+__all__ = [
+    "ProgressBar",
+    "console",
+    "document",
+    "error",
+    "flush",
+    "line",
+    "note",
+    "notes",
+    "prepare",
+    "printable",
+    "progress_bar",
+    "table",
+]
 
 _PLAIN_WIDTH = 140
 
+# Controls (C0, DEL, C1), line and paragraph separators, marks that reverse text, and halves of surrogate pairs
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def prepare() -> None:
+    """Set up the streams and the log of a process that is a command line of its own; call it once, first.
+
+    A character that the terminal's encoding lacks is written as an escape; warnings that libraries log are notes.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    logging.getLogger().addHandler(_Notes(logging.WARNING))
+
+
+class _Notes(logging.Handler):
+    """Writes log records as notes."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        note(f"{record.levelname.lower()}: {record.getMessage()}")
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    """Return a text in which nothing can command a terminal: such characters become escapes as ``\\x1b``.
+
+    Names come from files: of classes, of pictures, of layers. Escape sequences in them could move the cursor, rewrite
+    what stands above, or worse.
+
+    Args:
+        text: Any text.
+        keep: Characters that stay as they are, such as a line feed.
+    """
+    return _UNPRINTABLE.sub(lambda found: found[0] if found[0] in keep else _escape(found[0]), text)
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
 
 def console(*, stderr: bool = False) -> Console:
-    """Return a console on standard output or standard error; wide where the stream is a file or a pipe."""
+    """Return a console on standard output or standard error; wide where the stream is a file or a pipe.
+
+    Raises:
+        InputError: Standard output is closed.
+    """
     from rich.console import Console
 
-    stream = sys.stderr if stderr else sys.stdout
-    return Console(file=stream, width=None if stream.isatty() else _PLAIN_WIDTH, highlight=False, soft_wrap=False)
+    stream = sys.stderr if stderr else _standard_output()
+    width = _PLAIN_WIDTH if stream is None or not stream.isatty() else None
+    return Console(file=stream or io.StringIO(), width=width, highlight=False, soft_wrap=False)
 
 
 def line(text: str) -> None:
     """Write a line of result to standard output."""
-    sys.stdout.write(f"{text}\n")
+    _write(f"{printable(text)}\n")
 
 
 def note(text: str) -> None:
-    """Write a remark to standard error, on one line."""
-    sys.stderr.write(f"{' '.join(text.split())}\n")
+    """Write a remark to standard error, on one line; a standard error that is closed or full is no error."""
+    try:
+        if sys.stderr is not None:
+            sys.stderr.write(f"{printable(' '.join(text.split()))}\n")
+    except (OSError, ValueError):
+        return
 
 
 def notes(texts: Iterable[str]) -> None:
@@ -43,7 +110,7 @@ def notes(texts: Iterable[str]) -> None:
         note(text)
 
 
-def error(problem: Exception) -> None:
+def error(problem: Exception | str) -> None:
     """Write an error to standard error, on one line."""
     note(f"error: {problem}")
 
@@ -53,10 +120,49 @@ def document(value: Any) -> None:
 
     Raises:
         ValueError: The value holds NaN or infinity, which JSON does not have.
+        InputError: Standard output cannot be written.
     """
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    # in JSON these characters can only stand in strings, where an escape means the same
+    escaped = _UNPRINTABLE.sub(lambda found: found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text)
+    _write(escaped + "\n")
+    flush()
+
+
+def flush() -> None:
+    """Write out what is still buffered for standard output.
+
+    Raises:
+        InputError: It cannot be written.
+        BrokenPipeError: Its reader went away.
+    """
+    if sys.stdout is not None:
+        _write("")
+
+
+def _write(text: str) -> None:
+    """Write text to standard output, all of it where the text is empty.
+
+    Raises:
+        InputError: It is closed or full.
+        BrokenPipeError: Its reader went away.
+    """
+    stream = _standard_output()
+    try:
+        stream.write(text)
+        if not text:
+            stream.flush()
+    except BrokenPipeError:
+        raise
+    except (OSError, ValueError) as e:
+        reason = (e.strerror if isinstance(e, OSError) else None) or str(e)
+        raise InputError(f"standard output: cannot be written: {reason}") from None
+
+
+def _standard_output() -> TextIO:
+    if sys.stdout is None:  # where the process was started without one
+        raise InputError("standard output: expected an open stream, it is closed")
+    return sys.stdout
 
 
 def table(
@@ -76,17 +182,19 @@ def table(
     for name in columns:
         drawn.add_column(name, justify="right" if name in right else "left", overflow="fold")
     for row in rows:
-        drawn.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
-    console().print(drawn)
+        drawn.add_row(*(Text("" if cell is None else printable(str(cell), keep="\n")) for cell in row))
+    shown = console()
+    with shown.capture() as text:
+        shown.print(drawn)
+    _write(text.get())
 
 
 @contextmanager
-def progress_bar(description: str, *, total: int | None = None) -> Iterator[Progress]:
+def progress_bar(description: str, *, total: int | None = None) -> Iterator[ProgressBar]:
     """Show a progress bar on standard error while the block runs; silent where that is not a terminal."""
-    from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-    bar = Bar(
+    bar = Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
@@ -94,13 +202,13 @@ def progress_bar(description: str, *, total: int | None = None) -> Iterator[Prog
         TimeRemainingColumn(),
         console=console(stderr=True),
         transient=True,
-        disable=not sys.stderr.isatty(),
+        disable=sys.stderr is None or not sys.stderr.isatty(),
     )
     with bar:
-        yield Progress(bar, bar.add_task(description, total=total))
+        yield ProgressBar(bar, bar.add_task(printable(description), total=total))
 
 
-class Progress:
+class ProgressBar:
     """A running progress bar: call it after each step."""
 
     def __init__(self, bar: Any, task: Any) -> None:
@@ -110,9 +218,14 @@ class Progress:
 
     def __call__(self, done: int | None = None, total: int | None = None, description: str | None = None) -> None:
         """Advance by one, or to `done` of `total`."""
+        shown = None if description is None else printable(description)
         if done is None:
             self._bar.advance(self._task)
         self._bar.update(
             self._task,
-            **{k: v for k, v in (("completed", done), ("total", total), ("description", description)) if v is not None},
+            **{
+                name: value
+                for name, value in (("completed", done), ("total", total), ("description", shown))
+                if value is not None
+            },
         )

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgedet import output
-from edgedet.commands.options import Engines, Html, Images, Json, KeptClasses, Precisions, ThreadCounts, split_list
+from edgedet.commands.options import (
+    Engines,
+    Html,
+    Images,
+    Json,
+    KeptClasses,
+    Precisions,
+    ThreadCounts,
+    engine_option,
+    precision_option,
+    split_list,
+)
 
 if TYPE_CHECKING:
     from edgedet.comparison.compare import Comparison
@@ -45,8 +56,8 @@ def compare(
     ] = None,
     images: Images = None,
     classes: KeptClasses = None,
-    engine: Engines = None,
-    precision: Precisions = None,
+    engines: Engines = None,
+    precisions: Precisions = None,
     threads: ThreadCounts = None,
     runs: Annotated[int, typer.Option(min=1, help="Counted runs per model and plan.")] = 30,
     image: Annotated[
@@ -76,6 +87,7 @@ def compare(
     from edgedet_runtime.errors import InputError
     from edgedet_runtime.profiling.session import ProfileConfig
     from edgedet_runtime.sources import read_image
+    from edgedet_runtime.writable import require_writable
 
     if html is not None:
         require("jinja2", "matplotlib", extra="report", purpose="--html")
@@ -88,9 +100,11 @@ def compare(
         raise InputError("--images, --classes: expected --data as well, since they say what of it is scored")
     if zoo is None and (size is not None or out is not None):
         raise InputError("--size, --out: expected --zoo as well, since they say how and where it builds")
+    if out is not None:
+        require_writable(out, argument="out")
     config = ProfileConfig(
-        engines=split_list(engine, str, "--engine"),
-        precisions=split_list(precision, str, "--precision"),
+        engines=split_list(engines, engine_option, "--engine"),
+        precisions=split_list(precisions, precision_option, "--precision"),
         threads=split_list(threads, int, "--threads"),
         runs=runs,
         layers=html is not None if layers is None else layers,

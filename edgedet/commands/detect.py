@@ -54,7 +54,10 @@ def detect(
     model, sources = split_model(arguments)
     from edgedet_runtime import Detector, InputError
     from edgedet_runtime.bundle.plan import PLAN_FILE
+    from edgedet_runtime.writable import require_writable
 
+    if save is not None:
+        require_writable(save, argument="save")
     if plan not in (None, "auto"):
         raise InputError(f"--plan: expected auto, got {plan!r}")
     if plan is not None and not (model / PLAN_FILE).is_file():

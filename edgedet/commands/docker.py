@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from edgedet import output
-from edgedet.commands.options import Json, split_list
+from edgedet.commands.options import Json, engine_option, split_list
+from edgedet_runtime.choices import EngineName
 
 __all__ = ["docker"]
 
@@ -18,13 +19,17 @@ def docker(
         Path | None,
         typer.Argument(help="Folder of the bundle; without it, that of the built-in model.", show_default=False),
     ] = None,
-    platform: Annotated[
-        str, typer.Option(metavar="LIST", help="linux/amd64, linux/arm64, linux/arm/v7, comma-separated.")
+    platforms: Annotated[
+        str, typer.Option("--platform", metavar="LIST", help="linux/amd64, linux/arm64, linux/arm/v7, comma-separated.")
     ] = "linux/arm64",
     tag: Annotated[str, typer.Option(metavar="NAME", help="Name of the image.")] = "edgedet-app:1",
     engine: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="The engine in the image; default: by what the bundle and platform allow."),
+        EngineName | None,
+        typer.Option(
+            parser=engine_option,
+            metavar="NAME",
+            help="The engine in the image; default: by what the bundle and platform allow.",
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Build context to write; default: <bundle>-image.")
@@ -58,13 +63,16 @@ def docker(
         write_context,
     )
     from edgedet_runtime.errors import InputError
+    from edgedet_runtime.writable import require_writable
 
+    if out is not None:
+        require_writable(out, argument="out")
     bundle = bundle or default_bundle()
-    platforms = split_list(platform, str, "--platform") or ()
+    wanted = split_list(platforms, str, "--platform") or ()
     image = Image(
         bundle=bundle,
-        platforms=platforms,
-        engine=engine or choose_engine(bundle, platforms),
+        platforms=wanted,
+        engine=engine or choose_engine(bundle, wanted),
         tag=tag,
         public_key=public_key,
         build_args=tuple(build_arg or ()),

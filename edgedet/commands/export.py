@@ -35,7 +35,7 @@ def export(
     calib: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Pictures to calibrate INT8 with, like those of the device.")
     ] = None,
-    format: Annotated[str, typer.Option(metavar="LIST", help="Model files to write.")] = "onnx,openvino",
+    formats: Annotated[str, typer.Option("--format", metavar="LIST", help="Model files to write.")] = "onnx,openvino",
     imgsz: Annotated[
         tuple[int, int] | None, typer.Option(metavar="H W", help="Input size; default: the checkpoint's own.")
     ] = None,
@@ -51,8 +51,9 @@ def export(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of the bundle; default: build/<name>.")
     ] = None,
-    names: Annotated[
-        str | None, typer.Option(metavar="LIST", help="Class names, comma-separated, in place of the file's.")
+    classes: Annotated[
+        str | None,
+        typer.Option("--names", metavar="LIST", help="Class names, comma-separated, in place of the file's."),
     ] = None,
     outputs: Annotated[
         Literal["raw", "decoded", "nms"], typer.Option(help="Where the graph ends: raw heads, boxes, or NMS too.")
@@ -85,11 +86,11 @@ def export(
 
     config = ExportConfig(
         out=out,
-        formats=cast("tuple[Format, ...]", split_list(format, str, "--format")),
+        formats=cast("tuple[Format, ...]", split_list(formats, str, "--format")),
         imgsz=imgsz,
         family=family,
         head=head,
-        classes=split_list(names, str, "--names"),
+        classes=split_list(classes, str, "--names"),
         outputs=outputs,
         input=input,
         int8=int8,

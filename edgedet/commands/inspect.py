@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgedet import output
-from edgedet.commands.options import Json
+from edgedet.commands.options import Json, engine_option
+from edgedet_runtime.choices import EngineName
 
 if TYPE_CHECKING:
     from edgedet_runtime import ModelSpec
@@ -25,7 +26,12 @@ def inspect(
         bool, typer.Option("--sensitivity", help="Of an exported model: what INT8 does to each layer alone.")
     ] = False,
     engine: Annotated[
-        str | None, typer.Option(metavar="NAME", help="With --sensitivity: onnxruntime or openvino.")
+        EngineName | None,
+        typer.Option(
+            parser=engine_option,
+            metavar="NAME",
+            help="With --sensitivity: onnxruntime or openvino.",
+        ),
     ] = None,
     calib: Annotated[
         Path | None, typer.Option(metavar="DIR", help="With --sensitivity: pictures like those of the device.")
@@ -58,7 +64,7 @@ def inspect(
             _show_bundle(path)
 
 
-def _sensitivity(path: Path, engine: str | None, calib: Path | None, picture: Path | None, json: bool) -> None:
+def _sensitivity(path: Path, engine: EngineName | None, calib: Path | None, picture: Path | None, json: bool) -> None:
     from edgedet.commands.sensitivity import layer_sensitivity, save_picture
 
     with output.progress_bar("INT8, layer by layer") as step:

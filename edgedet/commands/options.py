@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
 
+from edgedet_runtime.choices import EngineName, parse_engine, parse_precision
+from edgedet_runtime.choices import Precision as PrecisionName
 from edgedet_runtime.errors import InputError
 
 __all__ = [
@@ -23,6 +26,8 @@ __all__ = [
     "Precisions",
     "ThreadCounts",
     "Threads",
+    "engine_option",
+    "precision_option",
     "split_list",
 ]
 
@@ -33,17 +38,32 @@ KeptClasses = Annotated[
     str | None, typer.Option(metavar="LIST", help="Only these classes of the labelled set: names, comma-separated.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+engine_option = partial(parse_engine, argument="--engine")
+precision_option = partial(parse_precision, argument="--precision")
+
 Engine = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="onnxruntime, openvino or opencv; default: by what the model offers."),
+    EngineName | None,
+    typer.Option(
+        parser=engine_option,
+        metavar="NAME",
+        help="onnxruntime, openvino or opencv; default: by what the model offers.",
+    ),
 ]
 Precision = Annotated[
-    str | None, typer.Option(metavar="NAME", help="fp32 or int8; default: what the bundle recommends.")
+    PrecisionName | None,
+    typer.Option(
+        parser=precision_option,
+        metavar="NAME",
+        help="fp32 or int8; default: what the bundle recommends.",
+    ),
 ]
 Engines = Annotated[
-    str | None, typer.Option(metavar="LIST", help="Engines, comma-separated; default: all that are installed.")
+    str | None,
+    typer.Option("--engine", metavar="LIST", help="Engines, comma-separated; default: all that are installed."),
 ]
-Precisions = Annotated[str | None, typer.Option(metavar="LIST", help="fp32, int8; default: all that a model has.")]
+Precisions = Annotated[
+    str | None, typer.Option("--precision", metavar="LIST", help="fp32, int8; default: all that a model has.")
+]
 ThreadCounts = Annotated[
     str | None, typer.Option(metavar="LIST", help="Thread counts, such as 1,2; default: the container's quota.")
 ]

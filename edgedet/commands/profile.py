@@ -9,11 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgedet import output
-from edgedet.commands.options import Engines, Html, Json, Precisions, ThreadCounts, split_list
+from edgedet.commands.options import (
+    Engines,
+    Html,
+    Json,
+    Precisions,
+    ThreadCounts,
+    engine_option,
+    precision_option,
+    split_list,
+)
 from edgedet.device.board_profile import profile_on, show_doctor
 
 if TYPE_CHECKING:
-    from edgedet_runtime.profiling.changes import Comparison
+    from edgedet_runtime.profiling.changes import ProfileChanges
     from edgedet_runtime.profiling.report import ProfileReport
 
 __all__ = ["profile"]
@@ -26,8 +35,8 @@ def profile(
             help="Bundle folder, .onnx or .xml; without it, the bundle of the built-in model.", show_default=False
         ),
     ] = None,
-    engine: Engines = None,
-    precision: Precisions = None,
+    engines: Engines = None,
+    precisions: Precisions = None,
     threads: ThreadCounts = None,
     runs: Annotated[int, typer.Option(min=1, help="Counted runs per plan.")] = 50,
     cold_starts: Annotated[
@@ -37,9 +46,10 @@ def profile(
     layers: Annotated[
         bool, typer.Option("--layers/--no-layers", help="Look into the layers, and at what bounds each of them.")
     ] = True,
-    throughput: Annotated[
+    throughput_s: Annotated[
         float,
         typer.Option(
+            "--throughput",
             min=0.0,
             metavar="SECONDS",
             help="Keep several requests in flight so long, per engine and precision; 0 leaves it out.",
@@ -52,8 +62,8 @@ def profile(
     image: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Picture to detect in; default: the bundle's own.")
     ] = None,
-    compare: Annotated[
-        Path | None, typer.Option(metavar="OLD.json", help="Exit 1 if slower than this earlier profile.")
+    old: Annotated[
+        Path | None, typer.Option("--compare", metavar="OLD.json", help="Exit 1 if slower than this earlier profile.")
     ] = None,
     save_plan: Annotated[bool, typer.Option("--save-plan", help="Store the recommended plan in the bundle.")] = False,
     host: Annotated[
@@ -81,23 +91,23 @@ def profile(
         check_place(html)
     model = model or default_bundle()
     config = ProfileConfig(
-        engines=split_list(engine, str, "--engine"),
-        precisions=split_list(precision, str, "--precision"),
+        engines=split_list(engines, engine_option, "--engine"),
+        precisions=split_list(precisions, precision_option, "--precision"),
         threads=split_list(threads, int, "--threads"),
         runs=runs,
         cold_starts=cold_starts,
         cold_runs=cold_runs,
         layers=layers,
-        throughput_s=throughput,
+        throughput_s=throughput_s,
         requests=requests,
     )
     if save_plan and not model.is_dir():
         raise InputError(f"--save-plan: expected a bundle folder to store it in, got {model}")
-    old = None if compare is None else read_profile(compare)
-    outputs = _Outputs(old, compare, html, model if save_plan else None, json)
+    older = None if old is None else read_profile(old)
+    outputs = _Outputs(older, old, html, model if save_plan else None, json)
     if host is None:
-        if old is not None:
-            check_cpu(old, cpu_model())
+        if older is not None:
+            check_cpu(older, cpu_model())
         picture = read_image(image) if image is not None else None
         with output.progress_bar("profiling") as step:
             report = profile_model(model, config, image_bgr=picture, progress=step)
@@ -156,7 +166,7 @@ class _Outputs:
             _refuse_slower(comparison, self.old_path)
 
 
-def _refuse_slower(comparison: Comparison, old_path: Path | None) -> None:
+def _refuse_slower(comparison: ProfileChanges, old_path: Path | None) -> None:
     from edgedet_runtime.errors import CheckFailedError
 
     slower = [change for change in comparison.changes if change.verdict == "slower"]

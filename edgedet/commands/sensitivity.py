@@ -10,12 +10,13 @@ from edgedet_runtime.errors import InputError
 
 if TYPE_CHECKING:
     from edgedet_export.quantize.sensitivity import LayerSensitivity
+    from edgedet_runtime.choices import EngineName
 
 __all__ = ["layer_sensitivity", "save_picture"]
 
 
 def layer_sensitivity(
-    model: Path, *, engine: str | None, calib: Path | None, progress: Callable[[str], object]
+    model: Path, *, engine: EngineName | None, calib: Path | None, progress: Callable[[str], object]
 ) -> tuple[LayerSensitivity, ...]:
     """Quantize each layer alone, as for an engine, and rank the layers by the harm.
 

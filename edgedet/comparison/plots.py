@@ -11,6 +11,7 @@ from edgedet.comparison.table import PRECISIONS, Setup, by_setup, number
 from edgedet.comparison.training_log import Curve
 from edgedet.html import page
 from edgedet.html.plot_labels import label_points
+from edgedet_runtime.choices import Precision
 
 __all__ = ["PRECISIONS", "Value", "bars", "cost_scatter", "front", "kinds", "losses", "pareto", "short_names"]
 
@@ -37,7 +38,7 @@ def bars(
     value: Value,
     label: str,
     *,
-    precisions: Sequence[str] = PRECISIONS,
+    precisions: Sequence[Precision] = PRECISIONS,
     mark: float | None = None,
 ) -> str:
     """Draw a figure of each model as bars, one per precision, in the order given.
@@ -75,7 +76,7 @@ def cost_scatter(comparison: Comparison, setup: Setup, names: Mapping[str, str],
     """Draw latency over a cost that is known without running; FP32 carries the names, if it was measured."""
     figure, axes = page.new_figure(3.6, _WIDTH_IN)
     group = by_setup(comparison, setup)
-    drawn: dict[str, dict[str, tuple[float, float]]] = {}
+    drawn: dict[Precision, dict[str, tuple[float, float]]] = {}
     for model, of in group.items():
         for precision, entry in of.items():
             x = value(entry)
@@ -179,18 +180,18 @@ def losses(curves: Sequence[Curve]) -> str:
     return page.as_svg(figure)
 
 
-def _dots(axes: Any, points: Sequence[tuple[float, float]], precision: str) -> None:
+def _dots(axes: Any, points: Sequence[tuple[float, float]], precision: Precision) -> None:
     xs, ys = [x for x, _ in points], [y for _, y in points]
     axes.plot(xs, ys, "o", color=page.PRECISION_COLOURS.get(precision, page.INK), markersize=5, zorder=2)
 
 
-def _finish(axes: Any, x_label: str, y_label: str | None, precisions: Sequence[str]) -> None:
+def _finish(axes: Any, x_label: str, y_label: str | None, precisions: Sequence[Precision]) -> None:
     axes.set_xlabel(x_label, fontsize=8)
     axes.tick_params(which="both", labelsize=7, colors=page.INK)
     if y_label is not None:
         axes.set_ylabel(y_label, fontsize=8)
     if len(precisions) > 1:
-        _legend(axes, [(_NAMES.get(p, p), page.PRECISION_COLOURS.get(p, page.INK)) for p in precisions])
+        _legend(axes, [(_NAMES[p], page.PRECISION_COLOURS.get(p, page.INK)) for p in precisions])
 
 
 def _legend(axes: Any, entries: Sequence[tuple[str, str]]) -> None:

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from edgedet_runtime import Detector, draw
+from edgedet_runtime.choices import EngineName, Precision
 from edgedet_runtime.errors import InputError
 from edgedet_runtime.sources import IMAGE_SUFFIXES, read_image
 
@@ -42,7 +43,7 @@ class Drawn:
     """
 
     picture: str
-    precision: str
+    precision: Precision
     objects: int
     width: int
     height: int
@@ -60,7 +61,7 @@ class ModelSamples:
     """
 
     model: str
-    engine: str
+    engine: EngineName
     rows: tuple[tuple[Drawn, ...], ...]
 
 
@@ -109,9 +110,9 @@ def draw_samples(
     return tuple(found)
 
 
-def _engine(comparison: Comparison, model: str) -> tuple[str, list[str]]:
+def _engine(comparison: Comparison, model: str) -> tuple[EngineName, list[Precision]]:
     """Return the engine to show, and its precisions, FP32 first."""
-    by_engine: dict[str, set[str]] = {}
+    by_engine: dict[EngineName, set[Precision]] = {}
     for entry in comparison.contenders:
         if entry.model == model:
             by_engine.setdefault(entry.plan.engine, set()).add(entry.plan.precision)
@@ -119,7 +120,7 @@ def _engine(comparison: Comparison, model: str) -> tuple[str, list[str]]:
     return engine, sorted(by_engine[engine])
 
 
-def _drawn(detector: Detector, precision: str, name: str, image_bgr: npt.NDArray[np.uint8]) -> Drawn:
+def _drawn(detector: Detector, precision: Precision, name: str, image_bgr: npt.NDArray[np.uint8]) -> Drawn:
     detections = detector(image_bgr)
     picture = draw(image_bgr, detections)
     shrink = _LONG_SIDE_PX / max(picture.shape[:2])

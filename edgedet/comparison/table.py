@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from edgedet.comparison.compare import Accuracy, Comparison, Contender, display_names
 from edgedet.html import page
+from edgedet_runtime.choices import EngineName, Precision
 
 __all__ = [
     "PRECISIONS",
@@ -23,7 +24,7 @@ __all__ = [
     "setups",
 ]
 
-PRECISIONS = ("fp32", "int8")
+PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -35,7 +36,7 @@ class Setup:
         threads: Threads of the engine.
     """
 
-    engine: str
+    engine: EngineName
     threads: int
 
     def __str__(self) -> str:
@@ -56,7 +57,7 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
 
-_Of = Mapping[str, Contender]
+_Of = Mapping[Precision, Contender]
 """The contenders of one model and setup by precision."""
 
 
@@ -72,9 +73,9 @@ def setup_names(comparison: Comparison) -> dict[Setup, str]:
     return {setup: setup.engine if alike else str(setup) for setup in every}
 
 
-def by_setup(comparison: Comparison, setup: Setup) -> dict[str, dict[str, Contender]]:
+def by_setup(comparison: Comparison, setup: Setup) -> dict[str, dict[Precision, Contender]]:
     """Return model → precision → contender, for one setup."""
-    found: dict[str, dict[str, Contender]] = {}
+    found: dict[str, dict[Precision, Contender]] = {}
     for entry in comparison.contenders:
         if Setup(entry.plan.engine, entry.plan.threads) == setup:
             found.setdefault(entry.model, {})[entry.plan.precision] = entry

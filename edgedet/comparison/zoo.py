@@ -83,13 +83,14 @@ def build_zoo(
         try:
             export(variant, ExportConfig(out=folder, imgsz=size_hw, int8=True, search=False), progress=tell)
         except (CheckFailedError, InputError) as e:
-            raise type(e)(f"{variant} at {size_hw[1]}x{size_hw[0]}: {e}") from e
+            kind = CheckFailedError if isinstance(e, CheckFailedError) else InputError
+            raise kind(f"{variant} at {size_hw[1]}x{size_hw[0]}: {e}") from e
         built(f"{variant} ({place}): built in {time.monotonic() - start:.0f} s")
     return folders
 
 
 def is_built(folder: Path, variant: str, size_hw: tuple[int, int]) -> bool:
-    """Tell whether a bundle is what would be built: same variant, size, version and kind of CPU, and whole."""
+    """Return whether a bundle is what would be built: same variant, size, version and kind of CPU, and whole."""
     from edgedet_export.quantize.number_format import this_cpu
     from edgedet_runtime.bundle.manifest import read_manifest, verify_bundle
     from edgedet_runtime.version import __version__

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgedet_runtime.bundle.manifest import MANIFEST, read_manifest, verify_bundle
-from edgedet_runtime.errors import CheckFailedError, EdgedetError, InputError
+from edgedet_runtime.choices import ENGINE_NAMES, EngineName, parse_engine
+from edgedet_runtime.errors import ArgumentError, CheckFailedError, EdgedetError, InputError
 
 __all__ = [
     "ARMV7",
@@ -30,7 +31,6 @@ __all__ = [
 
 PLATFORMS = ("linux/amd64", "linux/arm64", "linux/arm/v7")
 ARMV7 = "linux/arm/v7"
-_ENGINES = ("onnxruntime", "openvino", "opencv")
 _DOCKERFILE = "docker/Dockerfile"
 _KEY = "device.pub"
 
@@ -52,7 +52,7 @@ class Image:
 
     bundle: Path
     platforms: tuple[str, ...]
-    engine: str
+    engine: EngineName
     tag: str
     public_key: Path | None = None
     build_args: tuple[str, ...] = ()
@@ -63,19 +63,21 @@ class Image:
         """Refuse what cannot be built."""
         unknown = [p for p in self.platforms if p not in PLATFORMS]
         if unknown or not self.platforms:
-            raise InputError(f"--platform: expected some of {', '.join(PLATFORMS)}, got {', '.join(unknown) or 'none'}")
-        if self.engine not in _ENGINES:
-            raise InputError(f"--engine: expected one of {', '.join(_ENGINES)}, got {self.engine!r}")
+            raise ArgumentError(
+                "platforms", f"expected some of {', '.join(PLATFORMS)}, got {', '.join(unknown) or 'none'}"
+            )
+        parse_engine(self.engine)
         if ARMV7 in self.platforms and self.engine != "opencv":
-            raise InputError(
-                f"{ARMV7}: {self.engine} publishes nothing for 32-bit ARM, expected --engine opencv, got"
-                f" {self.engine}: build this platform with --engine opencv (FP32 only), or take linux/arm64"
+            raise ArgumentError(
+                "engine",
+                f"expected opencv for {ARMV7} (FP32 only), got {self.engine}, which publishes nothing for 32-bit ARM:"
+                " build this platform with opencv, or take linux/arm64",
             )
         if not self.tag or self.tag.startswith("-") or any(c.isspace() for c in self.tag):
-            raise InputError(f"--tag: expected a name such as app:1, got {self.tag!r}")
+            raise ArgumentError("tag", f"expected a name such as app:1, got {self.tag!r}")
 
 
-def choose_engine(bundle: Path, platforms: tuple[str, ...]) -> str:
+def choose_engine(bundle: Path, platforms: tuple[str, ...]) -> EngineName:
     """Return the engine for a bundle: OpenCV if a platform has no other, else the first that the bundle is made for.
 
     Raises:
@@ -84,7 +86,7 @@ def choose_engine(bundle: Path, platforms: tuple[str, ...]) -> str:
     if ARMV7 in platforms:
         return "opencv"
     made_for = {engine for file in read_manifest(bundle).files for engine in file.engines}
-    return next((engine for engine in _ENGINES if engine in made_for), "onnxruntime")
+    return next((engine for engine in ENGINE_NAMES if engine in made_for), "onnxruntime")
 
 
 def write_context(image: Image, out: Path) -> None:

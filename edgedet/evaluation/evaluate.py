@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgedet.evaluation.coco_metrics import CocoFigures, ImageResult, coco_figures
+from edgedet_runtime.choices import EngineName, Precision
 from edgedet_runtime.detections import Detections
 from edgedet_runtime.detector import Detector
 from edgedet_runtime.labelled import Labelled, LabelledSet, load_dataset, match_classes
@@ -22,7 +23,7 @@ __all__ = ["EvalResult", "evaluate", "evaluate_file"]
 _MAX_CANDIDATES = 1000
 """Detections per picture that are scored; COCO's limit of 100 is the library's, and holds per class."""
 
-Progress = Callable[[int, int], None]
+OnPicture = Callable[[int, int], None]
 """Called after each picture with how many are done and how many there are."""
 
 
@@ -45,8 +46,8 @@ class EvalResult:
     """
 
     data: str
-    engine: str
-    precision: str
+    engine: EngineName
+    precision: Precision
     pictures: int
     objects: int
     classes: tuple[str, ...]
@@ -78,7 +79,7 @@ def evaluate(
     iou: float = 0.65,
     max_det: int = 100,
     multi_label: bool = False,
-    progress: Progress | None = None,
+    progress: OnPicture | None = None,
 ) -> EvalResult:
     """Run a detector over a data set and score it with COCO's metrics.
 
@@ -132,10 +133,10 @@ def evaluate_file(
     model: str | Path,
     data: str | Path | LabelledSet,
     *,
-    engine: str | None = None,
-    precision: str | None = None,
+    engine: EngineName | None = None,
+    precision: Precision | None = None,
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: OnPicture | None = None,
 ) -> EvalResult:
     """Load a bundle or model file and score it with the default settings of `evaluate`.
 

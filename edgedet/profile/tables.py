@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgedet import output
 from edgedet.html import page
-from edgedet_runtime.profiling.changes import Comparison
+from edgedet_runtime.profiling.changes import ProfileChanges
 from edgedet_runtime.profiling.machine import Machine
 from edgedet_runtime.profiling.report import PlanProfile, ProfileReport
 
@@ -214,7 +214,7 @@ def _show_layers(entry: PlanProfile) -> None:
     output.table(columns, rows, title=f"slowest of {len(entry.layers)} layers, {entry.plan}", numeric=numeric)
 
 
-def show_comparison(comparison: Comparison) -> None:
+def show_comparison(comparison: ProfileChanges) -> None:
     """Write the comparison with an older profile; what may explain it as notes."""
     rows = [
         [str(c.plan), f"{c.ratio.estimate:.3f}", f"{c.ratio.low:.3f} to {c.ratio.high:.3f}", c.verdict]

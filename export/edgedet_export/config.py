@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from edgedet_runtime.errors import InputError
+from edgedet_runtime.errors import ArgumentError
 
 __all__ = ["ExportConfig", "Format", "Head", "OutputContract"]
 
@@ -69,14 +69,16 @@ class ExportConfig:
         """Refuse what cannot be meant, before any slow work."""
         unknown = set(self.formats) - {"onnx", "openvino"}
         if unknown or not self.formats:
-            raise InputError(f"--format: expected onnx, openvino or both, got {', '.join(self.formats) or 'nothing'}")
+            raise ArgumentError(
+                "formats", f"expected onnx, openvino or both, got {', '.join(self.formats) or 'nothing'}"
+            )
         if self.imgsz is not None and min(self.imgsz) <= 0:
-            raise InputError(f"--imgsz: expected a height and a width in pixels, got {self.imgsz}")
+            raise ArgumentError("imgsz", f"expected a height and a width in pixels, got {self.imgsz}")
         if not self.int8 and self.data is not None:
-            raise InputError("--data: it judges INT8 against FP32, so it goes with --int8")
+            raise ArgumentError("data", "it judges INT8 against FP32, so it goes with `int8`")
         if not self.search and self.data is not None:
-            raise InputError("--data: it judges candidates of the search for INT8, so it needs search")
-        if self.max_drop < 0:
-            raise InputError(f"--max-drop: expected 0 or more points, got {self.max_drop}")
+            raise ArgumentError("data", "it judges candidates of the search for INT8, so it needs `search`")
+        if not 0 <= self.max_drop < float("inf"):
+            raise ArgumentError("max_drop", f"expected 0 or more points, got {self.max_drop}")
         if not 0 <= self.max_float <= 1:
-            raise InputError(f"--max-float: expected a share of the MACs, 0..1, got {self.max_float}")
+            raise ArgumentError("max_float", f"expected a share of the MACs, 0..1, got {self.max_float}")

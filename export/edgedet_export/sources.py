@@ -16,7 +16,7 @@ import edgedet_models
 from edgedet_export.config import ExportConfig
 from edgedet_models.detector import DetectorModule
 from edgedet_models.families import get_family, recognise
-from edgedet_runtime.errors import InputError, ModelFileError
+from edgedet_runtime.errors import ArgumentError, InputError, ModelFileError
 from edgedet_runtime.spec import ModelSpec
 from edgedet_runtime.version import __version__
 
@@ -136,7 +136,7 @@ def head_note(model: DetectorModule) -> tuple[str, ...]:
     """Say that the detector's candidates are not suppressed, where that is so."""
     if model.spec.decode.suppression == "nms":
         return ()
-    return ("one-to-one head: the best candidates are the detections, no non-maximum suppression; --iou has no effect",)
+    return ("one-to-one head: the best candidates are the detections, no non-maximum suppression; the IoU is idle",)
 
 
 def _from_onnx(path: Path, config: ExportConfig) -> Source:
@@ -145,7 +145,9 @@ def _from_onnx(path: Path, config: ExportConfig) -> Source:
     if not path.is_file():
         raise ModelFileError(f"{path}: no such file")
     if config.head is not None:
-        raise InputError(f"--head: {path} is an ONNX file, which has the head that it was exported with; leave it out")
+        raise ArgumentError(
+            "head", f"{path} is an ONNX file, which has the head that it was exported with; leave it out"
+        )
     foreign = read_foreign(path, family=config.family, classes=config.classes, imgsz=config.imgsz)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return Source(path.stem, foreign.model, foreign.spec, path, digest, notes=foreign.notes)
@@ -156,17 +158,18 @@ def _adjust(source: Source, config: ExportConfig) -> Source:
     spec = source.spec
     classes = config.classes or spec.classes
     if len(classes) != len(spec.classes):
-        raise InputError(f"classes: expected {len(spec.classes)} names, as the model has, got {len(classes)}")
+        raise ArgumentError("classes", f"expected {len(spec.classes)} names, as the model has, got {len(classes)}")
     height, width = config.imgsz or spec.input.size_hw
     stride = max(level.stride for level in spec.decode.levels)
     if height % stride or width % stride:
-        raise InputError(
-            f"--imgsz: expected multiples of the model's largest stride {stride}, got {height} {width};"
-            f" the next sizes are {-(-height // stride) * stride} {-(-width // stride) * stride}"
+        raise ArgumentError(
+            "imgsz",
+            f"expected multiples of the model's largest stride {stride}, got {height} {width};"
+            f" the next sizes are {-(-height // stride) * stride} {-(-width // stride) * stride}",
         )
     if isinstance(source.model, onnx.ModelProto) and (height, width) != spec.input.size_hw:
-        raise InputError(
-            f"--imgsz: the ONNX file has a fixed input of {spec.input.height} {spec.input.width}, got {height} {width}"
+        raise ArgumentError(
+            "imgsz", f"the ONNX file has a fixed input of {spec.input.height} {spec.input.width}, got {height} {width}"
         )
     old = spec.thresholds
     spec = spec.replace(

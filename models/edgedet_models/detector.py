@@ -18,7 +18,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from edgedet_runtime.errors import InputError
+from edgedet_runtime.errors import ArgumentError
 from edgedet_runtime.spec import ModelSpec
 
 __all__ = ["DEFAULT_HEAD", "DetectorModule", "HeadName"]
@@ -66,7 +66,7 @@ class DetectorModule(nn.Module):
         """
         if head is not None and head not in self.head_choices:
             had = " or ".join(self.head_choices) or "no choice (one head)"
-            raise InputError(f"--head: expected {had}, as {self.spec.variant} has, got {head}")
+            raise ArgumentError("head", f"expected {had}, as {self.spec.variant} has, got {head}")
 
     @property
     def num_parameters(self) -> int:

@@ -12,11 +12,13 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgedet_runtime.errors import InputError
+from edgedet_runtime.errors import ArgumentError, InputError
 
 __all__ = [
+    "MOST_THREADS",
     "Processor",
     "available_threads",
+    "check_threads",
     "cpu_features",
     "cpu_model",
     "quota_cores",
@@ -26,6 +28,8 @@ __all__ = [
 ]
 
 THREADS_VARIABLE = "EDGEDET_THREADS"
+MOST_THREADS = 1024
+"""More than any machine that this is for has; some engines overflow, others start them all."""
 
 _FEATURES = {
     "avx2": ("avx2",),
@@ -119,6 +123,21 @@ def _ratio(quota: str, period: str) -> list[float]:
     if not (quota.isdecimal() and period.isdecimal()) or int(quota) == 0 or int(period) == 0:
         return []
     return [int(quota) / int(period)]
+
+
+def check_threads(number: int, *, argument: str = "threads") -> int:
+    """Return a number of threads or requests, once it is known to be one that engines can take.
+
+    Args:
+        number: What was asked for.
+        argument: The argument that said it, for the message.
+
+    Raises:
+        ArgumentError: It is no integer from 1 to `MOST_THREADS`.
+    """
+    if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= MOST_THREADS:
+        raise ArgumentError(argument, f"expected a number from 1 to {MOST_THREADS}, got {number!r:.40}")
+    return number
 
 
 def system_text(path: Path) -> str:

@@ -13,11 +13,12 @@ import numpy as np
 
 from edgedet_runtime.bundle.model_files import ModelFile, find_model_file
 from edgedet_runtime.bundle.plan import Plan, Wishes, apply_plan
-from edgedet_runtime.cpu import available_threads
+from edgedet_runtime.choices import EngineName, Precision
+from edgedet_runtime.cpu import available_threads, check_threads
 from edgedet_runtime.decode import decode_outputs
 from edgedet_runtime.detections import Detections
 from edgedet_runtime.engines import load_engine
-from edgedet_runtime.errors import InputError, MissingDependencyError
+from edgedet_runtime.errors import ArgumentError, InputError, MissingDependencyError
 from edgedet_runtime.letterbox import Letterbox
 from edgedet_runtime.preprocess import Preprocessor
 from edgedet_runtime.selection import select
@@ -63,8 +64,8 @@ class Detector:
         self,
         model: str | Path,
         *,
-        engine: str | None = None,
-        precision: str | None = None,
+        engine: EngineName | None = None,
+        precision: Precision | None = None,
         threads: int | None = None,
         plan: Plan | Literal["auto"] | None = None,
         conf: float | None = None,
@@ -102,9 +103,7 @@ class Detector:
         self.spec: ModelSpec = self.model_file.spec
         self.thresholds = _thresholds(self.spec.thresholds, conf, iou, max_det, multi_label)
         self._wanted = _wanted(self.spec.classes, classes)
-        if wishes.threads is not None and wishes.threads < 1:
-            raise InputError(f"threads: expected a positive number, got {wishes.threads}")
-        self.threads = wishes.threads or available_threads()
+        self.threads = available_threads() if wishes.threads is None else check_threads(wishes.threads)
         try:
             self.engine = load_engine(self.engine_name, self.model_file.path, self.spec, threads=self.threads)
         except MissingDependencyError as e:
@@ -117,12 +116,12 @@ class Detector:
         self.last_times: StageTimes | None = None
 
     @property
-    def engine_name(self) -> str:
+    def engine_name(self) -> EngineName:
         """Name of the engine."""
         return self.model_file.engine
 
     @property
-    def precision(self) -> str:
+    def precision(self) -> Precision:
         """``fp32`` or ``int8``."""
         return self.model_file.precision
 
@@ -204,9 +203,9 @@ def _thresholds(
 ) -> Thresholds:
     for name, value in (("conf", conf), ("iou", iou)):
         if value is not None and not 0.0 <= value <= 1.0:
-            raise InputError(f"{name}: expected a number from 0 to 1, got {value}")
+            raise ArgumentError(name, f"expected a number from 0 to 1, got {value}")
     if max_det is not None and max_det < 1:
-        raise InputError(f"max_det: expected a positive number, got {max_det}")
+        raise ArgumentError("max_det", f"expected a positive number, got {max_det}")
     return Thresholds(
         conf=default.conf if conf is None else conf,
         iou=default.iou if iou is None else iou,
@@ -228,5 +227,5 @@ def _wanted(names: tuple[str, ...], classes: Iterable[int | str] | None) -> npt.
             mask[wish] = True
         else:
             known = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
-            raise InputError(f"classes: expected ids 0..{len(names) - 1} or names ({known}), got {wish!r}")
+            raise ArgumentError("classes", f"expected ids 0..{len(names) - 1} or names ({known}), got {wish!r}")
     return mask

@@ -4,6 +4,7 @@
 
     EdgedetError                 anything a user can cause or mend; the CLI prints it as one line, exit 2
     ├── InputError               an argument, image, video, folder or data set that cannot be used
+    │   └── ArgumentError        an argument of a function; the CLI says the flag that gave it instead
     ├── ModelFileError           a model file or bundle that cannot be read, or contradicts itself
     │   └── CheckpointError      a training checkpoint that cannot be read safely or is not understood
     ├── MissingDependencyError   an optional package is not installed; the message names the pip command
@@ -15,7 +16,11 @@ A message says what, what was expected, what was got, and what to do, on one lin
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+
 __all__ = [
+    "ArgumentError",
     "CheckFailedError",
     "CheckpointError",
     "EdgedetError",
@@ -34,6 +39,35 @@ class EdgedetError(Exception):
 
 class InputError(EdgedetError):
     """An argument, image, video, folder or data set cannot be used."""
+
+
+class ArgumentError(InputError):
+    """An argument of a function, or a field of its options, cannot be used.
+
+    The message names arguments as Python does, which is what a caller of the API can change. The command line, where
+    the same thing is a flag, shows `in_words_of` instead. Other arguments that the message speaks of stand in
+    backticks.
+
+    Attributes:
+        argument: Name of the argument; several, where they do not go together, separated by a comma.
+        problem: What was expected and what was got.
+    """
+
+    def __init__(self, argument: str, problem: str) -> None:
+        """Name the argument and say what is wrong."""
+        super().__init__(f"{argument}: {problem}")
+        self.argument = argument
+        self.problem = problem
+
+    def __reduce__(self) -> tuple[type[ArgumentError], tuple[str, str]]:
+        """Return how to make it anew in another process."""
+        return type(self), (self.argument, self.problem)
+
+    def in_words_of(self, flags: Mapping[str, str]) -> str:
+        """Return the message with each argument's name replaced, where `flags` has a flag for it."""
+        names = ", ".join(flags.get(name, name) for name in self.argument.split(", "))
+        problem = re.sub(r"`(\w+)`", lambda found: flags.get(found[1], found[0]), self.problem)
+        return f"{names}: {problem}"
 
 
 class ModelFileError(EdgedetError):

@@ -35,13 +35,19 @@ from edgedet_models.scenes.card import make_card  # noqa: E402
 from edgedet_models.scenes.placement import place_card, random_pose  # noqa: E402
 from edgedet_models.scenes.surfaces import draw_surface  # noqa: E402
 from edgedet_runtime import Detector  # noqa: E402
+from edgedet_runtime.choices import EngineName, Precision  # noqa: E402
 from edgedet_runtime.detections import Detections  # noqa: E402
 from edgedet_runtime.overlap import box_iou  # noqa: E402
 from tests.shared_folder import shared_folder  # noqa: E402
 
 SIZES_PX = (12, 16, 24, 32, 64)
 PER_SIZE = 5
-WAYS = [(e, p) for e in ("onnxruntime", "openvino") for p in ("fp32", "int8")]
+WAYS: list[tuple[EngineName, Precision]] = [
+    ("onnxruntime", "fp32"),
+    ("onnxruntime", "int8"),
+    ("openvino", "fp32"),
+    ("openvino", "int8"),
+]
 
 Detect = Callable[[NDArray[np.uint8]], Detections]
 Box = tuple[float, float, float, float]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from edgedet_runtime.bundle.plan import PLAN_FILE, Plan, save_plan
+from edgedet_runtime.choices import EngineName
 from edgedet_runtime.cpu import available_threads, this_processor
 from edgedet_runtime.detections import Detections
 from edgedet_runtime.doctor.matching import difference
@@ -63,7 +64,12 @@ def test_stored_plan(bundle: Path) -> None:
         (plan, None, "ok", "onnxruntime fp32 1 thread"),
         (plan, here, "ok", f"onnxruntime fp32 1 thread, measured on {here.cpu}"),
         (plan, replace(here, cpu="Z80", architecture="z80"), "warning", "measured on Z80"),
-        (Plan("tensorrt", "fp32", 1), here, "warning", "tensorrt is not installed"),
+        (
+            replace(plan, engine=cast(EngineName, "tensorrt")),
+            here,
+            "warning",
+            "expected one of onnxruntime, openvino, opencv, got 'tensorrt'",
+        ),
     ):
         save_plan(stored, bundle, measured_on=processor)
         report = run_json("doctor", bundle)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from edgedet_runtime import Detector
+from edgedet_runtime.choices import EngineName
 from edgedet_runtime.decode import decode_outputs
 from edgedet_runtime.detector import StageTimes
 from edgedet_runtime.engines import ENGINES
@@ -27,7 +28,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_equals_the_stages_by_hand(model: Path, engine: str) -> None:
+def test_equals_the_stages_by_hand(model: Path, engine: EngineName) -> None:
     image = random_image(90, 150)
     with Detector(model, engine=engine, threads=1, conf=0.1, max_det=999) as detect:
         for _ in range(2):
@@ -173,7 +174,7 @@ def test_arguments_out_of_range(model: Path, message: str) -> None:
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize("output", ["boxes", "objectness", "scores"])
-def test_nan_is_an_error_that_names_the_output(tmp_path: Path, engine: str, output: str) -> None:
+def test_nan_is_an_error_that_names_the_output(tmp_path: Path, engine: EngineName, output: str) -> None:
     detect = Detector(tiny_onnx(tmp_path / "nan.onnx", nan_output=output), engine=engine)
     with pytest.raises(EngineError, match=f"output {output}: contains NaN"):
         detect(random_image())

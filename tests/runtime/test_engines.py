@@ -5,12 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from edgedet_runtime.choices import EngineName
 from edgedet_runtime.engines import ENGINES, load_engine
 from edgedet_runtime.errors import EngineError, InputError, MissingDependencyError
 from edgedet_runtime.preprocess import Preprocessor
@@ -46,7 +47,7 @@ def by_hand(path: Path, tensor: npt.NDArray[Any], spec: ModelSpec) -> list[npt.N
 
 @pytest.mark.parametrize("case", SPECS)
 @pytest.mark.parametrize("name", ENGINES)
-def test_outputs(name: str, case: str, tmp_path: Path) -> None:
+def test_outputs(name: EngineName, case: str, tmp_path: Path) -> None:
     spec = SPECS[case]
     path = tiny_onnx(tmp_path / "tiny.onnx", spec)
     engine = load_engine(name, path, spec, threads=1)
@@ -67,7 +68,7 @@ def test_outputs(name: str, case: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_a_wrong_tensor_never_reaches_native_code(name: str, tmp_path: Path) -> None:
+def test_a_wrong_tensor_never_reaches_native_code(name: EngineName, tmp_path: Path) -> None:
     engine = load_engine(name, tiny_onnx(tmp_path / "tiny.onnx"), TINY_SPEC, threads=1)
     good = np.zeros((1, 64, 96, 3), np.uint8)
     for bad in (good[0], good.astype(np.float32), good[:, ::2], np.asfortranarray(good + 1)):
@@ -77,7 +78,7 @@ def test_a_wrong_tensor_never_reaches_native_code(name: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", ENGINES)
 @pytest.mark.parametrize("content", [b"", b"not a model", b"\x08\x08\x3a\xff\xff\xff\x7f"])
-def test_garbage_is_refused_in_one_line(name: str, content: bytes, tmp_path: Path) -> None:
+def test_garbage_is_refused_in_one_line(name: EngineName, content: bytes, tmp_path: Path) -> None:
     from edgedet_runtime.errors import EdgedetError
 
     path = tmp_path / "bad.onnx"
@@ -89,7 +90,7 @@ def test_garbage_is_refused_in_one_line(name: str, content: bytes, tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
-def test_a_spec_that_does_not_fit_the_file(name: str, tmp_path: Path) -> None:
+def test_a_spec_that_does_not_fit_the_file(name: EngineName, tmp_path: Path) -> None:
     path = tiny_onnx(tmp_path / "tiny.onnx")
     other = with_input(name="other")
     with pytest.raises(EngineError, match="expected input other"):
@@ -100,7 +101,9 @@ def test_a_spec_that_does_not_fit_the_file(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "package"), [("onnxruntime", "onnxruntime"), ("openvino", "openvino")])
-def test_a_missing_package_is_named(name: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_named(
+    name: EngineName, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tiny_onnx(tmp_path / "tiny.onnx")
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingDependencyError, match=f"needs {package}.*pip install"):
@@ -109,7 +112,7 @@ def test_a_missing_package_is_named(name: str, package: str, tmp_path: Path, mon
 
 def test_an_unknown_engine_is_refused() -> None:
     with pytest.raises(InputError, match="expected one of onnxruntime, openvino, opencv, got 'tensorrt'"):
-        load_engine("tensorrt", Path("x.onnx"), TINY_SPEC, threads=1)
+        load_engine(cast(EngineName, "tensorrt"), Path("x.onnx"), TINY_SPEC, threads=1)
 
 
 def test_opencv_refuses_what_it_cannot_run(tmp_path: Path) -> None:
@@ -165,7 +168,7 @@ def test_openvino_binds_no_thread_to_a_core(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
-def test_memory_is_not_copied_anew_for_each_frame(name: str, tmp_path: Path) -> None:
+def test_memory_is_not_copied_anew_for_each_frame(name: EngineName, tmp_path: Path) -> None:
     engine = load_engine(name, tiny_onnx(tmp_path / "tiny.onnx"), TINY_SPEC, threads=1)
     tensor, _ = Preprocessor(TINY_SPEC.input, TINY_SPEC.resize)(random_image())
     first, second = engine.infer(tensor), engine.infer(tensor)

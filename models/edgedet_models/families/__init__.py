@@ -13,7 +13,7 @@ from typing import Protocol, cast
 from edgedet_models.checkpoint.content import Checkpoint
 from edgedet_models.checkpoint.stored_spec import restore, stored_spec
 from edgedet_models.detector import DetectorModule, HeadName
-from edgedet_runtime.errors import CheckpointError
+from edgedet_runtime.errors import ArgumentError, CheckpointError
 
 __all__ = ["FAMILIES", "Family", "Recognition", "build", "get_family", "load", "recognise", "variants"]
 
@@ -121,7 +121,7 @@ def load(checkpoint: Checkpoint, *, family: str | None = None, head: HeadName | 
         )
     if len(certain) > 1:
         names = ", ".join(r.family for r in certain)
-        raise CheckpointError(f"{checkpoint.path}: fits more than one family ({names}); name one with --family")
+        raise ArgumentError("family", f"expected one of {names}, since {checkpoint.path} fits them all, got none")
     return _load(certain[0].family, checkpoint, head)
 
 

@@ -13,10 +13,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from edgedet_runtime.bundle.manifest import BundleFile, Manifest, read_manifest
-from edgedet_runtime.engines import ENGINES
+from edgedet_runtime.choices import PRECISIONS, EngineName, Precision, is_precision, parse_engine, parse_precision
 from edgedet_runtime.errors import InputError, ModelFileError
 from edgedet_runtime.onnx_file import onnx_summary
 from edgedet_runtime.spec import ModelSpec
@@ -24,13 +24,14 @@ from edgedet_runtime.spec import ModelSpec
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-__all__ = ["ModelFile", "Precision", "find_model_file", "model_bytes", "read_spec"]
+__all__ = ["ModelFile", "find_model_file", "model_bytes", "read_spec"]
 
-Precision = Literal["fp32", "int8"]
-
-_PRECISIONS: tuple[Precision, ...] = ("int8", "fp32")  # the order of preference
 ENGINE_VARIABLE = "EDGEDET_ENGINE"
-_READS = {"onnxruntime": (".onnx",), "openvino": (".xml", ".onnx"), "opencv": (".onnx",)}
+_READS: dict[EngineName, tuple[str, ...]] = {
+    "onnxruntime": (".onnx",),
+    "openvino": (".xml", ".onnx"),
+    "opencv": (".onnx",),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class ModelFile:
 
     path: Path
     spec: ModelSpec
-    engine: str
+    engine: EngineName
     precision: Precision
 
 
@@ -56,7 +57,9 @@ def model_bytes(path: Path) -> int:
     return path.stat().st_size + (weights.stat().st_size if path.suffix == ".xml" and weights.is_file() else 0)
 
 
-def find_model_file(model: str | Path, *, engine: str | None = None, precision: str | None = None) -> ModelFile:
+def find_model_file(
+    model: str | Path, *, engine: EngineName | None = None, precision: Precision | None = None
+) -> ModelFile:
     """Choose the file of a model that an engine shall run at a precision.
 
     Args:
@@ -71,14 +74,12 @@ def find_model_file(model: str | Path, *, engine: str | None = None, precision: 
         ModelFileError: A file or the manifest cannot be read, or has no spec.
         CheckFailedError: The device has a public key, and the model is not signed with it.
     """
-    if engine is not None and engine not in ENGINES:
-        raise InputError(f"engine: expected one of {', '.join(ENGINES)}, got {engine!r}")
-    if precision is not None and precision not in _PRECISIONS:
-        raise InputError(f"precision: expected fp32 or int8, got {precision!r}")
+    if engine is not None:
+        parse_engine(engine)
+    if precision is not None:
+        parse_precision(precision)
     path = Path(model)
-    default = os.environ.get(ENGINE_VARIABLE, "").strip() or "onnxruntime"
-    if default not in ENGINES:
-        raise InputError(f"{ENGINE_VARIABLE}: expected one of {', '.join(ENGINES)}, got {default!r}")
+    default = parse_engine(os.environ.get(ENGINE_VARIABLE, "").strip() or "onnxruntime", argument=ENGINE_VARIABLE)
     if path.exists():
         from edgedet_runtime.bundle.signature import require_trusted
 
@@ -90,7 +91,7 @@ def find_model_file(model: str | Path, *, engine: str | None = None, precision: 
     return _from_file(path, engine or (None if path.suffix.lower() == ".xml" else default), precision)
 
 
-def _from_bundle(folder: Path, engine: str, wish: str | None) -> ModelFile:
+def _from_bundle(folder: Path, engine: EngineName, wish: Precision | None) -> ModelFile:
     manifest = read_manifest(folder)
     fitting = [f for f in manifest.files if _fits(f, engine)]
     order = _preference(manifest, engine) if wish is None else (wish,)
@@ -99,11 +100,11 @@ def _from_bundle(folder: Path, engine: str, wish: str | None) -> ModelFile:
             for file in fitting:
                 if file.precision == precision and file.path.endswith(suffix):
                     path = folder / file.path
-                    return ModelFile(path, read_spec(path), engine, _as_precision(precision))
+                    return ModelFile(path, read_spec(path), engine, precision)
     have = ", ".join(
         f"{f.path} ({f.precision}: {', '.join(f.engines) or 'any engine'})"
         for f in manifest.files
-        if f.precision in _PRECISIONS and f.path.endswith((".onnx", ".xml"))
+        if f.precision in PRECISIONS and f.path.endswith((".onnx", ".xml"))
     )
     raise InputError(
         f"{folder}: has no file for engine {engine}{f' at {wish}' if wish else ''}; "
@@ -111,7 +112,7 @@ def _from_bundle(folder: Path, engine: str, wish: str | None) -> ModelFile:
     )
 
 
-def _fits(file: BundleFile, engine: str) -> bool:
+def _fits(file: BundleFile, engine: EngineName) -> bool:
     """Return whether an engine may run a bundle's file.
 
     It may if the manifest says so, or if the manifest is silent and the format is right. A quantised file is
@@ -125,12 +126,12 @@ def _fits(file: BundleFile, engine: str) -> bool:
     return file.precision == "fp32" or file.path.endswith(_READS[engine][0])
 
 
-def _preference(manifest: Manifest, engine: str) -> tuple[str, ...]:
+def _preference(manifest: Manifest, engine: EngineName) -> tuple[Precision, ...]:
     recommended = manifest.recommended.get(engine)
-    return _PRECISIONS if recommended is None else (recommended, *(p for p in _PRECISIONS if p != recommended))
+    return PRECISIONS if not is_precision(recommended) else (recommended, *(p for p in PRECISIONS if p != recommended))
 
 
-def _from_file(path: Path, engine: str | None, wish: str | None) -> ModelFile:
+def _from_file(path: Path, engine: EngineName | None, wish: Precision | None) -> ModelFile:
     suffix = path.suffix.lower()
     if suffix not in (".onnx", ".xml"):
         raise InputError(
@@ -145,10 +146,6 @@ def _from_file(path: Path, engine: str | None, wish: str | None) -> ModelFile:
     if wish not in (None, precision):
         raise InputError(f"{path}: is {precision}, asked for was {wish}: give the bundle folder or the other file")
     return ModelFile(path, spec, engine, precision)
-
-
-def _as_precision(text: str) -> Precision:
-    return "int8" if text == "int8" else "fp32"
 
 
 def _is_quantised(path: Path) -> bool:

@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from edgedet_runtime.choices import EngineName, Precision, parse_engine, parse_precision
 from edgedet_runtime.cpu import Processor, available_threads, this_processor
-from edgedet_runtime.errors import InputError, ModelFileError
+from edgedet_runtime.errors import ArgumentError, InputError, ModelFileError
 
 __all__ = ["PLAN_FILE", "Plan", "StoredPlan", "Wishes", "apply_plan", "read_plan", "recommend", "save_plan"]
 
@@ -30,8 +31,8 @@ class Plan:
         threads: Threads that the engine may use.
     """
 
-    engine: str
-    precision: str
+    engine: EngineName
+    precision: Precision
     threads: int
 
     def __str__(self) -> str:
@@ -114,8 +115,11 @@ def read_plan(bundle: Path) -> StoredPlan | None:
         return None
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        plan = Plan(str(data["engine"]), str(data["precision"]), int(data["threads"]))
+        engine, precision = parse_engine(data["engine"]), parse_precision(data["precision"])
+        plan = Plan(engine, precision, int(data["threads"]))
         measured_on = _read_processor(data.get("measured_on"))
+    except ArgumentError as e:
+        raise ModelFileError(f"{path}: {e}; measure again: edgedet profile {bundle} --save-plan") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
         raise ModelFileError(f"{path}: expected engine, precision and threads, got something else ({e})") from None
     if plan.threads < 1:
@@ -140,8 +144,8 @@ class Wishes:
         plan_path: The stored plan that said something of it; None where there was none.
     """
 
-    engine: str | None = None
-    precision: str | None = None
+    engine: EngineName | None = None
+    precision: Precision | None = None
     threads: int | None = None
     plan_path: Path | None = None
 
@@ -165,7 +169,7 @@ def apply_plan(model: str | Path, plan: Plan | Literal["auto"] | None, given: Wi
         ModelFileError: The stored file is not a plan.
     """
     if not (plan is None or plan == "auto" or isinstance(plan, Plan)):
-        raise InputError(f"plan: expected auto, a Plan or None, got {plan!r}")
+        raise ArgumentError("plan", f"expected auto, a Plan or None, got {plan!r}")
     if plan != "auto":
         return given if plan is None else _fill(given, plan)
     path = Path(model) / PLAN_FILE

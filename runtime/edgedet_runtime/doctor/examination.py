@@ -12,6 +12,7 @@ from edgedet_runtime.bundle.manifest import BundleFile, read_manifest, verify_bu
 from edgedet_runtime.bundle.model_files import read_spec
 from edgedet_runtime.bundle.plan import read_plan
 from edgedet_runtime.bundle.signature import KEY_VARIABLE, require_trusted
+from edgedet_runtime.choices import EngineName, parse_engine
 from edgedet_runtime.detector import Detector
 from edgedet_runtime.doctor.findings import Finding, Report
 from edgedet_runtime.doctor.golden_check import check_golden
@@ -23,12 +24,16 @@ from edgedet_runtime.spec import ModelSpec
 
 __all__ = ["examine"]
 
-_PACKAGES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "opencv": "opencv-python-headless"}
-_FALLBACK = "opencv"
+_PACKAGES: dict[EngineName, str] = {
+    "onnxruntime": "onnxruntime",
+    "openvino": "openvino",
+    "opencv": "opencv-python-headless",
+}
+_FALLBACK: EngineName = "opencv"
 _INT8_EXPECTED = 0.5
 
 
-def examine(bundle: Path, *, engine: str | None = None, threads: int | None = None) -> Report:
+def examine(bundle: Path, *, engine: EngineName | None = None, threads: int | None = None) -> Report:
     """Examine a bundle on this machine.
 
     Args:
@@ -42,8 +47,8 @@ def examine(bundle: Path, *, engine: str | None = None, threads: int | None = No
     """
     if not bundle.is_dir():
         raise InputError(f"{bundle}: expected the folder of a bundle, got {'a file' if bundle.exists() else 'nothing'}")
-    if engine is not None and engine not in _PACKAGES:
-        raise InputError(f"--engine: expected one of {', '.join(_PACKAGES)}, got {engine!r}")
+    if engine is not None:
+        parse_engine(engine)
     models = [file for file in read_manifest(bundle).files if file.precision]
     if not models:
         raise ModelFileError(f"{bundle}: expected model files in its manifest, got none")
@@ -74,7 +79,7 @@ def _integrity(bundle: Path) -> Iterator[Finding]:
 
 
 def _signature(bundle: Path) -> Iterator[Finding]:
-    """Tell whether the bundle is signed with the device's key, where the device has one."""
+    """Return whether the bundle is signed with the device's key, where the device has one."""
     if not os.environ.get(KEY_VARIABLE, "").strip():
         return
     try:
@@ -109,12 +114,12 @@ def _machine(threads: int | None) -> list[Finding]:
     return found
 
 
-def _installed(models: list[BundleFile]) -> list[str]:
+def _installed(models: list[BundleFile]) -> list[EngineName]:
     named = {engine for file in models for engine in file.engines}
     return [name for name in _PACKAGES if name in named and _version(name) is not None]
 
 
-def _version(engine: str) -> str | None:
+def _version(engine: EngineName) -> str | None:
     """Return an engine's version; OpenCV comes under several package names, and from Debian under none."""
     if engine != _FALLBACK:
         return package_version(_PACKAGES[engine])
@@ -123,7 +128,7 @@ def _version(engine: str) -> str | None:
     return str(cv2.__version__)
 
 
-def _engines(models: list[BundleFile], wanted: list[str]) -> list[Finding]:
+def _engines(models: list[BundleFile], wanted: list[EngineName]) -> list[Finding]:
     found = []
     for name in wanted:
         version = _version(name)
@@ -140,7 +145,7 @@ def _engines(models: list[BundleFile], wanted: list[str]) -> list[Finding]:
 
 
 def _plan(bundle: Path) -> Iterator[Finding]:
-    """Tell whether the plan that is stored in the bundle, if one is, holds on this machine."""
+    """Return whether the plan that is stored in the bundle, if one is, holds on this machine."""
     again = "measure here: edgedet profile --save-plan"
     try:
         stored = read_plan(bundle)
@@ -152,7 +157,7 @@ def _plan(bundle: Path) -> Iterator[Finding]:
     why_not, engine = stored.elsewhere(), stored.plan.engine
     if why_not is not None:
         yield Finding("plan", "warning", f"{why_not}: the defaults hold; {again}")
-    elif engine not in _PACKAGES or _version(engine) is None:
+    elif _version(engine) is None:
         yield Finding("plan", "warning", f"{stored.plan}: {engine} is not installed: install it, or {again}")
     else:
         where = "" if stored.measured_on is None else f", measured on {stored.measured_on.cpu}"
@@ -160,7 +165,7 @@ def _plan(bundle: Path) -> Iterator[Finding]:
 
 
 def _run(
-    bundle: Path, file: BundleFile, engine: str, golden: Golden, threads: int | None, *, fallback: bool
+    bundle: Path, file: BundleFile, engine: EngineName, golden: Golden, threads: int | None, *, fallback: bool
 ) -> Iterator[Finding]:
     if file.path not in golden.expected:
         yield Finding(f"golden {file.path}", "failure", "the bundle holds no golden vectors for it: export it again")
@@ -174,7 +179,7 @@ def _run(
         yield _executed(bundle, file, engine, golden, threads)
 
 
-def _executed(bundle: Path, file: BundleFile, engine: str, golden: Golden, threads: int | None) -> Finding:
+def _executed(bundle: Path, file: BundleFile, engine: EngineName, golden: Golden, threads: int | None) -> Finding:
     """Tell what precision the engine really computes in."""
     check = f"precision of {file.path} on {engine}"
     try:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgedet_runtime.bundle.golden import Golden
+from edgedet_runtime.choices import EngineName
 from edgedet_runtime.detections import Detections
 from edgedet_runtime.detector import Detector
 from edgedet_runtime.doctor.findings import Finding
@@ -25,7 +26,7 @@ CLOSE_BOX_PX, CLOSE_SCORE = 4.0, 0.1
 Image = npt.NDArray[np.uint8]
 
 
-def check_golden(bundle: Path, file: str, engine: str, golden: Golden, *, threads: int | None = None) -> Finding:
+def check_golden(bundle: Path, file: str, engine: EngineName, golden: Golden, *, threads: int | None = None) -> Finding:
     """Run one file on one engine and compare with what it found where it was exported.
 
     Args:

@@ -7,19 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from edgedet_runtime.errors import InputError
+from edgedet_runtime.choices import EngineName, parse_engine
 from edgedet_runtime.spec import ModelSpec
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["ENGINES", "Engine", "EngineName", "load_engine"]
-
-EngineName = Literal["onnxruntime", "openvino", "opencv"]
+__all__ = ["ENGINES", "Engine", "load_engine"]
 
 
 class Engine(Protocol):
@@ -79,7 +77,7 @@ ENGINES: dict[EngineName, Callable[[Path, ModelSpec, int], Engine]] = {
 }
 
 
-def load_engine(name: str, path: Path, spec: ModelSpec, *, threads: int) -> Engine:
+def load_engine(name: EngineName, path: Path, spec: ModelSpec, *, threads: int) -> Engine:
     """Load a model file into an engine.
 
     Args:
@@ -89,11 +87,8 @@ def load_engine(name: str, path: Path, spec: ModelSpec, *, threads: int) -> Engi
         threads: Threads the engine may use.
 
     Raises:
-        InputError: No such engine.
+        ArgumentError: No such engine.
         MissingDependencyError: The engine's package is not installed.
         EngineError: The engine cannot run the file.
     """
-    for known, load in ENGINES.items():
-        if known == name:
-            return load(path, spec, threads)
-    raise InputError(f"engine: expected one of {', '.join(ENGINES)}, got {name!r}")
+    return ENGINES[parse_engine(name)](path, spec, threads)

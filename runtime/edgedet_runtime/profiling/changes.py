@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from edgedet_runtime.bundle.plan import Plan
-from edgedet_runtime.errors import InputError
+from edgedet_runtime.errors import ArgumentError
 from edgedet_runtime.profiling.latency import BLOCK
 from edgedet_runtime.profiling.report import ProfileReport
 from edgedet_runtime.profiling.statistics import Interval, ratio_of_medians
 
-__all__ = ["Change", "Comparison", "check_cpu", "compare"]
+__all__ = ["Change", "ProfileChanges", "check_cpu", "compare"]
 
 _WORTH_TELLING = 1.03
 _LOAD_CPUS = 0.25
@@ -33,7 +33,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class ProfileChanges:
     """What changed between two profiles.
 
     Attributes:
@@ -51,13 +51,13 @@ def check_cpu(old: ProfileReport, cpu: str) -> None:
     """Refuse an older profile that was measured on another CPU.
 
     Raises:
-        InputError: It was.
+        ArgumentError: It was.
     """
     if old.machine.cpu != cpu:
-        raise InputError(f"--compare: was measured on another CPU, {old.machine.cpu}; this one is {cpu}")
+        raise ArgumentError("old", f"was measured on another CPU, {old.machine.cpu}; this one is {cpu}")
 
 
-def compare(new: ProfileReport, old: ProfileReport) -> Comparison:
+def compare(new: ProfileReport, old: ProfileReport) -> ProfileChanges:
     """Compare a profile with an older one.
 
     The interval covers the noise within the two measurements, not what changed on the machine between them.
@@ -67,23 +67,24 @@ def compare(new: ProfileReport, old: ProfileReport) -> Comparison:
     """
     check_cpu(old, new.machine.cpu)
     if (old.name, old.input_hw) != (new.name, new.input_hw):
-        raise InputError(
-            f"--compare: was measured with another model, {_model(old)}; this one is {_model(new)}: to hold models"
-            " against each other: edgedet compare"
+        raise ArgumentError(
+            "old",
+            f"was measured with another model, {_model(old)}; this one is {_model(new)}: to hold models against each"
+            " other: edgedet compare",
         )
     before = {entry.plan: entry for entry in old.plans}
     after = {entry.plan: entry for entry in new.plans}
     common = [plan for plan in after if plan in before]
     if not common:
         plans = ", ".join(map(str, before)) or "none"
-        raise InputError(f"--compare: expected a plan in common with this profile, got {plans}")
+        raise ArgumentError("old", f"expected a plan in common with this profile, got {plans}")
     changes = []
     for plan in common:
         times = (of[plan].samples.end_to_end_ms for of in (after, before))
         ratio = ratio_of_medians(*times, block=BLOCK)
         changes.append(Change(plan, ratio, _verdict(ratio)))
     missing = tuple(plan for plan in [*before, *after] if plan not in common)
-    return Comparison(tuple(changes), missing, tuple(_differences(new, old)))
+    return ProfileChanges(tuple(changes), missing, tuple(_differences(new, old)))
 
 
 def _model(report: ProfileReport) -> str:

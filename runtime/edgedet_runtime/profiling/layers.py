@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgedet_runtime.choices import EngineName
 from edgedet_runtime.errors import EngineError
 
 __all__ = ["LAYER_ENGINES", "Layer", "convolution_macs", "int8_share", "profile_layers"]
@@ -75,7 +76,7 @@ def int8_share(layers: Sequence[Layer]) -> float:
 
 
 def profile_layers(
-    engine: str, model_file: Path, tensor: npt.NDArray[Any], *, threads: int, runs: int = 20
+    engine: EngineName, model_file: Path, tensor: npt.NDArray[Any], *, threads: int, runs: int = 20
 ) -> tuple[Layer, ...]:
     """Run a model file with the engine's own profiler on.
 

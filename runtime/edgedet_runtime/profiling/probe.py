@@ -11,6 +11,7 @@ import json
 import sys
 import time
 
+from edgedet_runtime.choices import EngineName, Precision, parse_engine, parse_precision
 from edgedet_runtime.errors import EdgedetError
 
 _MEMORY_SAMPLES = 40
@@ -20,7 +21,7 @@ def main(arguments: list[str]) -> int:
     """Run the probe; the exit code is that of the error, if there is one."""
     model, image, engine, precision, threads, runs = arguments
     try:
-        _write(_probe(model, image, engine, precision, int(threads), int(runs)))
+        _write(_probe(model, image, parse_engine(engine), parse_precision(precision), int(threads), int(runs)))
     except EdgedetError as e:
         _write({"error": str(e)})
         return e.exit_code
@@ -28,7 +29,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _probe(
-    model: str, image: str, engine: str, precision: str, threads: int, runs: int
+    model: str, image: str, engine: EngineName, precision: Precision, threads: int, runs: int
 ) -> dict[str, float | list[float] | None]:
     import numpy as np
 

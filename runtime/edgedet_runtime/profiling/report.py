@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgedet_runtime.bundle.plan import Plan
+from edgedet_runtime.choices import EngineName, Precision
 from edgedet_runtime.errors import InputError
 from edgedet_runtime.from_json import from_json
 from edgedet_runtime.profiling.cold_start import ColdStart
@@ -112,7 +113,7 @@ class ProfileReport:
     tool_version: str
     throughput: tuple[Throughput, ...] = ()
 
-    def one_request_per_s(self, engine: str, precision: str) -> float:
+    def one_request_per_s(self, engine: EngineName, precision: Precision) -> float:
         """Return the images per second of one request after the other, in the best of the measured thread counts."""
         medians = (
             entry.summaries()["end_to_end_ms"].median

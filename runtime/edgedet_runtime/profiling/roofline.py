@@ -29,6 +29,7 @@ from typing import Literal
 
 import numpy as np
 
+from edgedet_runtime.choices import EngineName
 from edgedet_runtime.errors import EngineError
 from edgedet_runtime.profiling.bandwidth import Bandwidth, measure_bandwidth
 from edgedet_runtime.profiling.layers import Layer, profile_layers
@@ -57,7 +58,7 @@ class Peaks:
         bandwidth: Bytes per second.
     """
 
-    engine: str
+    engine: EngineName
     threads: int
     gmacs_per_s: dict[str, float]
     missing: dict[str, str]
@@ -102,7 +103,7 @@ class RooflineSummary:
 
 
 def measure_peaks(
-    engine: str, threads: int, bandwidth: Bandwidth | None = None, *, shapes: Sequence[ProbeShape] = _SHAPES
+    engine: EngineName, threads: int, bandwidth: Bandwidth | None = None, *, shapes: Sequence[ProbeShape] = _SHAPES
 ) -> Peaks:
     """Measure an engine's peaks; takes a few seconds on a small board.
 
@@ -137,7 +138,7 @@ def measure_peaks(
     return Peaks(engine, threads, peaks, missing, bandwidth or measure_bandwidth(threads))
 
 
-def _rate(engine: str, threads: int, file: Path, shape: ProbeShape) -> tuple[str, float]:
+def _rate(engine: EngineName, threads: int, file: Path, shape: ProbeShape) -> tuple[str, float]:
     """Return the precision that the probe ran in, and 1e9 multiply-accumulates per second."""
     tensor = np.random.default_rng(1).random(shape.input_shape, np.float32)
     layers = profile_layers(engine, file, tensor, threads=threads, runs=_RUNS)

@@ -15,10 +15,11 @@ import numpy.typing as npt
 from edgedet_runtime import cpu
 from edgedet_runtime.bundle.golden import GOLDEN, read_golden
 from edgedet_runtime.bundle.manifest import read_manifest
-from edgedet_runtime.bundle.model_files import model_bytes
+from edgedet_runtime.bundle.model_files import find_model_file, model_bytes
 from edgedet_runtime.bundle.plan import Plan, recommend
+from edgedet_runtime.choices import EngineName, Precision, is_precision, parse_engine, parse_precision
 from edgedet_runtime.detector import Detector
-from edgedet_runtime.errors import InputError
+from edgedet_runtime.errors import ArgumentError, InputError
 from edgedet_runtime.profiling.bandwidth import Bandwidth, measure_bandwidth
 from edgedet_runtime.profiling.cold_start import ColdStart, measure_cold_start
 from edgedet_runtime.profiling.latency import Samples, measure
@@ -34,7 +35,7 @@ __all__ = ["ProfileConfig", "choose_picture", "list_plans", "profile_model"]
 Image = npt.NDArray[np.uint8]
 Step = Callable[[int, int, str], object]
 
-_DEFAULT_ENGINES = ("onnxruntime", "openvino")
+_DEFAULT_ENGINES: tuple[EngineName, ...] = ("onnxruntime", "openvino")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,8 @@ class ProfileConfig:
         requests: Requests in flight; None takes as many as there are threads.
     """
 
-    engines: tuple[str, ...] | None = None
-    precisions: tuple[str, ...] | None = None
+    engines: tuple[EngineName, ...] | None = None
+    precisions: tuple[Precision, ...] | None = None
     threads: tuple[int, ...] | None = None
     runs: int = 50
     cold_starts: int = 3
@@ -65,15 +66,21 @@ class ProfileConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be measured."""
-        if self.runs < 1 or self.cold_starts < 0 or self.cold_runs < 0:
-            raise InputError(f"runs: expected 1 or more, got {self.runs} and {self.cold_starts} cold starts")
-        if self.threads is not None and min(self.threads, default=0) < 1:
-            raise InputError(f"--threads: expected positive numbers, got {self.threads}")
-        if not 0 <= self.throughput_s < float("inf") or (self.requests is not None and self.requests < 1):
-            raise InputError(
-                "--throughput, --requests: expected 0 or more seconds and 1 or more requests,"
-                f" got {self.throughput_s} s and {self.requests}"
-            )
+        for engine in self.engines or ():
+            parse_engine(engine, argument="engines")
+        for precision in self.precisions or ():
+            parse_precision(precision, argument="precisions")
+        if self.runs < 1:
+            raise ArgumentError("runs", f"expected 1 or more, got {self.runs}")
+        for name, count in (("cold_starts", self.cold_starts), ("cold_runs", self.cold_runs)):
+            if count < 0:
+                raise ArgumentError(name, f"expected 0 or more, got {count}")
+        for number in self.threads or (() if self.threads is None else (0,)):
+            cpu.check_threads(number)
+        if not 0 <= self.throughput_s < float("inf"):
+            raise ArgumentError("throughput_s", f"expected 0 or more seconds, got {self.throughput_s}")
+        if self.requests is not None:
+            cpu.check_threads(self.requests, argument="requests")
 
 
 def profile_model(
@@ -94,7 +101,7 @@ def profile_model(
     """
     plans = list_plans(model, config)
     image, picture = choose_picture(model, image_bgr)
-    steps = _Steps(progress, 1 + bool(config.throughput_s) + (2 if config.layers else 1) * len(plans))
+    steps = _StepCounter(progress, 1 + bool(config.throughput_s) + (2 if config.layers else 1) * len(plans))
     before = describe_machine()
     with LoadMeter() as load:
         loaded, samples = _measure_latency(model, plans, image, config, steps)
@@ -127,7 +134,7 @@ def profile_model(
     )
 
 
-class _Steps:
+class _StepCounter:
     """Counts the steps for whoever watches."""
 
     def __init__(self, watcher: Step | None, total: int) -> None:
@@ -153,7 +160,7 @@ class _Loaded:
 
 
 def _measure_latency(
-    model: Path, plans: Sequence[Plan], image: Image, config: ProfileConfig, steps: _Steps
+    model: Path, plans: Sequence[Plan], image: Image, config: ProfileConfig, steps: _StepCounter
 ) -> tuple[dict[Plan, _Loaded], dict[Plan, Samples]]:
     steps.next("loading")
     with ExitStack() as stack:
@@ -172,7 +179,7 @@ def _measure_latency(
 
 
 def _measure_throughput(
-    model: Path, plans: Sequence[Plan], image: Image, config: ProfileConfig, steps: _Steps
+    model: Path, plans: Sequence[Plan], image: Image, config: ProfileConfig, steps: _StepCounter
 ) -> tuple[Throughput, ...]:
     if config.throughput_s == 0:
         return ()
@@ -188,12 +195,12 @@ def _measure_throughput(
 
 
 def _look_inside(
-    loaded: Mapping[Plan, _Loaded], config: ProfileConfig, steps: _Steps
+    loaded: Mapping[Plan, _Loaded], config: ProfileConfig, steps: _StepCounter
 ) -> dict[Plan, tuple[tuple[Layer, ...], Peaks]]:
     """Measure layers, and the peaks that they are held against: once per engine and thread count."""
     found: dict[Plan, tuple[tuple[Layer, ...], Peaks]] = {}
     bandwidths: dict[int, Bandwidth] = {}
-    peaks: dict[tuple[str, int], Peaks] = {}
+    peaks: dict[tuple[EngineName, int], Peaks] = {}
     for plan, of in loaded.items():
         if not config.layers or plan.engine not in LAYER_ENGINES:
             continue
@@ -226,17 +233,16 @@ def list_plans(model: Path, config: ProfileConfig) -> list[Plan]:
         for count in dict.fromkeys(threads)
     ]
     if not found:
-        raise InputError(f"{model}: expected a file for an installed engine, got none; name one with --engine")
+        raise InputError(f"{model}: expected a file for an installed engine, got none; name one in `engines`")
     return found
 
 
-def _files(model: Path, config: ProfileConfig) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _files(model: Path, config: ProfileConfig) -> Iterator[tuple[EngineName, tuple[Precision, ...]]]:
     """Yield each engine to measure with the precisions that the model has for it."""
     if not model.is_dir():
-        with Detector(model, engine=config.engines[0] if config.engines else None) as detector:
-            own = (detector.engine_name, (detector.precision,))
-        yield own
-        yield from ((engine, own[1]) for engine in (config.engines or ())[1:])
+        file = find_model_file(model, engine=config.engines[0] if config.engines else None)
+        yield file.engine, (file.precision,)
+        yield from ((engine, (file.precision,)) for engine in (config.engines or ())[1:])
         return
     manifest = read_manifest(model)
     for engine in config.engines or _DEFAULT_ENGINES:

@@ -22,6 +22,7 @@ from threading import Barrier
 import numpy as np
 import numpy.typing as npt
 
+from edgedet_runtime.choices import EngineName, Precision
 from edgedet_runtime.errors import InputError
 
 __all__ = ["Throughput", "measure_throughput"]
@@ -46,8 +47,8 @@ class Throughput:
         request_p99_ms: Its 99th percentile.
     """
 
-    engine: str
-    precision: str
+    engine: EngineName
+    precision: Precision
     requests: int
     images_per_s: float
     windows_per_s: tuple[float, ...]
@@ -56,8 +57,8 @@ class Throughput:
 
 
 def measure_throughput(
-    alternatives: Sequence[tuple[str, str]],
-    load: Callable[[str, str], AbstractContextManager[Detect]],
+    alternatives: Sequence[tuple[EngineName, Precision]],
+    load: Callable[[EngineName, Precision], AbstractContextManager[Detect]],
     image_bgr: Image,
     *,
     requests: int,
@@ -83,8 +84,8 @@ def measure_throughput(
         raise InputError(
             f"throughput: expected 1 or more requests in flight for some seconds, got {requests}, {seconds}"
         )
-    rates: dict[tuple[str, str], list[float]] = {key: [] for key in alternatives}
-    times_ms: dict[tuple[str, str], list[float]] = {key: [] for key in alternatives}
+    rates: dict[tuple[EngineName, Precision], list[float]] = {key: [] for key in alternatives}
+    times_ms: dict[tuple[EngineName, Precision], list[float]] = {key: [] for key in alternatives}
     order = list(rates)
     for number in range(ROUNDS):
         shift = number % max(1, len(order))

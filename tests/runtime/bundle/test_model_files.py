@@ -14,6 +14,7 @@ import pytest
 
 from edgedet_runtime.bundle.manifest import read_manifest, verify_bundle
 from edgedet_runtime.bundle.model_files import find_model_file, model_bytes, read_spec
+from edgedet_runtime.choices import EngineName, Precision
 from edgedet_runtime.errors import EdgedetError, InputError, ModelFileError
 from edgedet_runtime.onnx_file import onnx_summary
 from tests.runtime.tiny_models import TINY_SPEC, tiny_onnx
@@ -68,7 +69,7 @@ def bundle(full_bundle: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(full_bundle, tmp_path / "bundle"))
 
 
-CHOICES = [
+CHOICES: list[tuple[EngineName | None, Precision | None, str, str, str]] = [
     (None, None, "model.int8.onnx", "onnxruntime", "int8"),
     (None, "fp32", "model.onnx", "onnxruntime", "fp32"),
     ("onnxruntime", "int8", "model.int8.onnx", "onnxruntime", "int8"),
@@ -80,7 +81,7 @@ CHOICES = [
 
 @pytest.mark.parametrize(("engine", "precision", "path", "chosen", "at"), CHOICES)
 def test_choice_in_a_bundle(
-    full_bundle: Path, engine: str | None, precision: str | None, path: str, chosen: str, at: str
+    full_bundle: Path, engine: EngineName | None, precision: Precision | None, path: str, chosen: str, at: str
 ) -> None:
     found = find_model_file(full_bundle, engine=engine, precision=precision)
     assert (found.path, found.engine, found.precision) == (full_bundle / path, chosen, at)
@@ -106,7 +107,8 @@ def test_without_int8_the_default_is_fp32(bundle: Path) -> None:
 
 def test_an_int8_file_of_another_engine_is_never_taken(bundle: Path) -> None:
     keep_only(bundle, "model.onnx", "model.int8.onnx")
-    for engine in ("openvino", "opencv"):
+    engines: tuple[EngineName, ...] = ("openvino", "opencv")
+    for engine in engines:
         with pytest.raises(InputError, match=rf"no file for engine {engine} at int8; it has model\.onnx"):
             find_model_file(bundle, engine=engine, precision="int8")
     files = [{"path": p, "precision": FILES[p]["precision"]} for p in ("model.onnx", "model.int8.onnx")]
@@ -131,14 +133,14 @@ def test_a_bundle_without_model_files(bundle: Path) -> None:
     ],
 )
 def test_single_files(
-    full_bundle: Path, name: str, engine: str | None, precision: str | None, chosen: str, at: str
+    full_bundle: Path, name: str, engine: EngineName | None, precision: Precision | None, chosen: str, at: str
 ) -> None:
     found = find_model_file(str(full_bundle / name), engine=engine, precision=precision)
     assert (found.path, found.engine, found.precision) == (full_bundle / name, chosen, at)
     assert found.spec == TINY_SPEC
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "engine": ("model.onnx", {"engine": "tensorrt"}, "engine: expected one of"),
     "precision": ("model.onnx", {"precision": "fp16"}, "precision: expected fp32 or int8"),
     "is fp32": ("model.onnx", {"precision": "int8"}, "is fp32, asked for was int8"),

@@ -66,7 +66,7 @@ def test_refuses_no_runs(runs: int) -> None:
         measure({0: Fake("a", [])}, IMAGE, runs=runs)
 
 
-FAST, FAST_2, SLOW = Plan("x", "int8", 1), Plan("x", "int8", 2), Plan("x", "fp32", 1)
+FAST, FAST_2, SLOW = Plan("opencv", "int8", 1), Plan("opencv", "int8", 2), Plan("opencv", "fp32", 1)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +101,11 @@ def test_plan_survives_the_file(tmp_path: Path) -> None:
     assert read_plan(tmp_path) is None
     path = save_plan(FAST_2, tmp_path)
     assert read_plan(tmp_path) == StoredPlan(FAST_2)
-    path.write_text('{"engine": "x"}')
+    path.write_text('{"engine": "opencv"}')
     with pytest.raises(ModelFileError, match="expected engine, precision and threads"):
+        read_plan(tmp_path)
+    path.write_text('{"engine": "tensorrt", "precision": "fp32", "threads": 1}')
+    with pytest.raises(
+        ModelFileError, match=r"engine: expected one of .* got 'tensorrt'; measure again: edgedet profile"
+    ):
         read_plan(tmp_path)

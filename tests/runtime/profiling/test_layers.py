@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgedet_runtime.choices import EngineName
 from edgedet_runtime.errors import EngineError, ModelFileError
 from edgedet_runtime.profiling.layers import Layer, convolution_macs, int8_share, profile_layers
 from edgedet_runtime.profiling.onnx_listing import read_listing
@@ -64,7 +65,7 @@ MACS = 16 * 24 * 8 * (3 * 9) + 16 * 24 * 8 * 9
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
-def test_macs_and_precision_of_executed_layers(two_convolutions: Path, engine: str) -> None:
+def test_macs_and_precision_of_executed_layers(two_convolutions: Path, engine: EngineName) -> None:
     pytest.importorskip(engine)
     tensor = np.ones((1, 3, 16, 24), np.float32)
     layers = profile_layers(engine, two_convolutions, tensor, threads=1, runs=4)
@@ -80,7 +81,7 @@ def test_macs_and_precision_of_executed_layers(two_convolutions: Path, engine: s
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize("groups", [1, 4, 16], ids=["dense", "grouped", "depthwise"])
-def test_transposed_convolution_counts_its_input(tmp_path: Path, engine: str, groups: int) -> None:
+def test_transposed_convolution_counts_its_input(tmp_path: Path, engine: EngineName, groups: int) -> None:
     """Each of the 16 x 10 x 12 inputs meets 16 / groups kernels of 4 x 4; the output is four times as large."""
     pytest.importorskip(engine)
     from onnx import TensorProto, helper, numpy_helper

@@ -8,6 +8,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from edgedet_runtime.choices import EngineName
 from edgedet_runtime.profiling.bandwidth import Bandwidth, last_cache_bytes, measure_bandwidth
 from edgedet_runtime.profiling.layers import Layer
 from edgedet_runtime.profiling.onnx_listing import read_listing
@@ -133,7 +134,7 @@ def test_probe_passes_the_checker(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
-def test_peaks_are_measured_by_the_engine(engine: str) -> None:
+def test_peaks_are_measured_by_the_engine(engine: EngineName) -> None:
     pytest.importorskip(engine)
     peaks = measure_peaks(engine, 1, FLAT, shapes=[ProbeShape(64, 1, (24, 24))])
     assert (peaks.engine, peaks.threads, peaks.bandwidth) == (engine, 1, FLAT)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from edgedet_runtime.choices import EngineName, Precision
 from edgedet_runtime.errors import EngineError, InputError
 from edgedet_runtime.profiling.throughput import ROUNDS, measure_throughput
 
@@ -27,7 +28,7 @@ class House:
     inside: set[int] = field(default_factory=set)
     most_inside: int = 0
 
-    def load(self, engine: str, precision: str) -> Sleeper:
+    def load(self, engine: EngineName, precision: Precision) -> Sleeper:
         self.log.append(f"{engine} {precision}")
         return Sleeper(self, self.sleep_s[engine])
 
@@ -58,10 +59,10 @@ class Sleeper:
 
 
 def test_requests_run_side_by_side_and_alternatives_take_turns() -> None:
-    house = House({"quick": 0.01, "slow": 0.04})
+    house = House({"openvino": 0.01, "opencv": 0.04})
     seen: list[tuple[int, int]] = []
     quick, slow = measure_throughput(
-        [("quick", "int8"), ("slow", "fp32")],
+        [("openvino", "int8"), ("opencv", "fp32")],
         house.load,
         IMAGE,
         requests=3,
@@ -69,10 +70,10 @@ def test_requests_run_side_by_side_and_alternatives_take_turns() -> None:
         on_round=lambda done, of: seen.append((done, of)),
     )
     turns = house.log[::3]
-    assert turns == ["quick int8", "slow fp32", "slow fp32", "quick int8", "quick int8", "slow fp32"]
+    assert turns == ["openvino int8", "opencv fp32", "opencv fp32", "openvino int8", "openvino int8", "opencv fp32"]
     assert seen == [(done, 2 * ROUNDS) for done in range(1, 2 * ROUNDS + 1)]
     assert (house.most_inside, house.most_open, house.open_now) == (3, 3, 0)
-    assert (quick.engine, quick.precision, quick.requests) == ("quick", "int8", 3)
+    assert (quick.engine, quick.precision, quick.requests) == ("openvino", "int8", 3)
     assert len(quick.windows_per_s) == ROUNDS
     assert 100 < quick.images_per_s <= 300  # three requests of 10 ms: 300 at most, more than one alone could do
     assert slow.images_per_s <= 75
@@ -98,7 +99,7 @@ def test_rates_and_times_by_a_clock_that_only_answers_move(monkeypatch: pytest.M
 
 
 def test_an_answer_slower_than_the_window_counts() -> None:
-    (only,) = measure_throughput([("slow", "fp32")], House({"slow": 0.05}).load, IMAGE, requests=1, seconds=0.003)
+    (only,) = measure_throughput([("opencv", "fp32")], House({"opencv": 0.05}).load, IMAGE, requests=1, seconds=0.003)
     assert 0 < only.images_per_s <= 20
 
 
@@ -110,7 +111,7 @@ def test_a_detector_that_fails_is_an_error_not_a_hang() -> None:
 
     house = House({})
     with pytest.raises(EngineError, match="out of order"):
-        measure_throughput([("x", "fp32")], lambda *_: Broken(house, 0.0), IMAGE, requests=2, seconds=0.1)
+        measure_throughput([("opencv", "fp32")], lambda *_: Broken(house, 0.0), IMAGE, requests=2, seconds=0.1)
     assert house.open_now == 0
 
 
