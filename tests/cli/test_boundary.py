@@ -194,13 +194,17 @@ def test_warnings_of_libraries_are_notes(capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().err == "warning: a\\x1b[2J name in two lines\n"
 
 
-@pytest.mark.parametrize("command", [["models", "--json"], ["models"], ["--help"]], ids=" ".join)
-def test_a_full_standard_output_is_one_line(command: list[str]) -> None:
+@pytest.mark.parametrize("command", ["inspect BUNDLE --json", "inspect BUNDLE", "--help"])
+def test_a_full_standard_output_is_one_line(command: str, bundle: Path) -> None:
     if not os.path.exists("/dev/full"):
         pytest.skip("this system has no /dev/full")
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "edgedet", *command], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            [sys.executable, "-m", "edgedet", *command.replace("BUNDLE", str(bundle)).split()],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
         )
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
