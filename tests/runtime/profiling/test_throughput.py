@@ -92,7 +92,7 @@ def test_rates_and_times_by_a_clock_that_only_answers_move(monkeypatch: pytest.M
 
     monkeypatch.setattr("edgedet_runtime.profiling.throughput.time.perf_counter", lambda: now[0])
     house = House({})
-    (only,) = measure_throughput([("x", "fp32")], lambda *_: Clocked(house, 0.0), IMAGE, requests=1, seconds=3.0)
+    (only,) = measure_throughput([("opencv", "fp32")], lambda *_: Clocked(house, 0.0), IMAGE, requests=1, seconds=3.0)
     assert answers[0] == ROUNDS * (1 + 4)
     assert (only.images_per_s, only.windows_per_s) == (4.0, (4.0,) * ROUNDS)
     assert (only.request_ms, only.request_p99_ms) == (250.0, 250.0)
