@@ -24,7 +24,7 @@ from edgedet_runtime.spec import ModelSpec
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-__all__ = ["ModelFile", "find_model_file", "model_bytes", "read_spec"]
+__all__ = ["ModelFile", "Precision", "find_model_file", "model_bytes", "read_spec"]
 
 ENGINE_VARIABLE = "EDGEDET_ENGINE"
 _READS: dict[EngineName, tuple[str, ...]] = {

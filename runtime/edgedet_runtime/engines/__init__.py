@@ -17,7 +17,7 @@ from edgedet_runtime.spec import ModelSpec
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["ENGINES", "Engine", "load_engine"]
+__all__ = ["ENGINES", "Engine", "EngineName", "load_engine"]
 
 
 class Engine(Protocol):

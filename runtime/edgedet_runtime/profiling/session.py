@@ -17,7 +17,7 @@ from edgedet_runtime.bundle.golden import GOLDEN, read_golden
 from edgedet_runtime.bundle.manifest import read_manifest
 from edgedet_runtime.bundle.model_files import find_model_file, model_bytes
 from edgedet_runtime.bundle.plan import Plan, recommend
-from edgedet_runtime.choices import EngineName, Precision, is_precision, parse_engine, parse_precision
+from edgedet_runtime.choices import EngineName, Precision, parse_engine, parse_precision
 from edgedet_runtime.detector import Detector
 from edgedet_runtime.errors import ArgumentError, InputError
 from edgedet_runtime.profiling.bandwidth import Bandwidth, measure_bandwidth
