@@ -20,6 +20,7 @@ from edgedet_runtime.detections import Box, Detections
 from edgedet_runtime.detector import Detector, StageTimes
 from edgedet_runtime.draw import draw
 from edgedet_runtime.errors import (
+    BusyError,
     CheckFailedError,
     CheckpointError,
     EdgedetError,
@@ -34,6 +35,7 @@ from edgedet_runtime.spec import ModelSpec
 
 __all__ = [
     "Box",
+    "BusyError",
     "CheckFailedError",
     "CheckpointError",
     "Detections",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +20,7 @@ from edgedet_runtime.cpu import available_threads, check_threads
 from edgedet_runtime.decode import decode_outputs
 from edgedet_runtime.detections import Detections
 from edgedet_runtime.engines import load_engine
-from edgedet_runtime.errors import ArgumentError, InputError, MissingDependencyError
+from edgedet_runtime.errors import ArgumentError, BusyError, InputError, MissingDependencyError
 from edgedet_runtime.letterbox import Letterbox
 from edgedet_runtime.preprocess import Preprocessor
 from edgedet_runtime.selection import select
@@ -49,7 +51,10 @@ class Detector:
                 print(box.name, box.score, box.xyxy)
 
     A detector reuses its buffers from picture to picture and therefore belongs to one thread at a time; to
-    detect in several threads, make one detector in each.
+    detect in several threads, make one detector in each. A call while another thread is inside is a `BusyError`.
+
+    A pickled detector, as a pool of processes passes it on, is its model's path, the engine, precision and threads that
+    were chosen, and its settings; where it is unpickled, the model is loaded anew.
 
     Attributes:
         spec: The model's contract.
@@ -113,7 +118,26 @@ class Detector:
                 e.package, e.extra, f"{wishes.plan_path}: the engine {self.engine_name}"
             ) from None
         self._preprocessor = Preprocessor(self.spec.input, self.spec.resize)
+        self._model = Path(model)
+        self._one_thread = _OneThread()
         self.last_times: StageTimes | None = None
+
+    def __reduce__(self) -> tuple[Callable[[], Detector], tuple[()]]:
+        """Return how to load the same model with the same settings in another process."""
+        limits = self.thresholds
+        anew = partial(
+            type(self),
+            self._model.absolute(),
+            engine=self.engine_name,
+            precision=self.precision,
+            threads=self.threads,
+            conf=limits.conf,
+            iou=limits.iou,
+            max_det=limits.max_det,
+            classes=None if self._wanted is None else np.flatnonzero(self._wanted).tolist(),
+            multi_label=limits.multi_label,
+        )
+        return anew, ()
 
     @property
     def engine_name(self) -> EngineName:
@@ -142,24 +166,28 @@ class Detector:
         Raises:
             InputError: Not a picture.
             EngineError: The engine failed, or gave NaN.
+            BusyError: Another thread is inside.
         """
-        start = time.perf_counter()
-        tensor, letterbox = self.preprocess(image_bgr)
-        ready = time.perf_counter()
-        raw = self.infer(tensor)
-        done = time.perf_counter()
-        detections = self.postprocess(raw, letterbox)
-        end = time.perf_counter()
-        self.last_times = StageTimes((ready - start) * 1e3, (done - ready) * 1e3, (end - done) * 1e3)
-        return detections
+        with self._one_thread:
+            start = time.perf_counter()
+            tensor, letterbox = self.preprocess(image_bgr)
+            ready = time.perf_counter()
+            raw = self.infer(tensor)
+            done = time.perf_counter()
+            detections = self.postprocess(raw, letterbox)
+            end = time.perf_counter()
+            self.last_times = StageTimes((ready - start) * 1e3, (done - ready) * 1e3, (end - done) * 1e3)
+            return detections
 
     def preprocess(self, image_bgr: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Letterbox]:
         """Return the input tensor, a buffer valid until the next call, and the picture's geometry."""
-        return self._preprocessor(image_bgr)
+        with self._one_thread:
+            return self._preprocessor(image_bgr)
 
     def infer(self, tensor: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], ...]:
         """Return the raw outputs in the order of the spec, buffers valid until the next call."""
-        return self.engine.infer(tensor)
+        with self._one_thread:
+            return self.engine.infer(tensor)
 
     def postprocess(self, raw: Sequence[npt.NDArray[np.float32]], letterbox: Letterbox) -> Detections:
         """Return the objects that raw outputs stand for, in pixels of the picture of `letterbox`."""
@@ -172,8 +200,13 @@ class Detector:
         return Detections(boxes, best.scores, best.class_ids, self.spec.classes)
 
     def close(self) -> None:
-        """Free the engine; the detector cannot be used any more."""
-        self.engine.close()
+        """Free the engine; the detector cannot be used any more.
+
+        Raises:
+            BusyError: Another thread is inside.
+        """
+        with self._one_thread:
+            self.engine.close()
 
     def __enter__(self) -> Detector:
         """Return the detector itself."""
@@ -184,6 +217,30 @@ class Detector:
     ) -> None:
         """Free the engine."""
         self.close()
+
+
+class _OneThread:
+    """A section of code that one thread at a time may be in; the same thread may enter it again."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        """Enter, or refuse to.
+
+        Raises:
+            BusyError: Another thread is inside.
+        """
+        if not self._lock.acquire(blocking=False):
+            raise BusyError(
+                "detector: expected one thread at a time, since its buffers are reused, got a second one while the"
+                " first is inside; make one Detector per thread, or hold a lock around each call"
+            )
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.release()
 
 
 def _find(model: str | Path, wishes: Wishes) -> ModelFile:

@@ -8,6 +8,7 @@
     ├── ModelFileError           a model file or bundle that cannot be read, or contradicts itself
     │   └── CheckpointError      a training checkpoint that cannot be read safely or is not understood
     ├── MissingDependencyError   an optional package is not installed; the message names the pip command
+    ├── BusyError                a detector is called while it works for another thread
     ├── EngineError              an inference engine refused the model or failed to run it
     └── CheckFailedError         everything was readable, but a verification did not hold; exit 1
 
@@ -21,6 +22,7 @@ from collections.abc import Mapping
 
 __all__ = [
     "ArgumentError",
+    "BusyError",
     "CheckFailedError",
     "CheckpointError",
     "EdgedetError",
@@ -86,6 +88,10 @@ class MissingDependencyError(EdgedetError):
         super().__init__(f"{purpose} needs {package}, which is not installed: pip install 'edgedet[{extra}]'")
         self.package = package
         self.extra = extra
+
+
+class BusyError(EdgedetError):
+    """A detector is called while it works for another thread, whose buffers it would overwrite."""
 
 
 class EngineError(EdgedetError):
