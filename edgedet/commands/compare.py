@@ -22,7 +22,7 @@ from edgedet.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from edgedet.comparison.compare import Comparison
+    from edgedet.comparison.contenders import Comparison
     from edgedet.comparison.table import Table
 
 __all__ = ["compare"]

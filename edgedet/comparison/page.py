@@ -9,7 +9,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from edgedet.comparison import plots
-from edgedet.comparison.compare import Comparison, display_names
+from edgedet.comparison.contenders import Comparison, display_names
 from edgedet.comparison.samples import ModelSamples
 from edgedet.comparison.table import Setup, accuracy_table, cost_table, setup_names
 from edgedet.comparison.training_log import Curve

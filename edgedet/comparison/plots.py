@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from edgedet.comparison.compare import Comparison, Contender
+from edgedet.comparison.contenders import Comparison, Contender
 from edgedet.comparison.table import PRECISIONS, Setup, by_setup, number
 from edgedet.comparison.training_log import Curve
 from edgedet.html import page

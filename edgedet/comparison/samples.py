@@ -19,7 +19,7 @@ from edgedet_runtime.sources import IMAGE_SUFFIXES, read_image
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from edgedet.comparison.compare import Comparison
+    from edgedet.comparison.contenders import Comparison
     from edgedet_runtime.labelled import LabelledSet
 
 __all__ = ["MOST_PICTURES", "Drawn", "ModelSamples", "draw_samples", "sample_paths"]

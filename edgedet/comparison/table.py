@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from edgedet.comparison.compare import Accuracy, Comparison, Contender, display_names
+from edgedet.comparison.contenders import Accuracy, Comparison, Contender, display_names
 from edgedet.html import page
 from edgedet_runtime.choices import EngineName, Precision
 

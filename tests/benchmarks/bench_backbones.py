@@ -123,7 +123,8 @@ def export(variant: str, work: Path) -> None:
 
 def compare(variants: Sequence[str], work: Path, runs: int) -> None:
     """Time all in one interleaved run, score them, and write tables, page and plots."""
-    from edgedet.comparison.compare import compare_models, display_names
+    from edgedet.comparison.compare import compare_models
+    from edgedet.comparison.contenders import display_names
     from edgedet.comparison.page import write_page
     from edgedet.comparison.plots import front, losses, short_names
     from edgedet.comparison.samples import draw_samples, sample_paths

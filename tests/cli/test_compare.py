@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from edgedet.comparison.compare import display_names
+from edgedet.comparison.contenders import display_names
 from edgedet.comparison.correlation import correlate
 from edgedet_runtime.bundle.plan import Plan
 from tests.cli.colours import refused, run, run_json, seal, solid, write_bundle

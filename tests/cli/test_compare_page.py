@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgedet.comparison.compare import Accuracy, Comparison, Contender
+from edgedet.comparison.contenders import Accuracy, Comparison, Contender
 from edgedet.comparison.correlation import Correlation
 from edgedet.comparison.samples import Drawn, ModelSamples, sample_paths
 from edgedet.comparison.training_log import Curve, read_curve
