@@ -169,6 +169,10 @@ def test_dead_channel_with_a_bias_does_not_overflow() -> None:
     bias = stored["merge/b/codes"] * stored["merge/b/scale"].astype(np.float64)
     original = next(t for t in model.graph.initializer if t.name == "merge_b")
     np.testing.assert_allclose(bias, onnx.numpy_helper.to_array(original), atol=2e-3)
+    scales = stored["merge/w/scale"].reshape(-1, 1, 1, 1)
+    weight = onnx.numpy_helper.to_array(next(t for t in model.graph.initializer if t.name == "merge_w"))
+    assert (np.abs(stored["merge/w/codes"] * scales - weight) <= scales / 2 * 1.001).all(), "the others keep theirs"
+    assert np.abs(stored["merge/w/codes"][:3].astype(int)).reshape(3, -1).max(axis=1).tolist() == [127] * 3
 
 
 def saturating_pair_sums(codes: npt.NDArray[np.uint8], weights: npt.NDArray[np.int8]) -> npt.NDArray[np.int64]:

@@ -70,6 +70,13 @@ def test_same_numbers_on_cells(kernel: int, pads: Pads) -> None:
     np.testing.assert_allclose(run(moved, image), expected, rtol=0, atol=2e-6 * float(np.abs(expected).max()))
 
 
+def test_an_input_of_unknown_size_stays_even_where_the_output_is_known() -> None:
+    model = stem(3, (1, 1, 1, 1))
+    for i in (1, 2):
+        model.graph.input[0].type.tensor_type.shape.dim[i].ClearField("dim_value")
+    assert stem_to_depth(model) is model
+
+
 def test_four_channels_are_few() -> None:
     model = stem(3, (1, 1, 1, 1), channels=4)
     moved = stem_to_depth(model)
