@@ -2,7 +2,7 @@
 
     python tests/benchmarks/check_mutations.py --room runtime [--sample 150] [--seed 0] [--out FILE]
     python tests/benchmarks/check_mutations.py --named            # only the faults listed by hand, of all rooms
-    python tests/benchmarks/check_mutations.py --room runtime --file nms.py --all
+    python tests/benchmarks/check_mutations.py --room runtime --file nms.py --all --tests tests/runtime/test_nms.py
 
 Faults come from the syntax tree (``mutations/sites.py``: constants, comparisons, arithmetic, dropped terms and
 statements, negated conditions) and from a list by hand (``mutations/named.py``). A sample is drawn by name and seed: it
@@ -23,7 +23,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -81,6 +81,7 @@ def main() -> int:
     """Try the faults and print survivors."""
     options = _options()
     rooms = [options.room] if options.room else list(ROOMS)
+    tests = {name: tuple(options.tests or ROOMS[name].tests) for name in rooms}
     known = _read_results(options.out)
     faults = [fault for fault in _named(rooms) if options.file in fault.path]
     if not options.named:
@@ -94,7 +95,7 @@ def main() -> int:
         tree = Path(folder)
         copy_tree(ROOT, tree)
         os.environ["EDGEDET_SHARED"] = str(shared_folder())
-        calls = {name: _listen(tree, name) for name in sorted({fault.room for fault in faults})}
+        calls = {name: _listen(tree, name, tests[name]) for name in sorted({fault.room for fault in faults})}
         for i, fault in enumerate(faults):
             source = hashlib.sha256((tree / fault.path).read_bytes()).hexdigest()
             before = known.get(fault.name)
@@ -120,6 +121,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--room", choices=sorted(ROOMS), help="source folder and its tests")
     parser.add_argument("--file", default="", help="only files whose path contains this")
+    parser.add_argument("--tests", nargs="+", help="only these test files and folders, not all of the room's")
     parser.add_argument("--sample", type=int, default=100, help="how many faults to draw")
     parser.add_argument("--all", action="store_true", help="try all that the files offer")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
@@ -153,12 +155,12 @@ def _drawn(room: str, part: str, sample: int | None, seed: int) -> list[Fault]:
     return [Fault(room, m.path, m.where, m.name, m.apply(source), named=False) for m, source in found[:sample]]
 
 
-def _listen(tree: Path, room: str) -> Calls:
-    """Run a room's tests without a fault and learn which calls what."""
+def _listen(tree: Path, room: str, tests: Sequence[str]) -> Calls:
+    """Run tests of a room without a fault and learn which calls what."""
     report = tree / "calls.json"
     outcome = run_tests(
         tree,
-        ROOMS[room].tests,
+        tests,
         ROOMS[room].markers,
         timeout_s=1800,
         plugin=Listener(tree, report),

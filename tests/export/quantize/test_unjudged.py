@@ -43,5 +43,5 @@ def test_everything_runs_in_int8_except_what_is_faster_in_float(
 
 
 def test_labels_need_a_search() -> None:
-    with pytest.raises(InputError, match="^data: it judges candidates of the search"):
+    with pytest.raises(InputError, match=r"^data: it judges candidates of the search"):
         ExportConfig(int8=True, search=False, data=Path("coco.json"))
