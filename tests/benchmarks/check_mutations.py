@@ -81,7 +81,7 @@ def main() -> int:
     """Try the faults and print survivors."""
     options = _options()
     rooms = [options.room] if options.room else list(ROOMS)
-    tests = {name: tuple(options.tests or ROOMS[name].tests) for name in rooms}
+    folders = {name: tuple(options.tests or ROOMS[name].tests) for name in rooms}
     known = _read_results(options.out)
     faults = [fault for fault in _named(rooms) if options.file in fault.path]
     if not options.named:
@@ -95,7 +95,7 @@ def main() -> int:
         tree = Path(folder)
         copy_tree(ROOT, tree)
         os.environ["EDGEDET_SHARED"] = str(shared_folder())
-        calls = {name: _listen(tree, name, tests[name]) for name in sorted({fault.room for fault in faults})}
+        calls = {name: _listen(tree, name, folders[name]) for name in sorted({fault.room for fault in faults})}
         for i, fault in enumerate(faults):
             source = hashlib.sha256((tree / fault.path).read_bytes()).hexdigest()
             before = known.get(fault.name)
