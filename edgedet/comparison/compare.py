@@ -15,10 +15,10 @@ from edgedet_runtime.bundle.manifest import Manifest, read_manifest
 from edgedet_runtime.bundle.model_files import model_bytes
 from edgedet_runtime.bundle.plan import Plan
 from edgedet_runtime.errors import ArgumentError
-from edgedet_runtime.profiling.latency import BLOCK
 from edgedet_runtime.profiling.machine import describe_machine
 from edgedet_runtime.profiling.session import ProfileConfig, choose_picture
 from edgedet_runtime.profiling.statistics import Interval, ratio_of_medians, summarise
+from edgedet_runtime.profiling.turns import BLOCK
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -13,8 +13,14 @@ import argparse
 import dataclasses
 import statistics
 import sys
-import time
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from edgedet_export.stages import Stage
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), *(str(ROOT / p) for p in ("export", "models", "runtime"))]
@@ -42,6 +48,12 @@ VARIANTS = (
 )
 
 
+def _timed(stage: Stage, tensor: npt.NDArray[Any], _round: int) -> float:
+    from edgedet_runtime.profiling.turns import elapsed_ms
+
+    return elapsed_ms(lambda: stage.run(tensor))
+
+
 def main() -> int:
     """Print the table as Markdown."""
     from edgedet_export.fuse import fuse
@@ -49,6 +61,7 @@ def main() -> int:
     from edgedet_export.to_onnx import to_onnx
     from edgedet_models import build
     from edgedet_models.complexity import count
+    from edgedet_runtime.profiling.turns import take_turns
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("variants", nargs="*", default=[])
@@ -70,18 +83,17 @@ def main() -> int:
         files = [to_onnx(model), to_onnx(fused)]
         stages = [onnx_stage(name, file, model.spec) for name, file in zip(("unfused", "fused"), files, strict=True)]
         tensor = model.dummy_input().numpy()
-        times: list[list[float]] = [[], []]
-        for _ in range(options.rounds + 2):
-            for stage, seconds in zip(stages, times, strict=True):
-                start = time.perf_counter()
-                stage.run(tensor)
-                seconds.append(time.perf_counter() - start)
-        unfused_s, fused_s = (statistics.median(t[2:]) for t in times)
+
+        turns = take_turns(
+            {stage.name: partial(_timed, stage, tensor) for stage in stages},
+            runs=options.rounds,
+        )
+        unfused_ms, fused_ms = (statistics.median(ms for block in turns[s.name] for ms in block) for s in stages)
         declined = sum(len(p.declined) for p in report.passes)
         write(
             f"| {variant} | {model.num_parameters:,} | {gflops:.2f} | {report.params_after:,} |"
             f" {report.modules_before} → {report.modules_after} |"
-            f" {len(files[0].graph.node)} → {len(files[1].graph.node)} | {declined} | {unfused_s / fused_s:.2f}x |\n"
+            f" {len(files[0].graph.node)} → {len(files[1].graph.node)} | {declined} | {unfused_ms / fused_ms:.2f}x |\n"
         )
         sys.stdout.flush()
     return 0

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +25,7 @@ import numpy.typing as npt
 
 from edgedet_runtime.decode import decode_outputs
 from edgedet_runtime.nms import nms
+from edgedet_runtime.profiling.turns import elapsed_ms, take_turns
 from edgedet_runtime.spec import DecodeSpec, LevelSpec
 
 Floats = npt.NDArray[np.float32]
@@ -119,12 +119,10 @@ def sparse(spec: DecodeSpec, raw: tuple[Floats, ...]) -> Result:
 def compare(name: str, theirs: Callable[[], Result], ours: Callable[[], Result], rounds: int) -> bool:
     """Time both, alternating; print one line; return whether the results are the same."""
     same = np.array_equal(theirs(), ours())
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(rounds):
-        for spent, run in zip(times, (theirs, ours), strict=True):
-            start = time.perf_counter()
-            run()
-            spent.append((time.perf_counter() - start) * 1e3)
+    turns = take_turns(
+        {theirs: lambda _round: elapsed_ms(theirs), ours: lambda _round: elapsed_ms(ours)}, runs=rounds, block=1
+    )
+    times = [[ms for block in turns[run] for ms in block] for run in (theirs, ours)]
     ratio = statistics.median(a / b for a, b in zip(*times, strict=True))
     middle = [statistics.median(t) for t in times]
     _line(f"{name:34} {middle[0]:11.3f} {middle[1]:11.3f} {ratio:8.2f}x  {'same' if same else 'DIFFERENT'}")

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from edgedet_runtime.candidates import Candidates
 from edgedet_runtime.decode import decode_outputs
 from edgedet_runtime.overlap import box_iou
+from edgedet_runtime.pairing import pair_greedily
 from edgedet_runtime.selection import select
 from edgedet_runtime.spec import ModelSpec
 
@@ -135,14 +136,10 @@ def _matches(truth: Candidates, other: Candidates) -> tuple[npt.NDArray[np.bool_
     overlap = box_iou(_at_least_a_pixel(other.boxes_xyxy), _at_least_a_pixel(truth.boxes_xyxy))
     overlap[other.class_ids[:, None] != truth.class_ids[None]] = 0.0
     for column, limit in enumerate(_IOUS):
-        free = np.ones(len(truth), np.bool_)
-        for row in range(len(other)):
-            best = int(np.argmax(np.where(free, overlap[row], -1.0)))
-            if free[best] and overlap[row, best] >= limit:
-                free[best] = False
-                hit[row, column] = True
-                if column == 0:
-                    shifts.append(float(other.scores[row] - truth.scores[best]))
+        pairs = pair_greedily(np.where(overlap >= limit, overlap, 0.0))
+        hit[[row for row, _ in pairs], column] = True
+        if column == 0:
+            shifts = [float(other.scores[row] - truth.scores[best]) for row, best in pairs]
     return hit, np.array(shifts, np.float32)
 
 

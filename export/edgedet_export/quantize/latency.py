@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 
 from edgedet_export.quantize.runner import Runner, Tensor
+from edgedet_runtime.profiling.turns import elapsed_ms, take_turns
 
 __all__ = ["Latencies", "measure_latencies"]
 
@@ -42,31 +43,22 @@ class Latencies:
 
 
 def measure_latencies(runners: Mapping[str, Runner], tensors: Sequence[Tensor], runs: int) -> Latencies:
-    """Time runners that take turns in blocks; the first run of a block warms caches and threads and is not counted.
+    """Time runners that take turns in blocks, see `take_turns`.
 
     Args:
         runners: Name → runner; the first is the reference.
-        tensors: Inputs, used in turn.
+        tensors: Inputs; all runners take the same one in a round.
         runs: Counted runs of each.
     """
-    rounds: dict[str, list[float]] = {name: [] for name in runners}
-    every: dict[str, list[float]] = {name: [] for name in runners}
-    for run in runners.values():
-        run(tensors[0])
-    for turn in range(-(-runs // _BLOCK)):
-        tensor = tensors[turn % len(tensors)]
-        for name, run in runners.items():
-            run(tensor)
-            times = []
-            for _ in range(_BLOCK):
-                start = time.perf_counter()
-                run(tensor)
-                times.append((time.perf_counter() - start) * 1e3)
-            rounds[name].append(median(times))
-            every[name] += times
+
+    def timed(run: Runner, turn: int) -> float:
+        return elapsed_ms(lambda: run(tensors[turn % len(tensors)]))
+
+    turns = take_turns({name: partial(timed, run) for name, run in runners.items()}, runs=runs, block=_BLOCK, warm_up=1)
+    rounds = {name: tuple(median(block) for block in blocks) for name, blocks in turns.items()}
     first = next(iter(rounds.values()))
     return Latencies(
-        ms={name: median(times) for name, times in every.items()},
+        ms={name: median(ms for block in blocks for ms in block) for name, blocks in turns.items()},
         speedup={name: median(a / b for a, b in zip(first, times, strict=True)) for name, times in rounds.items()},
-        rounds={name: tuple(times) for name, times in rounds.items()},
+        rounds=rounds,
     )

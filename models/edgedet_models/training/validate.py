@@ -20,6 +20,7 @@ from edgedet_runtime.detections import Detections
 from edgedet_runtime.letterbox import Letterbox
 from edgedet_runtime.nms import nms
 from edgedet_runtime.overlap import box_iou
+from edgedet_runtime.pairing import pair_greedily
 
 __all__ = ["Scored", "choose_threshold", "detect", "score_picture", "score_source"]
 
@@ -108,11 +109,8 @@ def score_picture(
     iou = box_iou(found.boxes_xyxy, boxes_xyxy)
     excused = (iou * ignored).max(axis=1) > 0.2
     fits = (iou >= _MATCH_IOU) & (found.class_ids[:, None] == class_ids[None, :])
-    for i in range(len(found)):
-        free = [j for j in np.flatnonzero(fits[i]) if j not in owner[:i]]
-        if free:
-            owner[i] = max(free, key=lambda j: iou[i, j])
-            excused[i] = bool(ignored[owner[i]])
+    for i, j in pair_greedily(iou * fits):
+        owner[i], excused[i] = j, bool(ignored[j])
     return owner, excused
 
 

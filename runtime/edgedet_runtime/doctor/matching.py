@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from edgedet_runtime.detections import Detections
 from edgedet_runtime.overlap import box_iou
+from edgedet_runtime.pairing import pair_greedily
 
 __all__ = ["Difference", "Matching", "detections_differ", "difference", "match", "without_counterpart"]
 
@@ -41,13 +42,7 @@ def match(expected: Detections, found: Detections, nearness: npt.NDArray[np.floa
         found: What was found.
         nearness: (expected, found); above 0 where the two may be one object, more where they are nearer.
     """
-    free = nearness * (expected.class_ids[:, None] == found.class_ids[None])
-    pairs: list[tuple[int, int]] = []
-    for row in range(len(expected)):
-        best = int(np.argmax(free[row])) if len(found) else -1
-        if best >= 0 and free[row, best] > 0:
-            free[:, best] = 0
-            pairs.append((row, best))
+    pairs = pair_greedily(nearness * (expected.class_ids[:, None] == found.class_ids[None]))
     matched, taken = ({pair[side] for pair in pairs} for side in (0, 1))
     return Matching(
         tuple(pairs),
@@ -113,7 +108,7 @@ class Difference:
     score: float
 
     def within(self, *, box_px: float, score: float) -> bool:
-        """Tell whether every object has its counterpart, within these bounds."""
+        """Return whether every object has its counterpart, within these bounds."""
         return not self.missing and not self.extra and self.box_px <= box_px and self.score <= score
 
     def __str__(self) -> str:

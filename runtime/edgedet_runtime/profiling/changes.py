@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from edgedet_runtime.bundle.plan import Plan
 from edgedet_runtime.errors import ArgumentError
-from edgedet_runtime.profiling.latency import BLOCK
 from edgedet_runtime.profiling.report import ProfileReport
 from edgedet_runtime.profiling.statistics import Interval, ratio_of_medians
+from edgedet_runtime.profiling.turns import BLOCK
 
 __all__ = ["Change", "ProfileChanges", "check_cpu", "compare"]
 

@@ -1,27 +1,18 @@
-"""Interleaved latency: alternatives take turns, so that what disturbs one disturbs all alike.
-
-Measured one after the other, two plans meet two different moments: another process wakes, the clock drops.
-Here each plan runs a short block, then the next one does, round after round, in an order that rotates. The
-first run of a block is not counted: it pays for the caches and the threads that the plan before it left
-behind.
-"""
+"""Interleaved latency of detectors: they take turns, so that what disturbs one disturbs all alike."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from edgedet_runtime.errors import InputError
+from edgedet_runtime.profiling.turns import elapsed_ms, take_turns
 
 __all__ = ["Samples", "StepTimes", "TimedDetector", "measure"]
-
-WARM_UP = 3
-BLOCK = 5
 
 
 class StepTimes(Protocol):
@@ -92,32 +83,19 @@ def measure(
         on_round: Called with rounds done and rounds in all.
 
     Raises:
-        InputError: `runs` is below 1 or there is no detector.
+        ArgumentError: `runs` is below 1 or there is no detector.
     """
-    if runs < 1 or not detectors:
-        raise InputError(f"runs: expected 1 or more, for at least one plan, got {runs} for {len(detectors)} plans")
-    for detector in detectors.values():
-        for _ in range(WARM_UP):
-            detector(image_bgr)
-    order = list(detectors)
-    rows: dict[K, list[tuple[float, float, float, float]]] = {key: [] for key in order}
-    rounds = -(-runs // BLOCK)
-    for number in range(rounds):
-        shift = number % len(order)
-        for key in order[shift:] + order[:shift]:
-            detector = detectors[key]
-            detector(image_bgr)
-            for _ in range(min(BLOCK, runs - len(rows[key]))):
-                rows[key].append(_timed(detector, image_bgr))
-        if on_round is not None:
-            on_round(number + 1, rounds)
-    return {key: Samples(*(tuple(column) for column in zip(*of, strict=True))) for key, of in rows.items()}
+    turns = take_turns(
+        {key: partial(_timed, detector, image_bgr) for key, detector in detectors.items()},
+        runs=runs,
+        on_round=on_round,
+    )
+    columns = {key: zip(*(run for block in blocks for run in block), strict=True) for key, blocks in turns.items()}
+    return {key: Samples(*map(tuple, of)) for key, of in columns.items()}
 
 
-def _timed(detector: TimedDetector, image_bgr: npt.NDArray[np.uint8]) -> tuple[float, float, float, float]:
-    start = time.perf_counter()
-    detector(image_bgr)
-    total_ms = (time.perf_counter() - start) * 1e3
+def _timed(detector: TimedDetector, image_bgr: npt.NDArray[np.uint8], _round: int) -> tuple[float, float, float, float]:
+    total_ms = elapsed_ms(lambda: detector(image_bgr))
     times = detector.last_times
     assert times is not None, "the detector has just been called"
     return times.pre_ms, times.infer_ms, times.post_ms, total_ms

@@ -12,7 +12,8 @@ import pytest
 
 from edgedet_runtime.bundle.plan import Plan, StoredPlan, read_plan, recommend, save_plan
 from edgedet_runtime.errors import InputError, ModelFileError
-from edgedet_runtime.profiling.latency import BLOCK, WARM_UP, measure
+from edgedet_runtime.profiling.latency import measure
+from edgedet_runtime.profiling.turns import BLOCK, WARM_UP
 
 IMAGE = np.zeros((4, 4, 3), np.uint8)
 
