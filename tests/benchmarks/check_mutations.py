@@ -103,7 +103,7 @@ def main() -> int:
                 result = before
             else:
                 tests, files = calls[fault.room].callers(fault.path, fault.where)
-                limit = 60 + 4 * sum(calls[fault.room].tests[test][0] for test in tests)
+                limit = 20 + 3 * sum(calls[fault.room].tests[test][0] for test in tests)
                 with put_in(tree / fault.path, fault.text):
                     outcome = run_tests(tree, files, ROOMS[fault.room].markers, timeout_s=limit, plugin=Chooser(tests))
                 survived, seconds = not outcome.failed, round(outcome.seconds, 2)

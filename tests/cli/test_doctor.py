@@ -193,3 +193,7 @@ def test_exact_bilinear_of_known_values() -> None:
     ramp = np.array([[[0], [100]]], np.uint8)
     assert exact_bilinear(ramp, (1, 4))[0, :, 0].tolist() == [0.0, 25.0, 75.0, 100.0]
     assert exact_bilinear(ramp, (2, 2))[:, :, 0].tolist() == [[0.0, 100.0], [0.0, 100.0]]
+    curve = np.array([[[0], [10], [40], [90]]], np.uint8)
+    assert exact_bilinear(curve, (1, 8))[0, :, 0].tolist() == [0.0, 2.5, 7.5, 17.5, 32.5, 52.5, 77.5, 90.0]
+    assert exact_bilinear(curve, (1, 2))[0, :, 0].tolist() == [5.0, 65.0]
+    assert exact_bilinear(curve.transpose(1, 0, 2), (2, 1))[:, 0, 0].tolist() == [5.0, 65.0]

@@ -124,6 +124,30 @@ def test_the_environment_goes_before_all(tmp_path: Path, monkeypatch: pytest.Mon
     assert available_threads(tmp_path) == 12
 
 
+@pytest.mark.parametrize("value", ["1", "01", "64"])
+def test_a_good_environment(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEDET_THREADS", value)
+    assert available_threads() == int(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "machine", "name"),
+    [
+        ("model name: A\nModel: B\nHardware: C\n", "m", "A"),
+        ("Model: B\nHardware: C\n", "m", "B"),
+        ("Hardware\t: C\nprocessor: 0\n", "m", "C"),
+        ("processor: 0\n", "m", "m"),
+        ("", "", "unknown"),
+        ("model name: first\nmodel name: second\n", "m", "first"),
+    ],
+)
+def test_names_of_a_processor(
+    text: str, machine: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    assert cpu_model(tree(tmp_path, {"proc/cpuinfo": text})) == name
+
+
 @pytest.mark.parametrize("value", ["0", "-1", "two", "1.5"])
 def test_a_bad_environment_is_an_error(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGEDET_THREADS", value)

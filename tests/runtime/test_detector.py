@@ -115,6 +115,14 @@ def test_classes_of_one_spot_suppress_each_other_only_where_the_model_says_so(tm
     assert len({tuple(box) for box in best.boxes_xyxy.tolist()}) == len(best)
 
 
+@pytest.mark.parametrize(("count", "shown"), [(8, "a, b, c, d, e, f, g, h"), (9, "a, b, c, d, e, f, g, h, …")])
+def test_known_classes_are_named_up_to_eight(count: int, shown: str, tmp_path: Path) -> None:
+    spec = TINY_SPEC.replace(classes=tuple("abcdefghi"[:count]))
+    with pytest.raises(InputError) as raised:
+        Detector(tiny_onnx(tmp_path / "m.onnx", spec), classes=["z"])
+    assert str(raised.value) == f"classes: expected ids 0..{count - 1} or names ({shown}), got 'z'"
+
+
 def test_a_name_that_two_classes_have_means_both(tmp_path: Path) -> None:
     spec = TINY_SPEC.replace(classes=("cat", "dog", "cat"))
     detect = Detector(tiny_onnx(tmp_path / "m.onnx", spec, seed=1), conf=0.01, max_det=999, classes="cat")

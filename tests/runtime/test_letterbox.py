@@ -148,6 +148,7 @@ def test_clipping() -> None:
     assert fit.to_image([[-10, 0, 110, 100]]).tolist() == [[0, 0, 100, 50]]
     assert fit.to_image([[-10, 0, 110, 100]], clip=False).tolist() == [[-10, -25, 110, 75]]
     assert fit.to_input([[-10, -25, 110, 75]], clip=True).tolist() == [[0, 0, 100, 100]]
+    assert fit.to_input([[-10, -30, 110, 80]]).tolist() == [[-10, -5, 110, 105]]
     assert fit.to_image(np.zeros((0, 4))).shape == (0, 4)
 
 

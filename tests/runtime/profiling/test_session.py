@@ -13,11 +13,12 @@ import pytest
 
 from edgedet_runtime.bundle.plan import Plan
 from edgedet_runtime.errors import EngineError, InputError, ModelFileError
-from edgedet_runtime.profiling import bandwidth, cold_start, machine, memory, probe
-from edgedet_runtime.profiling.bandwidth import MIB, measure_bandwidth
+from edgedet_runtime.profiling import bandwidth, cold_start, machine, memory, probe, session
+from edgedet_runtime.profiling.bandwidth import MIB, Bandwidth, measure_bandwidth
 from edgedet_runtime.profiling.cold_start import measure_cold_start
 from edgedet_runtime.profiling.machine import LoadMeter, describe_machine
-from edgedet_runtime.profiling.session import ProfileConfig, _grew, choose_picture, list_plans
+from edgedet_runtime.profiling.roofline import Peaks
+from edgedet_runtime.profiling.session import ProfileConfig, _grew, choose_picture, list_plans, profile_model
 from tests.runtime.tiny_models import random_image, tiny_onnx
 
 PLAN = Plan("onnxruntime", "fp32", 2)
@@ -48,6 +49,28 @@ def test_usual_amounts() -> None:
     config = ProfileConfig()
     assert (config.runs, config.cold_starts, config.cold_runs, config.throughput_s) == (50, 3, 400, 0.0)
     assert config.layers is True
+
+
+@pytest.mark.parametrize(
+    ("more", "total"), [({}, 2), ({"layers": True}, 3), ({"throughput_s": 0.01}, 3), ({"threads": (1, 2)}, 3)], ids=str
+)
+def test_every_step_is_counted_and_announced(
+    more: dict[str, Any], total: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "measure_bandwidth", lambda threads: Bandwidth(threads, (1,), (1.0,)))
+    monkeypatch.setattr(session, "measure_peaks", lambda *key: Peaks(key[0], key[1], {}, {}, key[2]))
+    monkeypatch.setattr(session, "profile_layers", lambda *_, **__: ())
+    model = tiny_onnx(tmp_path / "m.onnx")
+    seen: list[tuple[int, int, str]] = []
+    config = ProfileConfig(**{"threads": (1,), "runs": 2, "cold_starts": 0, "layers": False, **more})
+    report = profile_model(model, config, progress=lambda *step: seen.append(step))
+    assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
+    assert {done for done, _, _ in seen} == set(range(total))
+    assert {of for _, of, _ in seen} == {total}
+    assert seen[0][2] == "loading"
+    assert [p.plan.threads for p in report.plans] == list(config.threads or ())
+    assert len(report.throughput) == (1 if config.throughput_s else 0)
+    profile_model(model, config)
 
 
 @pytest.mark.parametrize(
@@ -221,6 +244,9 @@ def test_load_of_others_is_what_is_busy_without_us(monkeypatch: pytest.MonkeyPat
 
     assert measured((100.0, 400.0), (118.0, 440.0), (1.0, 4.0)) == 1.5  # 18 s busy, 3 s ours, in 10 s
     assert measured((100.0, 400.0), (101.0, 440.0), (0.0, 4.0)) == 0.0
+    monkeypatch.setattr("os.cpu_count", lambda: None)
+    assert measured((100.0, 400.0), (118.0, 440.0), (1.0, 4.0)) == 15 / 40
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
     assert measured((100.0, 400.0), (100.0, 400.0), (0.0, 0.0)) == 0.0
     assert measured(None, (1.0, 2.0), (0.0, 0.0)) is None
     assert measured((1.0, 2.0), None, (0.0, 0.0)) is None
