@@ -1,160 +1,134 @@
-"""Which channels must share a factor: each operator that joins, absorbs or fixes them."""
+"""Which channels must share a factor, operator by operator."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import onnx
+import numpy.typing as npt
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgedet_export.onnx_graph import OnnxGraph
 from edgedet_export.quantize.channel_links import ChannelLinks, channel_factors
 
-Node = tuple[str, Sequence[str], Sequence[str], dict[str, Any]]
+SHAPE = [1, 4, 8, 8]
+Node = tuple[str, list[str], list[str], dict[str, Any]]
 
 
-def links(
-    *nodes: Node, shapes: Mapping[str, Sequence[int]], constants: Mapping[str, tuple[int, ...]] | None = None
-) -> ChannelLinks:
-    """Return the links of a graph between two 1x1 convolutions, from ``a`` and ``b`` to ``out``."""
-    made = [helper.make_node(op, list(i), list(o), name=o[0], **more) for op, i, o, more in nodes]
-    values = {n: helper.make_tensor_value_info(n, TensorProto.FLOAT, list(s)) for n, s in shapes.items()}
-    weights = {
-        **{n: np.ones(s, np.float32) for n, s in (constants or {}).items()},
-        "w_a": np.ones((shapes["a"][1], 3, 1, 1), np.float32),
-        "w_b": np.ones((shapes["b"][1], 3, 1, 1), np.float32),
-        "w_out": np.ones((2, shapes["y"][1], 1, 1), np.float32),
-    }
-    first = [helper.make_node("Conv", ["image", f"w_{n}"], [n], name=n) for n in ("a", "b")]
-    last = helper.make_node("Conv", ["y", "w_out"], ["out"], name="out")
-    edge = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, c, 4, 4]) for n, c in (("image", 3), ("out", 2))]
-    graph = helper.make_graph(
-        [*first, *made, last],
-        "g",
-        edge[:1],
-        edge[1:],
-        [numpy_helper.from_array(v, n) for n, v in weights.items()],
-        value_info=list(values.values()),
+def linked(*nodes: Node, **constants: npt.NDArray[Any]) -> tuple[ChannelLinks, OnnxGraph]:
+    """Return the links of x, y → two 1x1 convolutions a, b → nodes → a 1x1 convolution on each of their outputs."""
+    rng = np.random.default_rng(0)
+    weights = {"wa": rng.normal(size=(4, 4, 1, 1)), "wb": rng.normal(size=(4, 4, 1, 1)), **constants}
+    made = [helper.make_node("Conv", [x, w], [o]) for x, w, o in (("x", "wa", "a"), ("y", "wb", "b"))]
+    made += [helper.make_node(op, inputs, outputs, **attributes) for op, inputs, outputs, attributes in nodes]
+    ends = nodes[-1][2]
+    channels = {"Concat": 8, "Split": 2}.get(nodes[-1][0], 4)
+    for name in ends:
+        weights[f"w_{name}"] = rng.normal(size=(3, channels, 1, 1))
+        made.append(helper.make_node("Conv", [name, f"w_{name}"], [f"out_{name}"]))
+    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, SHAPE) for name in ("x", "y")]
+    outputs = [helper.make_tensor_value_info(f"out_{name}", TensorProto.FLOAT, None) for name in ends]
+    stored = [
+        numpy_helper.from_array(w if w.dtype == np.int64 else w.astype(np.float32), n) for n, w in weights.items()
+    ]
+    model = helper.make_model(
+        helper.make_graph(made, "g", inputs, outputs, stored), opset_imports=[helper.make_opsetid("", 13)]
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    return ChannelLinks(OnnxGraph(model))
+    graph = OnnxGraph(model)
+    graph.infer_shapes()
+    return ChannelLinks(graph), graph
 
 
-def same(found: ChannelLinks, one: str, other: str) -> bool:
-    return bool(np.array_equal(found.groups(one), found.groups(other)))
+def free(links: ChannelLinks, tensor: str) -> bool:
+    found = links.free[links.groups(tensor)]
+    assert found.all() == found.any(), "all channels alike"
+    return bool(found.all())
 
 
-def free(found: ChannelLinks, tensor: str) -> list[bool]:
-    return [bool(v) for v in found.free[found.groups(tensor)]]
+@pytest.mark.parametrize("op", ["Relu", "LeakyRelu", "Identity", "MaxPool", "AveragePool", "GlobalAveragePool"])
+def test_homogeneous_operators_link_their_two_sides(op: str) -> None:
+    links, _ = linked((op, ["a"], ["t"], {"kernel_shape": [1, 1]} if op in ("MaxPool", "AveragePool") else {}))
+    np.testing.assert_array_equal(links.groups("a"), links.groups("t"))
+    assert free(links, "t")
+    assert len(set(links.groups("t"))) == 4
+    assert not set(links.groups("a")) & set(links.groups("b"))
+    assert not free(links, "x"), "inputs stay"
+    assert not free(links, "out_t"), "and so do outputs"
 
 
-A, B = (1, 4, 4, 4), (1, 4, 4, 4)
+def test_sums_link_both_terms() -> None:
+    links, _ = linked(("Add", ["a", "b"], ["t"], {}))
+    np.testing.assert_array_equal(links.groups("a"), links.groups("t"))
+    np.testing.assert_array_equal(links.groups("b"), links.groups("t"))
+    assert free(links, "t")
 
 
-@pytest.mark.parametrize("op", ["Relu", "LeakyRelu", "MaxPool", "AveragePool", "Identity"])
-def test_operations_that_scale_with_their_input(op: str) -> None:
-    more: dict[str, Any] = {"kernel_shape": [1, 1]} if "Pool" in op else {}
-    found = links((op, ["a"], ["y"], more), shapes={"a": A, "b": B, "y": A})
-    assert same(found, "a", "y")
-    assert free(found, "y") == [True] * 4
-    assert len(set(found.groups("y").tolist())) == 4, "channels stay apart from each other"
-    assert not set(found.groups("a").tolist()) & set(found.groups("b").tolist())
+@pytest.mark.parametrize("axis", [1, -3])
+def test_concatenations_link_parts_in_order(axis: int) -> None:
+    links, _ = linked(("Concat", ["a", "b"], ["t"], {"axis": axis}))
+    np.testing.assert_array_equal(links.groups("t"), [*links.groups("a"), *links.groups("b")])
+    assert free(links, "t")
+    assert len(set(links.groups("t"))) == 8
 
 
-@pytest.mark.parametrize("op", ["Sigmoid", "Tanh", "HardSwish", "Softmax", "Clip", "Abs"])
-def test_operations_that_do_not(op: str) -> None:
-    found = links((op, ["a"], ["y"], {}), shapes={"a": A, "b": B, "y": A})
-    assert free(found, "a") == free(found, "y") == [False] * 4
-    assert free(found, "b") == [True] * 4
+def test_splits_link_parts_in_order() -> None:
+    links, _ = linked(("Split", ["a"], ["s", "t"], {"axis": 1}))
+    np.testing.assert_array_equal(links.groups("a"), [*links.groups("s"), *links.groups("t")])
+    assert free(links, "t")
 
 
-def test_sums_join_and_other_pairs_do_not() -> None:
-    found = links(("Add", ["a", "b"], ["y"], {}), shapes={"a": A, "b": B, "y": A})
-    assert same(found, "a", "y")
-    assert same(found, "b", "y")
-    assert free(found, "y") == [True] * 4
-    for op in ("Sub", "Max", "Div", "Mul"):
-        found = links((op, ["a", "b"], ["y"], {}), shapes={"a": A, "b": B, "y": A})
-        assert free(found, "a") == free(found, "b") == free(found, "y") == [False] * 4
+@pytest.mark.parametrize("gate", ["Sigmoid", "HardSigmoid"])
+def test_a_product_with_a_gate_links_what_is_gated(gate: str) -> None:
+    for order in (["a", "g"], ["g", "a"]):
+        links, _ = linked((gate, ["b"], ["g"], {}), ("Mul", order, ["t"], {}))
+        np.testing.assert_array_equal(links.groups("a"), links.groups("t"))
+        assert free(links, "t")
+        assert not free(links, "g")
+        assert not free(links, "b"), "a gate is not homogeneous"
 
 
-def test_a_sum_that_spreads_one_channel_fixes_all() -> None:
-    found = links(("Add", ["a", "b"], ["y"], {}), shapes={"a": A, "b": (1, 1, 4, 4), "y": A})
-    assert free(found, "a") == free(found, "y") == [False] * 4
-    assert free(found, "b") == [False]
-
-
-def test_parts_of_a_concatenation_keep_their_places() -> None:
-    found = links(("Concat", ["a", "b"], ["y"], {"axis": 1}), shapes={"a": A, "b": (1, 3, 4, 4), "y": (1, 7, 4, 4)})
-    assert found.groups("y").tolist() == [*found.groups("a").tolist(), *found.groups("b").tolist()]
-    assert free(found, "y") == [True] * 7
-    found = links(("Concat", ["a", "b"], ["y"], {"axis": 2}), shapes={"a": A, "b": B, "y": (1, 4, 8, 4)})
-    assert free(found, "a") == free(found, "b") == [False] * 4
-
-
-def test_parts_of_a_split_keep_their_places() -> None:
-    nodes: list[Node] = [("Split", ["a", "sizes"], ["p", "q"], {"axis": 1}), ("Add", ["q", "b"], ["y"], {})]
-    shapes = {"a": (1, 7, 4, 4), "b": A, "p": (1, 3, 4, 4), "q": A, "y": A}
-    found = links(*nodes, shapes=shapes)
-    assert found.groups("a").tolist() == [*found.groups("p").tolist(), *found.groups("q").tolist()]
-    assert same(found, "b", "q")
-
-
-@pytest.mark.parametrize("order", [["a", "gate"], ["gate", "a"]])
-def test_a_gate_is_fixed_and_what_it_gates_passes(order: list[str]) -> None:
-    nodes: list[Node] = [("Sigmoid", ["b"], ["gate"], {}), ("Mul", order, ["y"], {})]
-    found = links(*nodes, shapes={"a": A, "b": B, "gate": A, "y": A})
-    assert same(found, "a", "y")
-    assert free(found, "a") == [True] * 4
-    assert free(found, "gate") == free(found, "b") == [False] * 4
-
-
-def test_a_gate_of_one_channel_passes_nothing() -> None:
-    nodes: list[Node] = [("Sigmoid", ["b"], ["gate"], {}), ("Mul", ["a", "gate"], ["y"], {})]
-    found = links(*nodes, shapes={"a": A, "b": (1, 1, 4, 4), "gate": (1, 1, 4, 4), "y": A})
-    assert free(found, "a") == free(found, "y") == [False] * 4
-
-
-def test_factors_of_channels_absorb_on_both_sides() -> None:
-    found = links(("Mul", ["a", "k"], ["y"], {}), shapes={"a": A, "b": B, "y": A}, constants={"k": (1, 4, 1, 1)})
-    assert not same(found, "a", "y")
-    assert free(found, "a") == free(found, "y") == [True] * 4
-
-
-def test_inputs_and_outputs_of_the_graph_are_fixed() -> None:
-    found = links(("Relu", ["a"], ["y"], {}), shapes={"a": A, "b": B, "y": A})
-    assert free(found, "image") == [False] * 3
-    assert free(found, "out") == [False] * 2
-    assert "image" in found
-    assert "w_a" not in found
-    assert "nothing" not in found
+def test_a_product_with_a_gate_per_channel_fixes_both() -> None:
+    links, _ = linked(
+        ("GlobalAveragePool", ["b"], ["p"], {}), ("Sigmoid", ["p"], ["g"], {}), ("Mul", ["a", "g"], ["t"], {})
+    )
+    assert free(links, "t"), "channel by channel it is homogeneous"
+    narrow = np.full((1, 4, 1, 1), 0.5)
+    links, _ = linked(
+        ("Conv", ["b", "one"], ["p"], {}), ("Sigmoid", ["p"], ["g"], {}), ("Mul", ["a", "g"], ["t"], {}), one=narrow
+    )
+    assert not free(links, "a"), "one gate for all channels is left alone"
+    assert not free(links, "t")
 
 
 @pytest.mark.parametrize(
-    ("op", "shape", "is_factor"),
+    "nodes",
     [
-        ("Mul", (1, 4, 1, 1), True),
-        ("Mul", (1, 1, 1, 1), False),
-        ("Mul", (4, 1, 1), False),
-        ("Mul", (1, 1, 4, 1), False),
-        ("Mul", (1, 4, 2, 1), False),
-        ("Add", (1, 4, 1, 1), False),
+        [("Mul", ["a", "b"], ["t"], {})],
+        [("Tanh", ["a"], ["t"], {})],
+        [("Sigmoid", ["a"], ["g"], {}), ("Mul", ["a", "g"], ["t"], {})],
+        [("Concat", ["a", "b"], ["t"], {"axis": 2}), ("Slice", ["t", "start", "end"], ["u"], {})],
     ],
+    ids=["product", "tanh", "SiLU", "rows"],
 )
-def test_channel_factors(op: str, shape: tuple[int, ...], is_factor: bool) -> None:
-    node = helper.make_node(op, ["x", "k"], ["y"], name="y")
-    value = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        [node],
-        "g",
-        [value("x", TensorProto.FLOAT, [1, 4, 2, 2])],
-        [value("y", TensorProto.FLOAT, [1, 4, 2, 2])],
-        [numpy_helper.from_array(np.full(shape, 3, np.float32), "k")],
-    )
-    model: onnx.ModelProto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    found = OnnxGraph(model)
-    factors = channel_factors(found, next(iter(found.nodes)))
-    assert (factors is not None) is is_factor
+def test_other_operators_fix_their_channels(nodes: list[Node]) -> None:
+    numbers = {"start": np.array([0, 0, 0, 0]), "end": np.array([1, 4, 8, 8])}
+    links, _ = linked(*nodes, **(numbers if nodes[-1][0] == "Slice" else {}))
+    assert not free(links, "a")
+    assert not free(links, "t")
+
+
+def test_factors_of_channels() -> None:
+    factors = np.array([1.0, 2.0, 3.0, 4.0]).reshape(1, 4, 1, 1)
+    links, graph = linked(("Mul", ["a", "f"], ["t"], {}), f=factors)
+    found = channel_factors(graph, next(n for n in graph.nodes if n.op_type == "Mul"))
+    assert found is not None
+    np.testing.assert_array_equal(found, factors)
+    assert free(links, "a")
+    assert free(links, "t")
+    assert not set(links.groups("a")) & set(links.groups("t")), "it absorbs factors on both sides"
+    for other in (np.ones((1, 1, 1, 1)), np.ones((4, 1, 1)), np.ones((1, 1, 1, 8))):
+        links, graph = linked(("Mul", ["a", "f"], ["t"], {}), f=other)
+        assert channel_factors(graph, next(n for n in graph.nodes if n.op_type == "Mul")) is None
+        assert not free(links, "t")
+    assert all(channel_factors(graph, node) is None for node in graph.nodes if node.op_type != "Mul")

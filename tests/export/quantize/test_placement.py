@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import pytest
 
@@ -13,9 +13,9 @@ from edgedet_export.onnx_graph import OnnxGraph
 from edgedet_export.quantize.apply_plan import apply_plan, quantize_weight
 from edgedet_export.quantize.config import QuantConfig
 from edgedet_export.quantize.measure import Measured, measure
-from edgedet_export.quantize.number_format import CpuKind
+from edgedet_export.quantize.number_format import CpuKind, NumberFormat
+from edgedet_export.quantize.plan import Grid
 from edgedet_export.quantize.runner import onnx_runner
-from edgedet_export.quantize.targets import TARGETS
 from edgedet_export.quantize.trials import Recipe, Workbench
 from edgedet_runtime.engines import EngineName
 from edgedet_runtime.spec import ModelSpec
@@ -63,6 +63,11 @@ def test_openvino_quantizes_inputs_of_convolutions_only(prepared: Prepared) -> N
     assert counts(model)["QuantizeLinear"] == 6
     layers = {layer.id for layer in work.layers} - {"boxes", "objectness", "scores"}
     assert not layers & plan.grids.keys(), "a convolution's own output, before the activation, is not quantized"
+
+
+def test_readers_see_what_is_quantized_unless_asked_otherwise(prepared: Prepared) -> None:
+    plan = bench(prepared, QuantConfig("openvino", threads=1, cpu="vnni")).plan(Recipe("mse"))
+    assert plan.everywhere == frozenset(plan.grids)
 
 
 def test_openvino_float_residuals(prepared: Prepared) -> None:
@@ -175,45 +180,31 @@ def test_dead_channel_with_a_bias_does_not_overflow() -> None:
     assert np.abs(stored["merge/w/codes"][:3].astype(int)).reshape(3, -1).max(axis=1).tolist() == [127] * 3
 
 
-def saturating_pair_sums(codes: npt.NDArray[np.uint8], weights: npt.NDArray[np.int8]) -> npt.NDArray[np.int64]:
-    """Return dot products as vpmaddubsw takes them: the products of two neighbors are added in int16, saturating.
-
-    Args:
-        codes: Activations (N, K), K even.
-        weights: (O, K).
-    """
-    products = codes.astype(np.int32)[:, None] * weights.astype(np.int32)[None]
-    pairs = products.reshape(*products.shape[:2], -1, 2).sum(axis=3)
-    return np.asarray(np.clip(pairs, -(1 << 15), (1 << 15) - 1).sum(axis=2), np.int64)
-
-
-@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
-@pytest.mark.parametrize(("cpu", "exact"), [("avx2", True), ("vnni", False)])
-def test_pairs_of_products_do_not_saturate_on_avx2(
-    prepared: Prepared, engine: EngineName, cpu: CpuKind, exact: bool
-) -> None:
-    """Two products of bytes must fit 16 bits there, in any order of the inputs; with VNNI they may exceed them."""
-    work = bench(prepared, QuantConfig(engine, threads=1, cpu=cpu))
-    model = work.build(work.plan(Recipe("mse")))
-    stored = [onnx.numpy_helper.to_array(t) for t in model.graph.initializer if t.name.endswith("/w/codes")]
-    assert len(stored) >= 8
-    same = []
-    for weights in stored:
-        largest = np.sort(np.abs(weights.reshape(-1).astype(np.int16)))[::-1][: weights.size // 2 * 2]
-        worst = np.concatenate([largest, -largest]).reshape(2, -1).astype(np.int8)
-        codes = np.full((1, worst.shape[1]), 255, np.uint8)
-        plain = codes.astype(np.int64) @ worst.astype(np.int64).T
-        same.append(bool((saturating_pair_sums(codes, worst) == plain).all()))
-    assert all(same) is exact
-    assert any(same) is exact
+@pytest.mark.parametrize(
+    ("bounds", "activations", "grid"),
+    [
+        ((-1.0, 4.1), "uint8", Grid(float(np.float32(0.02)), 50, False)),
+        ((-1.0, 4.1), "int8", Grid(float(np.float32(0.02)), -78, True)),
+        ((0.0, 255.0), "uint8", Grid(1.0, 0, False)),
+        ((-2.55, 0.0), "int8", Grid(float(np.float32(0.01)), 127, True)),
+        ((0.0, 0.0), "uint8", Grid(float(np.float32(1e-12)), 0, False)),
+    ],
+)
+def test_a_grid_spans_a_range(bounds: tuple[float, float], activations: Literal["uint8", "int8"], grid: Grid) -> None:
+    found = Grid.spanning(bounds, NumberFormat(activations, 127))
+    assert found.scale == pytest.approx(grid.scale, rel=1e-6)
+    assert (found.zero_point, found.signed) == (grid.zero_point, grid.signed)
+    assert found.is_byte is (bounds == (0.0, 255.0))
 
 
-def test_avx2_weights_use_the_bits_that_there_are() -> None:
-    for target in TARGETS.values():
-        limit = target.number_formats["avx2"].weight_limit
-        assert 2 * 255 * limit <= (1 << 15) - 1 < 2 * 255 * (limit + 2), "a symmetric grid of seven bits"
-        assert {kind: found.weight_limit for kind, found in target.number_formats.items() if kind != "avx2"} == {
-            "vnni": 127,
-            "dotprod": 127,
-            "neon": 127,
-        }
+def test_sums_of_quantized_tensors_are_quantized_and_others_are_not(prepared: Prepared) -> None:
+    """All that an addition, a product or a concatenation reads counts, not its first input alone."""
+    model, spec = tiny_detector()
+    for node in model.graph.node:
+        if node.output[0] == "sum":
+            node.input[:] = reversed(node.input)
+    measured = measure(model, spec, pictures(2), QuantConfig(threads=1))
+    work = bench((measured, spec), QuantConfig("onnxruntime", threads=1, cpu="vnni"))
+    assert {"sum", "residual_silu", "down_silu"} <= work.plan(Recipe("mse")).grids.keys()
+    kept = work.plan(Recipe("mse", keep={layer.id: "x" for layer in work.layers if layer.id != "residual"}))
+    assert sorted(kept.grids) == ["down_silu", "pooled", "residual"], "one term of the sum is quantized nowhere"

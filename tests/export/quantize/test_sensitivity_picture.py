@@ -28,7 +28,7 @@ def test_no_layers() -> None:
 
 def test_each_row_has_its_words() -> None:
     picture = draw_sensitivity([layer("a" * 50, 2.0, 0.26), layer("b", 1.0, 0.25)])
-    ink = (picture < 100).all(axis=2)
+    ink = np.asarray((picture < 100).all(axis=2))
     rows = ink.reshape(4, 18, -1)
     assert [bool(rows[row, :, :290].any()) for row in range(4)] == [True, True, True, False]
     assert [bool(rows[row, :, 710:].any()) for row in range(4)] == [True, True, True, False]
@@ -38,3 +38,20 @@ def test_each_row_has_its_words() -> None:
 
 def test_at_most_so_many_rows() -> None:
     assert draw_sensitivity([layer("a", 1.0, 0.0)] * 5, rows=3).shape[0] == 5 * 18
+
+
+def test_each_row_has_its_name_and_its_numbers() -> None:
+    picture = draw_sensitivity([layer("first", 2.0, 0.26), layer("second", 0.0, 0.25)])
+    ink = np.asarray((picture < 100).all(axis=2))
+    for row in range(3):
+        rows = slice(row * 18 + 2, row * 18 + 18)
+        assert ink[rows, 4:300].any()
+        assert ink[rows, 708:].any()
+        assert not ink[rows, :4].any()
+    assert not ink[3 * 18 + 2 :].any()
+    assert (picture[18:36] == (60, 60, 220)).all(axis=2).any(), "more than a quarter of poor channels"
+    assert not (picture[36:] == (60, 60, 220)).all(axis=2).any(), "a quarter is not more"
+
+
+def test_only_the_first_rows_are_drawn() -> None:
+    assert draw_sensitivity([layer(str(i), 1.0, 0.0) for i in range(9)], rows=4).shape == (6 * 18, 1030, 3)

@@ -16,22 +16,40 @@ Pads = tuple[int, int, int, int]
 
 
 def stem(
-    kernel: int, pads: Pads, *, size_hw: tuple[int, int] = (12, 16), stride: int = 2, channels: int = 3
+    kernel: int,
+    pads: Pads | None,
+    *,
+    size_hw: tuple[int, int | None] = (12, 16),
+    stride: int = 2,
+    channels: int = 3,
+    batch: int | None = 1,
+    dilation: int = 1,
+    groups: int = 1,
 ) -> onnx.ModelProto:
-    """Return uint8 NHWC → Transpose → Cast → Conv → Relu."""
-    weight = np.random.default_rng(0).normal(size=(5, channels, kernel, kernel)).astype(np.float32)
+    """Return uint8 NHWC → Transpose → Cast → Conv → Relu; without pads the operator finds its own."""
+    weight = np.random.default_rng(0).normal(size=(6, channels // groups, kernel, kernel)).astype(np.float32)
+    settings = {"strides": [stride] * 2, "dilations": [dilation] * 2, "group": groups}
+    padding = {"auto_pad": "SAME_UPPER"} if pads is None else {"pads": pads}
     nodes = [
         helper.make_node("Transpose", ["images"], ["bytes"], perm=[0, 3, 1, 2]),
         helper.make_node("Cast", ["bytes"], ["floats"], to=TensorProto.FLOAT),
-        helper.make_node("Conv", ["floats", "w", "b"], ["stem"], pads=pads, strides=[stride, stride]),
+        helper.make_node(
+            "Conv",
+            ["floats", "w", "b"],
+            ["stem"],
+            strides=[stride] * 2,
+            dilations=[dilation] * 2,
+            group=groups,
+            **padding,
+        ),
         helper.make_node("Relu", ["stem"], ["out"]),
     ]
     weights = [
         numpy_helper.from_array(weight, "w"),
-        numpy_helper.from_array(np.arange(5, dtype=np.float32), "b"),
+        numpy_helper.from_array(np.arange(6, dtype=np.float32), "b"),
     ]
-    images = helper.make_tensor_value_info("images", TensorProto.UINT8, [1, *size_hw, channels])
-    out = helper.make_tensor_value_info("out", TensorProto.FLOAT, [1, 5, None, None])
+    images = helper.make_tensor_value_info("images", TensorProto.UINT8, [batch, *size_hw, channels])
+    out = helper.make_tensor_value_info("out", TensorProto.FLOAT, [batch, 6, None, None])
     graph = helper.make_graph(nodes, "stem", [images], [out], weights)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     shaped = OnnxGraph(model)
@@ -55,17 +73,18 @@ def run(model: onnx.ModelProto, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.
         (4, (3, 3, 0, 0)),
     ],
 )
-def test_same_numbers_on_cells(kernel: int, pads: Pads) -> None:
-    model = stem(kernel, pads)
+@pytest.mark.parametrize("channels", [3, 4])
+def test_same_numbers_on_cells(kernel: int, pads: Pads, channels: int) -> None:
+    model = stem(kernel, pads, channels=channels)
     moved = stem_to_depth(model)
     onnx.checker.check_model(moved, full_check=True)
     graph = OnnxGraph(moved)
     (conv,) = graph.nodes_of("Conv")
     weight = graph.constant(conv.input[1])
     assert weight is not None
-    assert weight.shape[1] == 12
+    assert weight.shape[1] == 4 * channels
     assert (conv.input[0], conv.output[0]) == ("floats", "stem")
-    image = np.random.default_rng(1).integers(0, 256, (1, 12, 16, 3)).astype(np.uint8)
+    image = np.random.default_rng(1).integers(0, 256, (1, 12, 16, channels)).astype(np.uint8)
     expected = run(model, image)
     np.testing.assert_allclose(run(moved, image), expected, rtol=0, atol=2e-6 * float(np.abs(expected).max()))
 
