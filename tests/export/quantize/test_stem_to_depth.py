@@ -28,7 +28,6 @@ def stem(
 ) -> onnx.ModelProto:
     """Return uint8 NHWC → Transpose → Cast → Conv → Relu; without pads the operator finds its own."""
     weight = np.random.default_rng(0).normal(size=(6, channels // groups, kernel, kernel)).astype(np.float32)
-    settings = {"strides": [stride] * 2, "dilations": [dilation] * 2, "group": groups}
     padding = {"auto_pad": "SAME_UPPER"} if pads is None else {"pads": pads}
     nodes = [
         helper.make_node("Transpose", ["images"], ["bytes"], perm=[0, 3, 1, 2]),
