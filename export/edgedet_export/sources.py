@@ -15,7 +15,7 @@ from torch import nn
 import edgedet_models
 from edgedet_export.config import ExportConfig
 from edgedet_models.detector import DetectorModule
-from edgedet_models.families import get_family, recognise
+from edgedet_models.families import load_recognized
 from edgedet_runtime.errors import ArgumentError, InputError, ModelFileError
 from edgedet_runtime.spec import ModelSpec
 from edgedet_runtime.version import __version__
@@ -123,12 +123,8 @@ def _untrained(variant: str, config: ExportConfig) -> Source:
 
 def _from_checkpoint(path: Path, config: ExportConfig) -> Source:
     checkpoint = edgedet_models.read_checkpoint(path)
-    model = edgedet_models.load(checkpoint, family=config.family, head=config.head)
-    recognised = (
-        get_family(config.family).recognise(checkpoint) if config.family else next(iter(recognise(checkpoint)), None)
-    )
-    notes = () if recognised is None else (recognised.why,)
-    notes = (*notes, *head_note(model))
+    model, recognition = load_recognized(checkpoint, family=config.family, head=config.head)
+    notes = (recognition.why, *head_note(model))
     return Source(path.stem, model, model.spec, path, checkpoint.sha256, notes=notes)
 
 

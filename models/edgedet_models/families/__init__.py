@@ -15,7 +15,17 @@ from edgedet_models.checkpoint.stored_spec import restore, stored_spec
 from edgedet_models.detector import DetectorModule, HeadName
 from edgedet_runtime.errors import ArgumentError, CheckpointError
 
-__all__ = ["FAMILIES", "Family", "Recognition", "build", "get_family", "load", "recognise", "variants"]
+__all__ = [
+    "FAMILIES",
+    "Family",
+    "Recognition",
+    "build",
+    "get_family",
+    "load",
+    "load_recognized",
+    "recognise",
+    "variants",
+]
 
 FAMILIES: Mapping[str, str] = {
     "yolov5": "edgedet_models.families.yolov5",
@@ -99,20 +109,45 @@ def recognise(checkpoint: Checkpoint) -> list[Recognition]:
 
 
 def load(checkpoint: Checkpoint, *, family: str | None = None, head: HeadName | None = None) -> DetectorModule:
+    """Load a checkpoint with the family it belongs to; `load_recognized` also says how it was recognized."""
+    return load_recognized(checkpoint, family=family, head=head)[0]
+
+
+def load_recognized(
+    checkpoint: Checkpoint, *, family: str | None = None, head: HeadName | None = None
+) -> tuple[DetectorModule, Recognition]:
     """Load a checkpoint with the family it belongs to; what training stored of the contract is restored.
+
+    Each family is asked once, or only the one that was named.
 
     Args:
         checkpoint: What `read_checkpoint` returned.
         family: Registry name; needed only where more than one family fits.
         head: Which head to keep where the file holds two; None: see `DetectorModule.choose_head`.
 
+    Returns:
+        The detector, and what its family says of the file.
+
     Raises:
-        CheckpointError: No family fits, or more than one does and none was named.
-        InputError: The network does not have that head.
+        ArgumentError: More than one family fits and none was named, or the network does not have that head.
+        CheckpointError: No family fits, or not the one that was named.
     """
-    if family is not None:
-        return _load(family, checkpoint, head)
-    found = recognise(checkpoint)
+    if family is None:
+        recognition = _only_one(checkpoint, recognise(checkpoint))
+        return _load(recognition.family, checkpoint, head), recognition
+    named = get_family(family).recognise(checkpoint)
+    model = _load(family, checkpoint, head)  # which says what does not fit, where the family does not know the file
+    spec = model.spec
+    return model, named or Recognition(family, spec.variant, spec.classes, f"named as {family}", certain=False)
+
+
+def _only_one(checkpoint: Checkpoint, found: list[Recognition]) -> Recognition:
+    """Return the answer to go by; a certain one before those that are not.
+
+    Raises:
+        ArgumentError: There is more than one.
+        CheckpointError: There is none.
+    """
     certain = [r for r in found if r.certain] or found
     if not certain:
         raise CheckpointError(
@@ -122,7 +157,7 @@ def load(checkpoint: Checkpoint, *, family: str | None = None, head: HeadName | 
     if len(certain) > 1:
         names = ", ".join(r.family for r in certain)
         raise ArgumentError("family", f"expected one of {names}, since {checkpoint.path} fits them all, got none")
-    return _load(certain[0].family, checkpoint, head)
+    return certain[0]
 
 
 def _load(family: str, checkpoint: Checkpoint, head: HeadName | None) -> DetectorModule:
