@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgedet_runtime.errors import InputError
+from edgedet_runtime.from_json import parse_json
 
 __all__ = ["Curve", "read_curve"]
 
@@ -39,9 +39,9 @@ def read_curve(run: Path) -> Curve:
     """
     path = run / LOG if run.is_dir() else run
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        rows = [parse_json(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         points = [(int(row["images"]), float(row["loss"])) for row in rows]
-    except (OSError, ValueError, KeyError, TypeError) as e:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
         raise InputError(f"--training {run}: expected a run of edgedet train with {LOG}, got {e}") from None
     if not points:
         raise InputError(f"--training {run}: {path} has no row yet")

@@ -15,12 +15,14 @@ import os
 import shlex
 import subprocess
 import tarfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgedet_runtime.bundle.manifest import MANIFEST, read_manifest, verify_bundle
 from edgedet_runtime.errors import CheckFailedError, EdgedetError, EngineError, InputError
+from edgedet_runtime.from_json import parse_json
 
 __all__ = ["Board", "profile_on_board"]
 
@@ -75,7 +77,11 @@ class Board:
             InputError: The board cannot be reached.
             EngineError: The command failed; the message holds its last words.
         """
-        ssh = shlex.split(os.environ.get(SSH_VARIABLE, "")) or list(_SSH)
+        given = os.environ.get(SSH_VARIABLE, "")
+        try:
+            ssh = shlex.split(given) or list(_SSH)
+        except ValueError as e:
+            raise InputError(f"{SSH_VARIABLE}: expected a command as a shell takes it, got {given!r} ({e})") from None
         try:
             done = subprocess.run(
                 [*ssh, "--", self.host, " ".join(map(_quoted, command))], input=stdin, capture_output=True
@@ -119,7 +125,7 @@ def profile_on_board(board: Board, bundle: Path, settings: dict[str, Any]) -> di
         raise CheckFailedError(f"{bundle}: not what was exported: {'; '.join(problems[:3])}: export it again")
     runtime_tar, bundle_tar = _runtime_archive(), _bundle_archive(bundle)
     names = {f"runtime-{_digest(runtime_tar)}": runtime_tar, f"bundle-{_digest(bundle_tar)}": bundle_tar}
-    facts = json.loads(board.run(board.python, "-c", _PROBE, *names))
+    facts = _answer(board, board.run(board.python, "-c", _PROBE, *names), ("python", "modules", "have", "root"))
     _check_board(board, facts)
     for name, content in names.items():
         if name not in facts["have"]:
@@ -129,17 +135,34 @@ def profile_on_board(board: Board, bundle: Path, settings: dict[str, Any]) -> di
     said = board.run(
         "env", f"PYTHONPATH={runtime_at}", board.python, "-m", "edgedet_runtime.board_worker", request
     )  # fmt: skip
-    lines = said.decode(errors="replace").strip().splitlines()
-    try:
-        document: dict[str, Any] = json.loads(lines[-1])
-    except (ValueError, IndexError):
-        raise EngineError(f"{board.host}: expected a JSON document, got {(lines or ['nothing'])[-1][:200]}") from None
+    document = _answer(board, said, ())
     if "error" in document:
         raise EdgedetError(f"{board.host}: {document['error']}")
+    if not isinstance(document.get("doctor"), dict) or "profile" not in document:
+        raise EngineError(f"{board.host}: expected a JSON document with doctor and profile, got {sorted(document)[:8]}")
     return {"host": board.host, **document}
 
 
+def _answer(board: Board, said: bytes, entries: Sequence[str]) -> dict[str, Any]:
+    """Return the JSON object that stands in the last line of what a board said.
+
+    Raises:
+        EngineError: There is none, or it lacks an entry.
+    """
+    lines = said.decode(errors="replace").strip().splitlines() or ["nothing"]
+    try:
+        document = parse_json(lines[-1])
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict) or any(name not in document for name in entries):
+        raise EngineError(f"{board.host}: expected a JSON document, got {lines[-1][:200]!r}")
+    return document
+
+
 def _check_board(board: Board, facts: dict[str, Any]) -> None:
+    kinds = {"python": list, "modules": list, "have": list, "root": str}
+    if not all(isinstance(facts[name], kind) for name, kind in kinds.items()):
+        raise EngineError(f"{board.host}: expected a JSON document with {', '.join(kinds)}, got other kinds of values")
     modules = set(facts["modules"])
     if tuple(facts["python"]) < (3, 10):
         got = ".".join(map(str, facts["python"]))

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from edgedet_runtime.errors import ModelFileError
+from edgedet_runtime.from_json import parse_json
 
 __all__ = [
     "SPEC_VERSION",
@@ -312,8 +313,8 @@ class ModelSpec:
             ModelFileError: The text is not JSON, has unknown or missing fields, or values out of range.
         """
         try:
-            data = json.loads(text)
-        except ValueError as e:
+            data = parse_json(text)
+        except (ValueError, RecursionError) as e:
             raise ModelFileError(f"model spec: expected JSON, got {text[:40]!r} ({e})") from None
         _require(isinstance(data, dict), "spec", "an object", data)
         version = data.pop("spec_version", 1)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from edgedet_runtime.choices import EngineName, Precision, parse_engine, parse_precision
 from edgedet_runtime.cpu import Processor, available_threads, this_processor
 from edgedet_runtime.errors import ArgumentError, InputError, ModelFileError
+from edgedet_runtime.from_json import read_json
 
 __all__ = ["PLAN_FILE", "Plan", "StoredPlan", "Wishes", "apply_plan", "read_plan", "recommend", "save_plan"]
 
@@ -113,14 +114,14 @@ def read_plan(bundle: Path) -> StoredPlan | None:
     path = bundle / PLAN_FILE
     if not path.is_file():
         return None
+    data = read_json(path)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
         engine, precision = parse_engine(data["engine"]), parse_precision(data["precision"])
         plan = Plan(engine, precision, int(data["threads"]))
         measured_on = _read_processor(data.get("measured_on"))
     except ArgumentError as e:
         raise ModelFileError(f"{path}: {e}; measure again: edgedet profile {bundle} --save-plan") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as e:
         raise ModelFileError(f"{path}: expected engine, precision and threads, got something else ({e})") from None
     if plan.threads < 1:
         raise ModelFileError(f"{path}: threads: expected a positive number, got {plan.threads}")

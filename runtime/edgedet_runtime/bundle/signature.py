@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from edgedet_runtime.bundle.manifest import MANIFEST, read_manifest, verify_bundle
 from edgedet_runtime.errors import CheckFailedError, InputError, MissingDependencyError, ModelFileError
+from edgedet_runtime.from_json import read_json
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -127,10 +128,10 @@ def verify_signature(bundle: Path, public_key: Path) -> str:
     if not path.is_file():
         raise CheckFailedError(f"{bundle}: expected a bundle signed with {fingerprint[:16]}…, got an unsigned one")
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path)
         named, signature = str(document["key"]), base64.b64decode(document["signature"], validate=True)
         algorithm = str(document["algorithm"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ModelFileError, ValueError, KeyError, TypeError):
         raise ModelFileError(f"{path}: expected what `edgedet bundle sign` writes, got something else") from None
     if algorithm != _ALGORITHM:
         raise CheckFailedError(f"{path}: expected algorithm {_ALGORITHM}, got {algorithm[:40]!r}")

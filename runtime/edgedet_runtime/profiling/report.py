@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import Any
 
 from edgedet_runtime.bundle.plan import Plan
 from edgedet_runtime.choices import EngineName, Precision
-from edgedet_runtime.errors import InputError
-from edgedet_runtime.from_json import from_json
+from edgedet_runtime.errors import InputError, ModelFileError
+from edgedet_runtime.from_json import from_json, read_json
 from edgedet_runtime.profiling.cold_start import ColdStart
 from edgedet_runtime.profiling.latency import Samples
 from edgedet_runtime.profiling.layers import Layer, int8_share
@@ -152,9 +151,11 @@ def read_profile(path: Path) -> ProfileReport:
         InputError: The file cannot be read, or is something else.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path)
         return ProfileReport.from_dict(data["profile"] if isinstance(data, dict) and "profile" in data else data)
-    except (OSError, ValueError) as e:
+    except ModelFileError as e:
+        raise InputError(str(e)) from None
+    except ValueError as e:
         raise InputError(f"{path}: expected a profile written with --json, got something else ({e})") from None
 
 
