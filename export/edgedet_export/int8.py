@@ -109,12 +109,12 @@ def add_int8(
             say("placing")
             placed = quantize_unjudged(measured, spec, dataclasses.replace(base, engine=target.name))
             model, report, recommended = placed.model, placed.to_dict(), "fp32"
+        judged = Judged.of(f"INT8 as judged on {target.name}", model, spec, target.name)
         say("writing, and auditing what the engine runs in INT8")
         target.write(folder / target.file, *with_outputs(model, spec, config.outputs))
         tensor = next(measured.pictures.tensors(spec))
         executed = target.audit(folder / target.file, spec, tensor, threads=available_threads())
         reports[target.name] = _facts(report, recommended=recommended, executed=dataclasses.asdict(executed))
-        judged = Judged(f"INT8 as judged on {target.name}", model, spec, target.name)
         written.append(Written(target.file, "int8", target.name, judged))
     if not written:
         raise NoInt8Error("; ".join(notes), reports)

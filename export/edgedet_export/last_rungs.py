@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edgedet_export.written import Judged, Written, check_file, judging
+from edgedet_export.written import Judge, Judged, Written, check_file
 from edgedet_runtime import Detections, Detector
 from edgedet_runtime.bundle.golden import GOLDEN, read_golden, write_golden
 from edgedet_runtime.bundle.rungs import Noise, Rung
@@ -70,20 +70,20 @@ def check_files(
     notes: list[str] = []
     golden: dict[str, tuple[float, Detections]] = {}
     for judged in _distinct([file.judged for file in files]):
-        with judging(judged, pictures) as judge:
-            for file in (f for f in files if f.judged is judged):
-                progress(f"checking {file.path} on {file.engine}")
-                try:
-                    check = check_file(folder, file, judge, noise)
-                    rungs.append(check.rung.require())
-                except (CheckFailedError, EngineError, MissingDependencyError) as e:
-                    if file.engine not in optional:
-                        raise
-                    why = str(e).removesuffix("; nothing was written")
-                    notes.append(f"{file.path} is not offered to {file.engine}: {why}")
-                    continue
-                engines[file.path] = (*engines.get(file.path, ()), file.engine)
-                golden.setdefault(file.path, (check.conf, check.golden))
+        judge = Judge(judged, pictures)
+        for file in (f for f in files if f.judged is judged):
+            progress(f"checking {file.path} on {file.engine}")
+            try:
+                check = check_file(folder, file, judge, noise)
+                rungs.append(check.rung.require())
+            except (CheckFailedError, EngineError, MissingDependencyError) as e:
+                if file.engine not in optional:
+                    raise
+                why = str(e).removesuffix("; nothing was written")
+                notes.append(f"{file.path} is not offered to {file.engine}: {why}")
+                continue
+            engines[file.path] = (*engines.get(file.path, ()), file.engine)
+            golden.setdefault(file.path, (check.conf, check.golden))
     write_golden(folder, golden_picture, golden)
     for path, first in ((path, names[0]) for path, names in engines.items()):
         _reproduce(folder, path, first)

@@ -160,8 +160,8 @@ def export(
 
     with bundle_folder(target, overwrite=config.overwrite) as folder:
         steps("writing ONNX and OpenVINO IR")
-        judged = Judged(ladder.name, proto, final_spec, "onnxruntime")
-        written = _write_fp32(folder, judged, config)
+        judged = Judged.of(ladder.name, proto, final_spec, "onnxruntime")
+        written = _write_fp32(folder, proto, judged, config)
         quantized = Int8Files()
         if config.int8:
             steps("INT8")
@@ -258,12 +258,12 @@ def _finish_graph(
     return simplified, proto, spec
 
 
-def _write_fp32(folder: Path, judged: Judged, config: ExportConfig) -> list[Written]:
+def _write_fp32(folder: Path, proto: onnx.ModelProto, judged: Judged, config: ExportConfig) -> list[Written]:
     """Write model.onnx and openvino/model.xml; return them with the engines that shall run them."""
-    write_onnx(folder / "model.onnx", judged.model, judged.spec, config)
+    write_onnx(folder / "model.onnx", proto, judged.spec, config)
     written = [Written("model.onnx", "fp32", engine, judged) for engine in _RUN_ONNX]
     if "openvino" in config.formats:
-        write_ir(folder / "openvino/model.xml", judged.model, judged.spec, config)
+        write_ir(folder / "openvino/model.xml", proto, judged.spec, config)
         written.append(Written("openvino/model.xml", "fp32", "openvino", judged))
     return written
 

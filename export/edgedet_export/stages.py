@@ -17,8 +17,7 @@ import onnx
 import torch
 
 from edgedet_models.detector import DetectorModule
-from edgedet_runtime.engines.openvino_engine import cpu_settings
-from edgedet_runtime.errors import EngineError
+from edgedet_runtime.engines import EngineName, ModelSource, load_engine
 from edgedet_runtime.preprocess import Preprocessor
 from edgedet_runtime.spec import ModelSpec
 
@@ -64,22 +63,7 @@ def onnx_stage(name: str, model: onnx.ModelProto | Path, spec: ModelSpec) -> Sta
     Raises:
         EngineError: onnxruntime refuses the model.
     """
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    source = str(model) if isinstance(model, Path) else model.SerializeToString()
-    try:
-        session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-    except Exception as e:  # onnxruntime raises types of its own C++ module
-        raise EngineError(f"{name}: onnxruntime refuses the model: {str(e).splitlines()[0]}") from e
-    names = list(spec.decode.output_names)
-
-    def run(tensor: Tensor) -> Sequence[Tensor]:
-        return list(session.run(names, {spec.input.name: tensor}))
-
-    return Stage(name, spec, run)
+    return _engine_stage("onnxruntime", name, model if isinstance(model, Path) else model.SerializeToString(), spec)
 
 
 def openvino_stage(name: str, xml: Path, spec: ModelSpec) -> Stage:
@@ -88,16 +72,14 @@ def openvino_stage(name: str, xml: Path, spec: ModelSpec) -> Stage:
     Raises:
         EngineError: OpenVINO refuses the model.
     """
-    import openvino as ov
+    return _engine_stage("openvino", name, xml, spec)
 
-    try:
-        compiled = ov.Core().compile_model(str(xml), "CPU", cpu_settings(1))
-    except RuntimeError as e:
-        raise EngineError(f"{name}: OpenVINO refuses the model: {str(e).splitlines()[0]}") from e
-    request = compiled.create_infer_request()
+
+def _engine_stage(engine_name: EngineName, name: str, source: ModelSource, spec: ModelSpec) -> Stage:
+    """Run a model in one of the runtime's engines, as a device does, on one thread."""
+    engine = load_engine(engine_name, source, spec, threads=1)
 
     def run(tensor: Tensor) -> Sequence[Tensor]:
-        request.infer({spec.input.name: tensor})
-        return [np.array(request.get_tensor(name).data) for name in spec.decode.output_names]
+        return [output.copy() for output in engine.infer(tensor)]
 
     return Stage(name, spec, run)

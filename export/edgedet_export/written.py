@@ -1,7 +1,8 @@
 """The last rungs of the ladder: each written file, as it lies on the disk, against the network that was judged.
 
 What was judged lives in memory: the FP32 graph that climbed the ladder, and per engine the INT8 candidate that the
-search chose. A writer could still damage it. So each file is opened by the engine that will run it, through the
+search chose. It is kept as bytes from before any writer has it, and opened from there. A writer could still damage
+what it writes. So each file is opened by the engine that will run it, through the
 device's own runtime, and compared with the judged network on real pictures:
 
 - raw outputs. In the engine that judged, the arithmetic is the same and so are the outputs, up to `SAME_ARITHMETIC`. In
@@ -17,10 +18,8 @@ The golden vectors are what the judged network detects, never what the file does
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,6 @@ import numpy.typing as npt
 import onnx
 
 from edgedet_export.golden import threshold_in_gap
-from edgedet_export.graph.conversion import set_metadata
 from edgedet_export.parity import (
     BOX_TOLERANCE_PX,
     NOISE_FACTOR,
@@ -42,11 +40,14 @@ from edgedet_runtime import Detections, Detector
 from edgedet_runtime.bundle.model_files import Precision
 from edgedet_runtime.bundle.rungs import Noise, OutputDifference, Rung
 from edgedet_runtime.doctor.matching import without_counterpart
-from edgedet_runtime.engines import EngineName
+from edgedet_runtime.engines import Engine, EngineName, load_engine
+from edgedet_runtime.errors import CheckFailedError
 from edgedet_runtime.letterbox import Letterbox
+from edgedet_runtime.postprocess import postprocess
+from edgedet_runtime.preprocess import Preprocessor
 from edgedet_runtime.spec import ModelSpec
 
-__all__ = ["OTHER_ARITHMETIC", "SAME_ARITHMETIC", "FileCheck", "Judged", "Written", "check_file", "judging"]
+__all__ = ["OTHER_ARITHMETIC", "SAME_ARITHMETIC", "FileCheck", "Judge", "Judged", "Written", "check_file"]
 
 SAME_ARITHMETIC = 1e-5
 """Largest difference of a raw output, relative to ``max(1, |value|)``, where the same engine runs the same graph."""
@@ -67,15 +68,20 @@ class Judged:
 
     Attributes:
         name: What it is called in the table of rungs.
-        model: With raw heads, as it was in memory.
+        model: ONNX with raw heads, serialized.
         spec: Its contract.
         engine: The engine that ran it when it was judged.
     """
 
     name: str
-    model: onnx.ModelProto
+    model: bytes
     spec: ModelSpec
     engine: EngineName
+
+    @classmethod
+    def of(cls, name: str, model: onnx.ModelProto, spec: ModelSpec, engine: EngineName) -> Judged:
+        """Take a network as it is now; what happens to `model` later does not change it."""
+        return cls(name, model.SerializeToString(), spec, engine)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,48 +133,31 @@ class Judge:
         images: Pictures, uint8 BGR; the last one is the golden picture.
     """
 
-    def __init__(self, judged: Judged, images: Sequence[Image], detector: Detector) -> None:
-        """Run the network on all pictures."""
+    def __init__(self, judged: Judged, images: Sequence[Image]) -> None:
+        """Run the network on all pictures, in the engine that judged it.
+
+        Raises:
+            EngineError: The engine refuses it.
+        """
         self.judged = judged
         self.images = images
-        self._detector = detector
-        self.seen = [self._look(image) for image in images]
+        preprocess = Preprocessor(judged.spec.input, judged.spec.resize)
+        engine = load_engine(judged.engine, judged.model, judged.spec, threads=1)
+        try:
+            self.seen = [self._look(engine, *preprocess(image)) for image in images]
+        finally:
+            engine.close()
 
-    def _look(self, image: Image) -> _Seen:
-        tensor, letterbox = self._detector.preprocess(image)
-        raw = tuple(np.array(output) for output in self._detector.infer(tensor))
-        many = replace(self._detector.thresholds, conf=0.0, max_det=_MANY)
-        self._detector.thresholds, usual = many, self._detector.thresholds
-        scores = self._detector.postprocess(raw, letterbox).scores
-        self._detector.thresholds = usual
-        return _Seen(raw, letterbox, threshold_in_gap(scores))
+    def _look(self, engine: Engine, tensor: Tensor, letterbox: Letterbox) -> _Seen:
+        spec = self.judged.spec
+        raw = tuple(np.array(output) for output in engine.infer(tensor))
+        many = replace(spec.thresholds, conf=0.0, max_det=_MANY)
+        return _Seen(raw, letterbox, threshold_in_gap(postprocess(raw, letterbox, spec, many).scores))
 
     def detections(self, index: int, conf: float) -> Detections:
         """Return what the network detects in a picture above a threshold."""
-        seen = self.seen[index]
-        self._detector.thresholds = replace(self._detector.thresholds, conf=conf)
-        return self._detector.postprocess(seen.raw, seen.letterbox)
-
-
-@contextmanager
-def judging(judged: Judged, images: Sequence[Image]) -> Iterator[Judge]:
-    """Open a judged network in the engine that judged it.
-
-    Args:
-        judged: The network.
-        images: Pictures to compare on; the last one is the golden picture.
-
-    Raises:
-        EngineError: The engine refuses it.
-    """
-    with tempfile.TemporaryDirectory(prefix="edgedet-judged-") as folder:
-        path = Path(folder, "judged.onnx")
-        model = onnx.ModelProto()
-        model.CopyFrom(judged.model)
-        set_metadata(model, "edgedet", judged.spec.to_json())
-        onnx.save(model, str(path))
-        with Detector(path, engine=judged.engine, threads=1) as detector:
-            yield Judge(judged, images, detector)
+        seen, spec = self.seen[index], self.judged.spec
+        return postprocess(seen.raw, seen.letterbox, spec, replace(spec.thresholds, conf=conf))
 
 
 def check_file(folder: Path, written: Written, judge: Judge, noise: Noise) -> FileCheck:
@@ -185,12 +174,13 @@ def check_file(folder: Path, written: Written, judge: Judge, noise: Noise) -> Fi
 
     Raises:
         EngineError: The engine cannot run the file.
-        CheckFailedError: The outputs have other shapes than those that were judged.
+        CheckFailedError: The outputs have other shapes than those that were judged, or the file's contract is another.
     """
     stage = f"{written.path} on {written.engine}"
     spec = judge.judged.spec
     tolerances = _Tolerances.of(noise)
     with Detector(folder / written.path, engine=written.engine, threads=1) as detector:
+        _require_spec(detector.spec, spec, rung=f"parity {judge.judged.name} → {stage}")
         kind = detector.spec.decode.kind
         seen = [_look_again(detector, judge, i, tolerances) for i in range(len(judge.images))]
     before, after = [s.raw for s in judge.seen], [s.outputs for s in seen]
@@ -224,6 +214,29 @@ def check_file(folder: Path, written: Written, judge: Judge, noise: Noise) -> Fi
         gained=sum(s.gained for s in seen),
     )
     return FileCheck(rung, seen[-1].conf, seen[-1].expected)
+
+
+def _require_spec(found: ModelSpec, judged: ModelSpec, *, rung: str) -> None:
+    """Refuse a file whose contract is another one; raw outputs are decoded as those that were judged.
+
+    Raises:
+        CheckFailedError: It is.
+    """
+    if found.decode.kind in ("decoded", "nms"):
+        judged = judged.replace(decode=found.decode)
+    found, expected = _levels_by_name(found), _levels_by_name(judged)
+    for field in fields(ModelSpec):
+        if getattr(found, field.name) != getattr(expected, field.name):
+            raise CheckFailedError(
+                f"{rung}: expected the contract that was judged, got another {field.name} in the file;"
+                " nothing was written"
+            )
+
+
+def _levels_by_name(spec: ModelSpec) -> ModelSpec:
+    """Return a contract whose levels are in an order of their own; the order has no meaning."""
+    levels = sorted(spec.decode.levels, key=lambda level: level.boxes)
+    return spec.replace(decode=replace(spec.decode, levels=tuple(levels)))
 
 
 @dataclass(frozen=True, slots=True)

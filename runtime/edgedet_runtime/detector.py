@@ -17,13 +17,12 @@ from edgedet_runtime.bundle.model_files import ModelFile, find_model_file
 from edgedet_runtime.bundle.plan import Plan, Wishes, apply_plan
 from edgedet_runtime.choices import EngineName, Precision
 from edgedet_runtime.cpu import available_threads, check_threads
-from edgedet_runtime.decode import decode_outputs
 from edgedet_runtime.detections import Detections
 from edgedet_runtime.engines import load_engine
 from edgedet_runtime.errors import ArgumentError, BusyError, InputError, MissingDependencyError
 from edgedet_runtime.letterbox import Letterbox
+from edgedet_runtime.postprocess import postprocess
 from edgedet_runtime.preprocess import Preprocessor
-from edgedet_runtime.selection import select
 from edgedet_runtime.spec import ModelSpec, Thresholds
 
 if TYPE_CHECKING:
@@ -191,13 +190,7 @@ class Detector:
 
     def postprocess(self, raw: Sequence[npt.NDArray[np.float32]], letterbox: Letterbox) -> Detections:
         """Return the objects that raw outputs stand for, in pixels of the picture of `letterbox`."""
-        limits = self.thresholds
-        found = decode_outputs(raw, self.spec.decode, conf=limits.conf, multi_label=limits.multi_label)
-        if self._wanted is not None:
-            found = found.take(self._wanted[found.class_ids])
-        best = select(found, self.spec.decode, limits)
-        boxes = letterbox.to_image(best.boxes_xyxy)
-        return Detections(boxes, best.scores, best.class_ids, self.spec.classes)
+        return postprocess(raw, letterbox, self.spec, self.thresholds, wanted=self._wanted)
 
     def close(self) -> None:
         """Free the engine; the detector cannot be used any more.

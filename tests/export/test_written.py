@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import onnx
 import pytest
 import torch
+from onnx import numpy_helper
 from torch import nn
 
 from edgedet_export import last_rungs, pipeline
@@ -19,12 +20,14 @@ from edgedet_export.graph.conversion import set_metadata
 from edgedet_export.last_rungs import LastRungs, check_files
 from edgedet_export.pictures import probe_picture
 from edgedet_export.pipeline import ExportReport, export
+from edgedet_export.quantize.targets import get_target
 from edgedet_export.to_onnx import to_onnx
-from edgedet_export.written import Judged, Written, check_file, judging
+from edgedet_export.written import Judge, Judged, Written, check_file
 from edgedet_runtime import Detections, Detector
 from edgedet_runtime.bundle.golden import read_golden, write_golden
 from edgedet_runtime.bundle.rungs import Noise
 from edgedet_runtime.doctor.matching import detections_differ
+from edgedet_runtime.engines import EngineName
 from edgedet_runtime.errors import CheckFailedError
 from edgedet_runtime.spec import ModelSpec
 from tests.export.damage import WAYS, damage_ir, damage_onnx
@@ -81,21 +84,43 @@ def test_which_of_many_equals_come_before_the_cut_is_no_difference(max_det: int,
     proto = onnx.load(str(tmp_path / "reference.onnx"))
     set_metadata(proto, "edgedet", turned.to_json())
     onnx.save(proto, str(tmp_path / "other.onnx"))
-    judged = Judged("simplified", reference, spec, "onnxruntime")
-    with judging(judged, [probe_picture((64, 96))]) as judge:
-        written = Written("other.onnx", "fp32", "onnxruntime", judged)
-        assert check_file(tmp_path, written, judge, Noise()).rung.passed
+    judged = Judged.of("simplified", reference, spec, "onnxruntime")
+    judge = Judge(judged, [probe_picture((64, 96))])
+    written = Written("other.onnx", "fp32", "onnxruntime", judged)
+    assert check_file(tmp_path, written, judge, Noise()).rung.passed
 
 
 def test_a_moved_box_is_found(tmp_path: Path) -> None:
     spec = saturated(999)
     reference = onnx.load(str(write(tmp_path, "reference.onnx", spec)))
     write(tmp_path, "other.onnx", spec, shift=0.5)
-    judged = Judged("simplified", reference, spec, "onnxruntime")
-    with judging(judged, [probe_picture((64, 96))]) as judge:
-        rung = check_file(tmp_path, Written("other.onnx", "fp32", "onnxruntime", judged), judge, Noise()).rung
+    judged = Judged.of("simplified", reference, spec, "onnxruntime")
+    judge = Judge(judged, [probe_picture((64, 96))])
+    rung = check_file(tmp_path, Written("other.onnx", "fp32", "onnxruntime", judged), judge, Noise()).rung
     with pytest.raises(CheckFailedError, match=r"parity simplified → other.onnx on onnxruntime: .*detections lost"):
         rung.require()
+
+
+@pytest.mark.parametrize(
+    ("field", "other"),
+    [
+        ("classes", lambda spec: spec.replace(classes=spec.classes[::-1])),
+        ("thresholds", lambda spec: spec.replace(thresholds=dataclasses.replace(spec.thresholds, iou=0.9))),
+        ("input", lambda spec: spec.replace(input=dataclasses.replace(spec.input, color="BGR"))),
+        ("decode", lambda spec: spec.replace(decode=dataclasses.replace(spec.decode, cell_offset=0.0))),
+    ],
+)
+def test_another_contract_in_the_file_is_found(
+    field: str, other: Callable[[ModelSpec], ModelSpec], tmp_path: Path
+) -> None:
+    spec = tiny_spec("dfl")
+    proto = onnx.load(str(write(tmp_path, "reference.onnx", spec)))
+    judged = Judged.of("simplified", proto, spec, "onnxruntime")
+    judge = Judge(judged, [probe_picture((64, 96))])
+    set_metadata(proto, "edgedet", other(spec).to_json())
+    onnx.save(proto, str(tmp_path / "other.onnx"))
+    with pytest.raises(CheckFailedError, match=rf"→ other.onnx on onnxruntime: .*another {field} in the file"):
+        check_file(tmp_path, Written("other.onnx", "fp32", "onnxruntime", judged), judge, Noise())
 
 
 class Layered(TinyDetector):
@@ -148,9 +173,14 @@ FILES = [
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("outputs", ["raw", "decoded", "nms"])
 @pytest.mark.parametrize(("file", "damage"), FILES)
 def test_a_damaged_file_fails_the_export_and_is_named(
-    file: str, damage: Callable[[Path, str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    file: str,
+    damage: Callable[[Path, str], None],
+    outputs: Literal["raw", "decoded", "nms"],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each way of damage to each file, on the disk, between the writing and the check."""
     found: dict[str, str] = {}
@@ -169,7 +199,7 @@ def test_a_damaged_file_fails_the_export_and_is_named(
         return check_files(folder, files, *more, **options)
 
     monkeypatch.setattr(pipeline, "check_files", check_all_ways)
-    exported(tmp_path)
+    exported(tmp_path, outputs)
     assert set(found) == set(WAYS)
     assert all(f"→ {file} on " in message and "nothing was written" in message for message in found.values()), found
 
@@ -185,6 +215,26 @@ def test_damage_by_the_writer_leaves_no_bundle(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(pipeline, "write_ir", write_damaged)
     with pytest.raises(CheckFailedError, match=r"parity simplified → openvino/model.xml on openvino"):
         export(TinyDetector(tiny_spec()), ExportConfig(out=tmp_path / "bundle"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_a_writer_that_changes_the_judged_model_itself_is_found(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was judged was kept before the writer had it, so damage in place cannot reach both."""
+    kind: Any = type(get_target(cast(EngineName, engine)))
+    real = kind.write
+
+    def reverse_then_write(target: Any, path: Path, model: onnx.ModelProto, spec: ModelSpec) -> None:
+        weights = [t for t in model.graph.initializer if t.data_type == onnx.TensorProto.INT8 and len(t.dims) == 4]
+        weights[1].CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weights[1])[::-1].copy(), weights[1].name))
+        real(target, path, model, spec)
+
+    monkeypatch.setattr(kind, "write", reverse_then_write)
+    with pytest.raises(CheckFailedError, match=rf"parity INT8 as judged on {engine} → .* on {engine}: .*nothing was"):
+        exported(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

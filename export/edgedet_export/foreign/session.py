@@ -1,13 +1,15 @@
-"""One way to open an ONNX model for checking: onnxruntime on the CPU, quiet."""
+"""ONNX models opened for checking a file that somebody else made: quiet, and a refusal is the file's fault."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import onnx
 import onnxruntime as ort
 
-from edgedet_runtime.errors import ModelFileError
+from edgedet_runtime.engines.onnxruntime_engine import open_session as open_in_engine
+from edgedet_runtime.errors import EngineError, ModelFileError
 
 __all__ = ["open_session", "run"]
 
@@ -20,10 +22,10 @@ def open_session(model: onnx.ModelProto | str, *, what: str = "ONNX model") -> o
     """
     options = ort.SessionOptions()
     options.log_severity_level = 4
-    source = model if isinstance(model, str) else model.SerializeToString()
+    source = Path(model) if isinstance(model, str) else model.SerializeToString()
     try:
-        return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"], enable_fallback=0)
-    except Exception as e:  # onnxruntime raises pybind classes that share no public base
+        return open_in_engine(source, options, what=what)
+    except EngineError as e:
         raise ModelFileError(f"{what}: expected what onnxruntime can run, got: {_line(e)}") from None
 
 
@@ -35,7 +37,7 @@ def run(session: ort.InferenceSession, feed: dict[str, Any], *, what: str = "ONN
     """
     try:
         outputs: list[Any] = session.run(None, feed)
-    except Exception as e:  # as above
+    except Exception as e:  # onnxruntime raises pybind classes that share no public base
         raise ModelFileError(f"{what}: onnxruntime failed while running it: {_line(e)}") from None
     return outputs
 

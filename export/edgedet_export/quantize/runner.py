@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from edgedet_runtime.engines.onnxruntime_engine import session_options
-from edgedet_runtime.errors import EngineError
+from edgedet_runtime.engines.onnxruntime_engine import open_session, session_options
 
 __all__ = ["Runner", "Tensor", "onnx_runner"]
 
@@ -38,10 +37,7 @@ def onnx_runner(model: onnx.ModelProto, *, threads: int, optimize: bool = True) 
     options = session_options(threads)
     if not optimize:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    try:
-        session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    except Exception as e:  # onnxruntime raises its own classes without a common root
-        raise EngineError(f"onnxruntime refuses the quantized model: {str(e).splitlines()[0]}") from None
+    session = open_session(model.SerializeToString(), options, what="the quantized model")
     name = session.get_inputs()[0].name
     outputs = [o.name for o in session.get_outputs()]
 

@@ -6,18 +6,18 @@ An engine's package is imported when the engine is loaded, never before.
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from edgedet_runtime.choices import EngineName, parse_engine
+from edgedet_runtime.engines.model_source import ModelSource
 from edgedet_runtime.spec import ModelSpec
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["ENGINES", "Engine", "EngineName", "load_engine"]
+__all__ = ["ENGINES", "Engine", "EngineName", "ModelSource", "load_engine"]
 
 
 class Engine(Protocol):
@@ -52,43 +52,43 @@ class Engine(Protocol):
         """Free the model; the engine cannot be used any more."""
 
 
-def _load_onnxruntime(path: Path, spec: ModelSpec, threads: int) -> Engine:
+def _load_onnxruntime(source: ModelSource, spec: ModelSpec, threads: int) -> Engine:
     from edgedet_runtime.engines.onnxruntime_engine import OnnxRuntimeEngine
 
-    return OnnxRuntimeEngine(path, spec, threads)
+    return OnnxRuntimeEngine(source, spec, threads)
 
 
-def _load_openvino(path: Path, spec: ModelSpec, threads: int) -> Engine:
+def _load_openvino(source: ModelSource, spec: ModelSpec, threads: int) -> Engine:
     from edgedet_runtime.engines.openvino_engine import OpenVinoEngine
 
-    return OpenVinoEngine(path, spec, threads)
+    return OpenVinoEngine(source, spec, threads)
 
 
-def _load_opencv(path: Path, spec: ModelSpec, threads: int) -> Engine:
+def _load_opencv(source: ModelSource, spec: ModelSpec, threads: int) -> Engine:
     from edgedet_runtime.engines.opencv_engine import OpenCvEngine
 
-    return OpenCvEngine(path, spec, threads)
+    return OpenCvEngine(source, spec, threads)
 
 
-ENGINES: dict[EngineName, Callable[[Path, ModelSpec, int], Engine]] = {
+ENGINES: dict[EngineName, Callable[[ModelSource, ModelSpec, int], Engine]] = {
     "onnxruntime": _load_onnxruntime,
     "openvino": _load_openvino,
     "opencv": _load_opencv,
 }
 
 
-def load_engine(name: EngineName, path: Path, spec: ModelSpec, *, threads: int) -> Engine:
-    """Load a model file into an engine.
+def load_engine(name: EngineName, source: ModelSource, spec: ModelSpec, *, threads: int) -> Engine:
+    """Load a model into an engine.
 
     Args:
         name: A key of `ENGINES`.
-        path: The model file.
+        source: The model file, or an ONNX model as bytes, which opencv does not take.
         spec: The model's contract.
         threads: Threads the engine may use.
 
     Raises:
         ArgumentError: No such engine.
         MissingDependencyError: The engine's package is not installed.
-        EngineError: The engine cannot run the file.
+        EngineError: The engine cannot run the model.
     """
-    return ENGINES[parse_engine(name)](path, spec, threads)
+    return ENGINES[parse_engine(name)](source, spec, threads)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgedet_runtime.engines.model_source import ModelSource, label
 from edgedet_runtime.engines.tensor_check import check_tensor
 from edgedet_runtime.errors import EngineError, MissingDependencyError
 from edgedet_runtime.spec import ModelSpec
@@ -14,7 +14,7 @@ from edgedet_runtime.spec import ModelSpec
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["OnnxRuntimeEngine", "session_options"]
+__all__ = ["OnnxRuntimeEngine", "open_session", "session_options"]
 
 
 def session_options(threads: int) -> Any:
@@ -41,6 +41,31 @@ def session_options(threads: int) -> Any:
     return options
 
 
+def open_session(source: ModelSource, options: Any, *, what: str | None = None) -> Any:
+    """Open an ``onnxruntime.InferenceSession`` on the CPU: the one place that does.
+
+    Args:
+        source: The model.
+        options: Its SessionOptions, see `session_options`.
+        what: What messages call the model; by default its path.
+
+    Raises:
+        MissingDependencyError: onnxruntime is not installed.
+        EngineError: ONNX Runtime refuses the model.
+    """
+    try:
+        import onnxruntime as ort
+    except ImportError:
+        raise MissingDependencyError("onnxruntime", "onnxruntime", "the engine onnxruntime") from None
+    model = source if isinstance(source, bytes) else str(source)
+    try:
+        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=0)
+    except Exception as e:  # onnxruntime raises its own classes without a common root
+        raise EngineError(
+            f"onnxruntime {ort.__version__} cannot load {what or label(source)}: {_first_line(e)}"
+        ) from None
+
+
 class OnnxRuntimeEngine:
     """Runs a .onnx file in ONNX Runtime.
 
@@ -51,17 +76,17 @@ class OnnxRuntimeEngine:
     name = "onnxruntime"
     precision_hint = "f32"
 
-    def __init__(self, path: Path, spec: ModelSpec, threads: int) -> None:
+    def __init__(self, source: ModelSource, spec: ModelSpec, threads: int) -> None:
         """Load the model.
 
         Args:
-            path: A .onnx file.
+            source: A .onnx file, or its bytes.
             spec: The model's contract.
             threads: Threads within an operator.
 
         Raises:
             MissingDependencyError: onnxruntime is not installed.
-            EngineError: ONNX Runtime refuses the file.
+            EngineError: ONNX Runtime refuses the model.
         """
         try:
             import onnxruntime as ort
@@ -69,18 +94,14 @@ class OnnxRuntimeEngine:
             raise MissingDependencyError("onnxruntime", "onnxruntime", "the engine onnxruntime") from None
         self.version: str = ort.__version__
         self._spec = spec
-        options = session_options(threads)
-        try:
-            self._session: Any = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as e:  # onnxruntime raises its own classes without a common root
-            raise EngineError(f"onnxruntime {self.version} cannot load {path}: {_first_line(e)}") from None
+        self._session: Any = open_session(source, session_options(threads))
         self._names = spec.decode.output_names
         known = {o.name: o for o in self._session.get_outputs()}
         missing = [n for n in self._names if n not in known]
         inputs = [i.name for i in self._session.get_inputs()]
         if missing or inputs != [spec.input.name]:
             raise EngineError(
-                f"{path}: expected input {spec.input.name} and outputs {', '.join(self._names)}, "
+                f"{label(source)}: expected input {spec.input.name} and outputs {', '.join(self._names)}, "
                 f"got {', '.join(inputs)} and {', '.join(known)}: the file and its spec do not fit"
             )
         shapes = [known[n].shape for n in self._names]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
+from edgedet_runtime.engines.model_source import ModelSource, label
 from edgedet_runtime.engines.tensor_check import check_tensor
 from edgedet_runtime.errors import EngineError
 from edgedet_runtime.onnx_file import onnx_summary
@@ -30,25 +30,25 @@ class OpenCvEngine:
     version: str = cv2.__version__
     precision_hint = "f32"
 
-    def __init__(self, path: Path, spec: ModelSpec, threads: int) -> None:
+    def __init__(self, source: ModelSource, spec: ModelSpec, threads: int) -> None:
         """Load the model.
 
         Raises:
             EngineError: The file is not ONNX, is quantised, or has operators that cv2.dnn does not know.
         """
-        if path.suffix.lower() != ".onnx":
-            raise EngineError(f"opencv reads .onnx files only, got {path}")
-        if onnx_summary(path).is_quantised:
+        if isinstance(source, bytes) or source.suffix.lower() != ".onnx":
+            raise EngineError(f"opencv reads .onnx files only, got {label(source)}")
+        if onnx_summary(source).is_quantised:
             raise EngineError(
-                f"opencv cannot run the quantised model {path}: take the fp32 file, or the engine onnxruntime"
+                f"opencv cannot run the quantised model {source}: take the fp32 file, or the engine onnxruntime"
             )
         self._spec = spec
         self._names = list(spec.decode.output_names)
         cv2.setNumThreads(threads)
         try:
-            self._net: Any = cv2.dnn.readNetFromONNX(str(path))
+            self._net: Any = cv2.dnn.readNetFromONNX(str(source))
         except cv2.error as e:
-            raise EngineError(f"opencv {self.version} cannot load {path}: {_reason(e)}") from None
+            raise EngineError(f"opencv {self.version} cannot load {source}: {_reason(e)}") from None
 
     def infer(self, tensor: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], ...]:
         """Run the model; outputs are new arrays."""

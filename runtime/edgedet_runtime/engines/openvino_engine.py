@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgedet_runtime.engines.model_source import ModelSource, label
 from edgedet_runtime.engines.tensor_check import check_tensor
 from edgedet_runtime.errors import EngineError, MissingDependencyError
 from edgedet_runtime.spec import ModelSpec
@@ -15,7 +15,7 @@ from edgedet_runtime.spec import ModelSpec
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["OpenVinoEngine", "cpu_settings"]
+__all__ = ["OpenVinoEngine", "compile_on_cpu", "cpu_settings"]
 
 
 def cpu_settings(threads: int) -> dict[str, Any]:
@@ -48,6 +48,34 @@ def _build_type_tables(ov: Any) -> None:
         ov.Tensor(np.zeros(1, np.float32), shared_memory=True).data.dtype  # noqa: B018
 
 
+def compile_on_cpu(source: ModelSource, threads: int, *, what: str | None = None, profiled: bool = False) -> Any:
+    """Compile a model for the CPU under `cpu_settings`, an ``openvino.CompiledModel``: the one place that does.
+
+    Args:
+        source: The model.
+        threads: Threads that it may use.
+        what: What messages call the model; by default its path.
+        profiled: Count the time of each layer.
+
+    Raises:
+        MissingDependencyError: openvino is not installed.
+        EngineError: OpenVINO refuses the model.
+    """
+    try:
+        import openvino as ov
+    except ImportError:
+        raise MissingDependencyError("openvino", "openvino", "the engine openvino") from None
+    _build_type_tables(ov)
+    settings = {**cpu_settings(threads), **({"PERF_COUNT": True} if profiled else {})}
+    try:
+        core = ov.Core()
+        model = core.read_model(source if isinstance(source, bytes) else str(source))
+        return core.compile_model(model, "CPU", settings)
+    except RuntimeError as e:
+        version = ov.__version__.partition("-")[0]
+        raise EngineError(f"openvino {version} cannot load {what or label(source)}: {_last_line(e)}") from None
+
+
 class OpenVinoEngine:
     """Runs an OpenVINO IR (.xml with its .bin) or a .onnx file in OpenVINO.
 
@@ -60,12 +88,17 @@ class OpenVinoEngine:
 
     name = "openvino"
 
-    def __init__(self, path: Path, spec: ModelSpec, threads: int) -> None:
+    def __init__(self, source: ModelSource, spec: ModelSpec, threads: int) -> None:
         """Load and compile the model.
+
+        Args:
+            source: A .xml file with its .bin, a .onnx file, or the bytes of an ONNX model.
+            spec: The model's contract.
+            threads: Threads that it may use.
 
         Raises:
             MissingDependencyError: openvino is not installed.
-            EngineError: OpenVINO refuses the file, or does not hold the precision.
+            EngineError: OpenVINO refuses the model, or does not hold the precision.
         """
         try:
             import openvino as ov
@@ -74,14 +107,12 @@ class OpenVinoEngine:
         self.version: str = ov.__version__.partition("-")[0]
         self._spec = spec
         self._ov = ov
-        _build_type_tables(ov)
+        self.compiled: Any = compile_on_cpu(source, threads)
         try:
-            core = ov.Core()
-            self.compiled: Any = core.compile_model(core.read_model(str(path)), "CPU", cpu_settings(threads))
             self._request: Any = self.compiled.create_infer_request()
             precision = self.compiled.get_property("INFERENCE_PRECISION_HINT")
         except RuntimeError as e:
-            raise EngineError(f"openvino {self.version} cannot load {path}: {_last_line(e)}") from None
+            raise EngineError(f"openvino {self.version} cannot load {label(source)}: {_last_line(e)}") from None
         self.precision_hint: str = precision.get_type_name()
         if self.precision_hint != "f32":
             raise EngineError(f"openvino {self.version}: expected to compute in f32, would use {self.precision_hint}")
@@ -90,7 +121,7 @@ class OpenVinoEngine:
             ports = [self.compiled.output(name) for name in spec.decode.output_names]
         except RuntimeError:
             raise EngineError(
-                f"{path}: expected input {spec.input.name} and outputs "
+                f"{label(source)}: expected input {spec.input.name} and outputs "
                 f"{', '.join(spec.decode.output_names)}: the file and its spec do not fit"
             ) from None
         self._fixed = all(port.partial_shape.is_static for port in ports)

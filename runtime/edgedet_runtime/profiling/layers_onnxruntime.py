@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from edgedet_runtime.engines.onnxruntime_engine import session_options
+from edgedet_runtime.engines.onnxruntime_engine import open_session, session_options
 from edgedet_runtime.errors import EngineError
 from edgedet_runtime.profiling.layers import Layer, convolution_macs
 from edgedet_runtime.profiling.onnx_listing import ListedNode, OnnxListing, read_listing
@@ -47,15 +47,13 @@ TypedShape = Mapping[str, Sequence[int]]
 
 def profile_layers(model_file: Path, tensor: npt.NDArray[Any], *, threads: int, runs: int = 20) -> tuple[Layer, ...]:
     """Profile a model file; see `edgedet_runtime.profiling.layers.profile_layers`."""
-    import onnxruntime as ort
-
     with tempfile.TemporaryDirectory(prefix="edgedet-") as folder:
         options = session_options(threads)
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "trace")
         options.optimized_model_filepath = str(Path(folder) / "optimised.onnx")
+        session = open_session(model_file, options)
         try:
-            session = ort.InferenceSession(str(model_file), options, providers=["CPUExecutionProvider"])
             name = session.get_inputs()[0].name
             for _ in range(runs + runs // 4):
                 session.run(None, {name: tensor})

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from edgedet_runtime.engines.openvino_engine import cpu_settings
+from edgedet_runtime.engines.openvino_engine import compile_on_cpu
 from edgedet_runtime.errors import EngineError
 from edgedet_runtime.profiling.layers import Layer, convolution_macs
 
@@ -34,12 +34,8 @@ _PRECISIONS = {
 
 def profile_layers(model_file: Path, tensor: npt.NDArray[Any], *, threads: int, runs: int = 20) -> tuple[Layer, ...]:
     """Profile a model file; see `edgedet_runtime.profiling.layers.profile_layers`."""
+    compiled = compile_on_cpu(model_file, threads, profiled=True)
     try:
-        import openvino as ov
-    except ImportError:
-        raise EngineError("openvino: expected it to be installed: pip install 'edgedet[openvino]'") from None
-    try:
-        compiled = ov.Core().compile_model(str(model_file), "CPU", {**cpu_settings(threads), "PERF_COUNT": True})
         request = compiled.create_infer_request()
         times: dict[str, list[float]] = {}
         for run in range(runs + runs // 4):

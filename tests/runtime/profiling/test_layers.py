@@ -147,7 +147,7 @@ def test_engine_without_profiler(tmp_path: Path) -> None:
 def test_broken_file_is_an_engine_error(tmp_path: Path) -> None:
     path = tmp_path / "x.onnx"
     path.write_bytes(b"no model")
-    with pytest.raises(EngineError, match="cannot profile it"):
+    with pytest.raises(EngineError, match=r"onnxruntime .* cannot load .*x\.onnx"):
         profile_layers("onnxruntime", path, np.zeros(1, np.float32), threads=1)
 
 

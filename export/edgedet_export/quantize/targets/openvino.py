@@ -33,8 +33,7 @@ from edgedet_export.quantize.runner import Runner, Tensor
 from edgedet_export.quantize.tensor_ranges import TensorRanges
 from edgedet_export.to_openvino import to_openvino
 from edgedet_runtime.engines import EngineName
-from edgedet_runtime.engines.openvino_engine import cpu_settings
-from edgedet_runtime.errors import EngineError
+from edgedet_runtime.engines.openvino_engine import compile_on_cpu
 from edgedet_runtime.spec import ModelSpec
 
 __all__ = ["OpenVinoTarget"]
@@ -96,14 +95,8 @@ class OpenVinoTarget:
 
     def open_session(self, model: onnx.ModelProto, *, threads: int) -> Runner:
         """Compile a model for the CPU, with the settings of the runtime's engine."""
-        import openvino as ov
-
-        try:
-            core = ov.Core()
-            compiled = core.compile_model(core.read_model(model.SerializeToString()), "CPU", cpu_settings(threads))
-            request = compiled.create_infer_request()
-        except RuntimeError as e:
-            raise EngineError(f"OpenVINO refuses the quantized model: {str(e).strip().splitlines()[-1]}") from None
+        compiled = compile_on_cpu(model.SerializeToString(), threads, what="the quantized model")
+        request = compiled.create_infer_request()
         outputs = [o.name for o in model.graph.output]
 
         def run(tensor: Tensor) -> dict[str, npt.NDArray[np.float32]]:

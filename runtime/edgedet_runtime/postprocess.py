@@ -1,0 +1,43 @@
+"""From raw outputs to the objects that they stand for: decode, select, back into the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgedet_runtime.decode import decode_outputs
+from edgedet_runtime.detections import Detections
+from edgedet_runtime.letterbox import Letterbox
+from edgedet_runtime.selection import select
+from edgedet_runtime.spec import ModelSpec, Thresholds
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+__all__ = ["postprocess"]
+
+
+def postprocess(
+    raw: Sequence[npt.NDArray[np.float32]],
+    letterbox: Letterbox,
+    spec: ModelSpec,
+    limits: Thresholds,
+    *,
+    wanted: npt.NDArray[np.bool_] | None = None,
+) -> Detections:
+    """Return the objects that raw outputs stand for, in pixels of the picture.
+
+    Args:
+        raw: Outputs in the order of ``spec.decode.output_names``.
+        letterbox: Where the picture lies in the input.
+        spec: The model's contract.
+        limits: Thresholds in force.
+        wanted: Mask over class ids; None for all.
+    """
+    found = decode_outputs(raw, spec.decode, conf=limits.conf, multi_label=limits.multi_label)
+    if wanted is not None:
+        found = found.take(wanted[found.class_ids])
+    best = select(found, spec.decode, limits)
+    return Detections(letterbox.to_image(best.boxes_xyxy), best.scores, best.class_ids, spec.classes)
