@@ -97,6 +97,7 @@ def test_nothing_to_find() -> None:
 def test_reference_conf_falls_to_one_per_picture() -> None:
     _, spec = tiny_detector()
     assert reference_conf([boxes(5), boxes(0)], spec) == spec.thresholds.conf
+    assert reference_conf([boxes(0), boxes(0)], spec) == spec.thresholds.conf
     weak = boxes(8, scores=0.1)
     conf = reference_conf([weak, weak, weak], spec)
     assert int((weak.scores > conf).sum()) * 3 == 3

@@ -75,6 +75,21 @@ def test_the_function_stays_and_the_channels_come_closer(unbalanced: tuple[Measu
         assert imbalance(after, tensor) < 0.5 * imbalance(measured, tensor)
 
 
+def test_a_dead_channel_does_not_keep_the_others_from_it() -> None:
+    model, spec = tiny_detector(activation="Relu")
+    unbalance(model, 30.0)
+    alive = np.ones((16, 1, 1, 1))
+    alive[3] = 0.0
+    _multiply(model, "stem_w", alive)
+    _multiply(model, "stem_b", alive.reshape(16))
+    before = measure(model, spec, pictures(6), QuantConfig(threads=1))
+    assert before.calibration.statistics["stem_act"].channel_high[3] == 0
+    found = equalize(before.model, before.calibration.statistics)
+    assert found is not None
+    after = measure(found.model, spec, pictures(6), QuantConfig(threads=1))
+    assert imbalance(after, "stem_act") < 0.5 * imbalance(before, "stem_act")
+
+
 def test_residuals_and_concatenations_share_their_factors(unbalanced: tuple[Measured, ModelSpec]) -> None:
     measured, spec = unbalanced
     found = equalize(measured.model, measured.calibration.statistics)

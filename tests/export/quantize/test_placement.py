@@ -208,3 +208,17 @@ def test_sums_of_quantized_tensors_are_quantized_and_others_are_not(prepared: Pr
     assert {"sum", "residual_silu", "down_silu"} <= work.plan(Recipe("mse")).grids.keys()
     kept = work.plan(Recipe("mse", keep={layer.id: "x" for layer in work.layers if layer.id != "residual"}))
     assert sorted(kept.grids) == ["down_silu", "pooled", "residual"], "one term of the sum is quantized nowhere"
+
+
+@pytest.mark.parametrize("cpu", ["vnni", "dotprod"])
+def test_a_gate_spans_zero_to_one(cpu: CpuKind) -> None:
+    model, spec = tiny_detector()
+    total = next(node for node in model.graph.node if node.output[0] == "sum")
+    total.op_type = "Mul"
+    total.input[0] = "gate"
+    place = list(model.graph.node).index(total)
+    model.graph.node.insert(place, onnx.helper.make_node("Sigmoid", ["residual"], ["gate"]))
+    measured = measure(model, spec, pictures(2), QuantConfig(threads=1))
+    grids = bench((measured, spec), QuantConfig("onnxruntime", threads=1, cpu=cpu)).plan(Recipe("mse")).grids
+    assert grids["gate"] == Grid(1 / 256, -128 * (cpu == "dotprod"), cpu == "dotprod")
+    assert grids["residual"].scale != 1 / 256

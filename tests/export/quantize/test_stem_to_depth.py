@@ -61,19 +61,19 @@ def run(model: onnx.ModelProto, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.
 
 
 @pytest.mark.parametrize(
-    ("kernel", "pads"),
+    ("kernel", "pads", "cells_hw"),
     [
-        (6, (2, 2, 2, 2)),
-        (3, (1, 1, 1, 1)),
-        (3, (0, 0, 1, 1)),
-        (7, (3, 3, 3, 3)),
-        (2, (0, 0, 0, 0)),
-        (5, (2, 1, 2, 3)),
-        (4, (3, 3, 0, 0)),
+        (6, (2, 2, 2, 2), (3, 3)),
+        (3, (1, 1, 1, 1), (2, 2)),
+        (3, (0, 0, 1, 1), (2, 2)),
+        (7, (3, 3, 3, 3), (4, 4)),
+        (2, (0, 0, 0, 0), (1, 1)),
+        (5, (2, 1, 2, 3), (3, 3)),
+        (4, (3, 3, 0, 0), (3, 3)),
     ],
 )
 @pytest.mark.parametrize("channels", [3, 4])
-def test_same_numbers_on_cells(kernel: int, pads: Pads, channels: int) -> None:
+def test_same_numbers_on_cells(kernel: int, pads: Pads, cells_hw: tuple[int, int], channels: int) -> None:
     model = stem(kernel, pads, channels=channels)
     moved = stem_to_depth(model)
     onnx.checker.check_model(moved, full_check=True)
@@ -81,7 +81,7 @@ def test_same_numbers_on_cells(kernel: int, pads: Pads, channels: int) -> None:
     (conv,) = graph.nodes_of("Conv")
     weight = graph.constant(conv.input[1])
     assert weight is not None
-    assert weight.shape[1] == 4 * channels
+    assert weight.shape == (6, 4 * channels, *cells_hw), "no cell beyond those that hold a tap"
     assert (conv.input[0], conv.output[0]) == ("floats", "stem")
     image = np.random.default_rng(1).integers(0, 256, (1, 12, 16, channels)).astype(np.uint8)
     expected = run(model, image)
