@@ -10,7 +10,7 @@ __all__ = ["installed", "require"]
 
 
 def installed(package: str) -> bool:
-    """Tell whether a top-level package can be imported, without importing it."""
+    """Return whether a top-level package can be imported, without importing it."""
     try:
         return importlib.util.find_spec(package) is not None
     except (ImportError, ValueError):

@@ -26,7 +26,7 @@ def shared() -> Path:
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
     """Return a bundle of the color detector, the test's own."""
-    from tests.cli.colours import write_bundle
+    from tests.cli.colors import write_bundle
 
     return write_bundle(tmp_path / "bundle")
 

@@ -23,7 +23,7 @@ def default_bundle() -> Path:
 
 
 def is_model(argument: str) -> bool:
-    """Tell whether an argument is a model: a bundle folder, or a name that ends like a model file.
+    """Return whether an argument is a model: a bundle folder, or a name that ends like a model file.
 
     Training checkpoints count too, so that handing one to ``detect`` ends in a sentence about exporting it
     rather than in one about pictures.

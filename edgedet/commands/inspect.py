@@ -117,7 +117,7 @@ def _model_file(path: Path) -> dict[str, Any]:
         summary = onnx_summary(path)
         return size | {
             "spec": "none: a foreign file; `edgedet export` reads its heads",
-            "quantised": summary.is_quantised,
+            "quantised": summary.is_quantized,
             "operators": sorted(summary.op_types),
             "metadata": dict(summary.metadata),
         }

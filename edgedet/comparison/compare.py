@@ -17,7 +17,7 @@ from edgedet_runtime.bundle.plan import Plan
 from edgedet_runtime.errors import ArgumentError
 from edgedet_runtime.profiling.machine import describe_machine
 from edgedet_runtime.profiling.session import ProfileConfig, choose_picture
-from edgedet_runtime.profiling.statistics import Interval, ratio_of_medians, summarise
+from edgedet_runtime.profiling.statistics import Interval, ratio_of_medians, summarize
 from edgedet_runtime.profiling.turns import BLOCK
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _contender(entry: Measured, everything: Sequence[Measured]) -> Contender:
         memory_access_bytes=None if cost is None else cost.memory_access_bytes,
         size_bytes=model_bytes(entry.file),
         latency=entry.latency,
-        infer_ms=summarise(entry.samples.infer_ms).median,
+        infer_ms=summarize(entry.samples.infer_ms).median,
         speed_up=None if fp32 is None else fp32.latency.median / entry.latency.median,
         ratio_to_first=None if is_first else _ratio(entry, first),
         accuracy=own,

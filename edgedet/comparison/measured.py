@@ -18,7 +18,7 @@ from edgedet_runtime.profiling.latency import Samples, measure
 from edgedet_runtime.profiling.layers import LAYER_ENGINES, Layer, profile_layers
 from edgedet_runtime.profiling.machine import LoadMeter
 from edgedet_runtime.profiling.session import ProfileConfig, list_plans
-from edgedet_runtime.profiling.statistics import Summary, summarise
+from edgedet_runtime.profiling.statistics import Summary, summarize
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -76,7 +76,7 @@ class _Loaded:
         """Return what is known once it was timed."""
         spec, file = self.detector.spec, self.detector.model_file.path
         tensor = self.detector.preprocess(image_bgr)[0].copy()
-        latency = summarise(samples.end_to_end_ms)
+        latency = summarize(samples.end_to_end_ms)
         return Measured(self.path, self.plan, spec.variant, spec.input.size_hw, file, tensor, samples, latency)
 
 

@@ -61,7 +61,7 @@ def bars(
             x = value(of[precision]) if precision in of else None
             if x is not None:
                 y = row + (at - (len(used) - 1) / 2) * thick
-                axes.barh(y, x, height=thick * 0.92, color=page.PRECISION_COLOURS.get(precision, page.INK))
+                axes.barh(y, x, height=thick * 0.92, color=page.PRECISION_COLORS.get(precision, page.INK))
                 axes.text(max(x, 0.0), y, f" {number(x)}", va="center", fontsize=6.5, color=page.INK)
     if mark is not None:
         axes.axvline(mark, color=page.INK, linewidth=0.8, linestyle=":")
@@ -154,8 +154,8 @@ def kinds(comparison: Comparison, setup: Setup, names: Mapping[str, str]) -> str
     figure, axes = page.new_figure(1.3 + 0.2 * len(rows), _WIDTH_IN)
     for row, of_row in enumerate(sums):
         left = 0.0
-        for kind, colour in zip(most, _KINDS, strict=False):
-            axes.barh(row, of_row.get(kind, 0.0), left=left, height=0.75, color=colour)
+        for kind, color in zip(most, _KINDS, strict=False):
+            axes.barh(row, of_row.get(kind, 0.0), left=left, height=0.75, color=color)
             left += of_row.get(kind, 0.0)
         axes.barh(row, sum(of_row.values()) - left, left=left, height=0.75, color="#888888")
     axes.set_yticks(range(len(rows)), [name for name, _ in rows], fontsize=7)
@@ -168,21 +168,21 @@ def kinds(comparison: Comparison, setup: Setup, names: Mapping[str, str]) -> str
 def losses(curves: Sequence[Curve]) -> str:
     """Draw the loss of training runs over the pictures seen, on a logarithmic axis."""
     figure, axes = page.new_figure(3.6, _WIDTH_IN)
-    colours = [_KINDS[i % len(_KINDS)] for i in range(len(curves))]
-    for run, (curve, colour) in enumerate(zip(curves, colours, strict=True)):
+    colors = [_KINDS[i % len(_KINDS)] for i in range(len(curves))]
+    for run, (curve, color) in enumerate(zip(curves, colors, strict=True)):
         style = ("-", "--", ":")[run // len(_KINDS) % 3]
-        axes.plot([i / 1e3 for i in curve.images], curve.loss, color=colour, linewidth=1, linestyle=style)
+        axes.plot([i / 1e3 for i in curve.images], curve.loss, color=color, linewidth=1, linestyle=style)
     axes.set_yscale("log")
     for of in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
         of("{x:g}")
     _finish(axes, "pictures seen, thousands", "loss", ())
-    _legend(axes, [(curve.run, colour) for curve, colour in zip(curves, colours, strict=True)])
+    _legend(axes, [(curve.run, color) for curve, color in zip(curves, colors, strict=True)])
     return page.as_svg(figure)
 
 
 def _dots(axes: Any, points: Sequence[tuple[float, float]], precision: Precision) -> None:
     xs, ys = [x for x, _ in points], [y for _, y in points]
-    axes.plot(xs, ys, "o", color=page.PRECISION_COLOURS.get(precision, page.INK), markersize=5, zorder=2)
+    axes.plot(xs, ys, "o", color=page.PRECISION_COLORS.get(precision, page.INK), markersize=5, zorder=2)
 
 
 def _finish(axes: Any, x_label: str, y_label: str | None, precisions: Sequence[Precision]) -> None:
@@ -191,14 +191,14 @@ def _finish(axes: Any, x_label: str, y_label: str | None, precisions: Sequence[P
     if y_label is not None:
         axes.set_ylabel(y_label, fontsize=8)
     if len(precisions) > 1:
-        _legend(axes, [(_NAMES[p], page.PRECISION_COLOURS.get(p, page.INK)) for p in precisions])
+        _legend(axes, [(_NAMES[p], page.PRECISION_COLORS.get(p, page.INK)) for p in precisions])
 
 
 def _legend(axes: Any, entries: Sequence[tuple[str, str]]) -> None:
-    """Name the colours above the plot, where no point can be."""
+    """Name the colors above the plot, where no point can be."""
     from matplotlib.patches import Patch
 
-    handles = [Patch(color=colour, label=name) for name, colour in entries]
+    handles = [Patch(color=color, label=name) for name, color in entries]
     columns = 2 if len(entries) > 3 else len(entries)
     place = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "borderaxespad": 0.2}
     axes.legend(

@@ -212,7 +212,7 @@ def build_command(image: Image, context: Path, *, buildx: bool = True) -> list[s
 
 
 def docker_answers() -> bool:
-    """Tell whether a docker client is there and its engine answers."""
+    """Return whether a docker client is there and its engine answers."""
     return _succeeds("docker", "version")
 
 

@@ -1,6 +1,6 @@
 """What every HTML page of edgedet shares: one file, no network, no scripts, light and dark, phone and desk.
 
-Plots are matplotlib's, as SVG within the page; what is drawn in `INK` follows the page's text colour.
+Plots are matplotlib's, as SVG within the page; what is drawn in `INK` follows the page's text color.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 
 from edgedet_runtime.errors import InputError
 
-__all__ = ["INK", "PRECISION_COLOURS", "as_svg", "check_place", "new_figure", "number", "render", "tail", "write"]
+__all__ = ["INK", "PRECISION_COLORS", "as_svg", "check_place", "new_figure", "number", "render", "tail", "write"]
 
 INK = "#010203"
-"""Stands for the page's text colour in plots; becomes ``currentColor``."""
+"""Stands for the page's text color in plots; becomes ``currentColor``."""
 
-PRECISION_COLOURS = {"fp32": "#e08a00", "int8": "#1f9e89", "bf16": "#7a5195", "fp16": "#7a5195"}
+PRECISION_COLORS = {"fp32": "#e08a00", "int8": "#1f9e89", "bf16": "#7a5195", "fp16": "#7a5195"}
 """By the precision that ran."""
 
 
@@ -89,7 +89,7 @@ def new_figure(height_in: float, width_in: float = 8.0) -> tuple[Any, Any]:
 
 
 def as_svg(figure: Any) -> str:
-    """Return the figure as an SVG element whose ink follows the page's text colour."""
+    """Return the figure as an SVG element whose ink follows the page's text color."""
     import matplotlib as mpl
 
     buffer = io.StringIO()

@@ -29,7 +29,7 @@ class SlowestLayers:
 
     @property
     def placed(self) -> bool:
-        """Tell whether the layers were held against peaks."""
+        """Return whether the layers were held against peaks."""
         return any(at is not None for _, at in self.rows)
 
 

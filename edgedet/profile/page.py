@@ -72,9 +72,9 @@ def _steps(report: ProfileReport) -> str:
     figure, axes = page.new_figure(1.2 + 0.26 * len(report.plans), _WIDTH_IN)
     for row, entry in enumerate(reversed(report.plans)):
         of, left = entry.summaries(), 0.0
-        for name, colour in _STEPS.items():
+        for name, color in _STEPS.items():
             label = name.removesuffix("_ms") if row == 0 else None
-            axes.barh(row, of[name].median, left=left, color=colour, height=0.7, label=label)
+            axes.barh(row, of[name].median, left=left, color=color, height=0.7, label=label)
             left += of[name].median
         axes.text(left, row, f" {of['end_to_end_ms'].median:.1f}", va="center", fontsize=7, color=page.INK)
     axes.set_yticks(range(len(report.plans)), [str(e.plan) for e in reversed(report.plans)], fontsize=8)

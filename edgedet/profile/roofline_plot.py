@@ -45,7 +45,7 @@ def draw_roofline(layers: Sequence[Layer], places: Sequence[Place], peaks: Peaks
             [layer.intensity for layer, _ in of],
             [at.gmacs_per_s for _, at in of],
             s=[12 + _LARGEST_POINT * layer.time_ms / longest for layer, _ in of],
-            c=page.PRECISION_COLOURS.get(precision, "#888"),
+            c=page.PRECISION_COLORS.get(precision, "#888"),
             alpha=0.6,
             linewidths=0,
             label=f"{precision}: {len(of)} layers",

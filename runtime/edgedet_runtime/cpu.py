@@ -182,7 +182,7 @@ class Processor:
     features: tuple[str, ...]
 
     def computes_like(self, other: Processor) -> bool:
-        """Tell whether engines have the same kernels on both; names differ between revisions of one board already."""
+        """Return whether engines have the same kernels on both; names differ between revisions of one board already."""
         return self.architecture == other.architecture and set(self.features) == set(other.features)
 
 

@@ -157,7 +157,7 @@ class Detector:
         """Detect objects in a picture.
 
         Args:
-            image_bgr: uint8, BGR (h, w, 3) as OpenCV gives it; also grey (h, w) or BGRA (h, w, 4).
+            image_bgr: uint8, BGR (h, w, 3) as OpenCV gives it; also gray (h, w) or BGRA (h, w, 4).
 
         Returns:
             Objects in pixels of this picture, best first; arrays of their own.

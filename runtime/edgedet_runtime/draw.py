@@ -21,7 +21,7 @@ _GOLDEN = 0.618033988749895
 def draw(image_bgr: npt.NDArray[np.uint8], detections: Detections) -> npt.NDArray[np.uint8]:
     """Return a copy of a picture with its detections drawn in.
 
-    Lines and letters scale with the picture; each class has a colour of its own; the best objects are on top.
+    Lines and letters scale with the picture; each class has a color of its own; the best objects are on top.
 
     Args:
         image_bgr: uint8 (h, w, 3), the picture that the detections are of.
@@ -36,9 +36,9 @@ def draw(image_bgr: npt.NDArray[np.uint8], detections: Detections) -> npt.NDArra
     scale = max(0.35, line / 3)
     for box in reversed(list(detections)):
         x0, y0, x1, y1 = (round(v) for v in box.xyxy)
-        colour = _colour(box.class_id)
-        cv2.rectangle(canvas, (x0, y0), (x1, y1), colour, line, cv2.LINE_AA)
-        _label(canvas, f"{box.name} {box.score:.2f}", (x0, y0), colour, scale, max(1, line // 2))
+        color = _color(box.class_id)
+        cv2.rectangle(canvas, (x0, y0), (x1, y1), color, line, cv2.LINE_AA)
+        _label(canvas, f"{box.name} {box.score:.2f}", (x0, y0), color, scale, max(1, line // 2))
     return canvas
 
 
@@ -46,7 +46,7 @@ def _label(
     canvas: npt.NDArray[np.uint8],
     text: str,
     corner: tuple[int, int],
-    colour: tuple[int, int, int],
+    color: tuple[int, int, int],
     scale: float,
     thickness: int,
 ) -> None:
@@ -57,14 +57,14 @@ def _label(
     height, width = canvas.shape[:2]
     x = max(0, min(corner[0], width - w - 2 * margin))
     y = corner[1] - tall if corner[1] >= tall else min(corner[1], height - tall)
-    cv2.rectangle(canvas, (x, y), (x + w + 2 * margin, y + tall), colour, cv2.FILLED)
-    bright = 0.114 * colour[0] + 0.587 * colour[1] + 0.299 * colour[2] > 140
+    cv2.rectangle(canvas, (x, y), (x + w + 2 * margin, y + tall), color, cv2.FILLED)
+    bright = 0.114 * color[0] + 0.587 * color[1] + 0.299 * color[2] > 140
     ink = (0, 0, 0) if bright else (255, 255, 255)
     cv2.putText(canvas, text, (x + margin, y + margin // 2 + h), _FONT, scale, ink, thickness, cv2.LINE_AA)
 
 
-def _colour(class_id: int) -> tuple[int, int, int]:
-    """Return a class's BGR colour: hues a golden section apart, so that neighbours differ most."""
+def _color(class_id: int) -> tuple[int, int, int]:
+    """Return a class's BGR color: hues a golden section apart, so that neighbors differ most."""
     import colorsys
 
     r, g, b = colorsys.hsv_to_rgb((class_id * _GOLDEN + 0.02) % 1.0, 0.85, 0.95)

@@ -8,7 +8,7 @@ Where each number comes from:
 
 - gain ``g = min(H / h, W / w)`` in both aspect-keeping modes (YOLOv5 ``letterbox``, YOLOX ``preproc``);
 - resized size ``round(w * g)`` in YOLOv5 (Python's rounding, halves to even), ``int(w * g)`` in YOLOX;
-- the centred picture starts at ``round(d / 2 - 0.1)`` of the left-over d, so an odd row or column goes to the
+- the centered picture starts at ``round(d / 2 - 0.1)`` of the left-over d, so an odd row or column goes to the
   end;
 - boxes return with the *unrounded* ``pad = (W - w * g) / 2`` (YOLOv5 ``scale_boxes``), which may differ by up
   to half a pixel from where the picture starts; YOLOX has no pad;

@@ -36,7 +36,7 @@ class OnnxSummary:
     op_types: frozenset[str]
 
     @property
-    def is_quantised(self) -> bool:
+    def is_quantized(self) -> bool:
         """True if the graph has operators of quantised inference."""
         return bool(self.op_types & {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger"})
 

@@ -21,7 +21,7 @@ def to_bgr(image: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """Return a picture as uint8 BGR (h, w, 3).
 
     Args:
-        image: uint8; BGR (h, w, 3), which comes back as it is, grey (h, w) or (h, w, 1), or BGRA (h, w, 4),
+        image: uint8; BGR (h, w, 3), which comes back as it is, gray (h, w) or (h, w, 1), or BGRA (h, w, 4),
             whose alpha is dropped.
 
     Raises:
@@ -72,7 +72,7 @@ class Preprocessor:
         """Return the input tensor for a picture and its geometry.
 
         Args:
-            image: uint8, BGR (h, w, 3), grey (h, w) or BGRA (h, w, 4).
+            image: uint8, BGR (h, w, 3), gray (h, w) or BGRA (h, w, 4).
 
         Returns:
             The tensor, of shape (1, H, W, 3) or (1, 3, H, W) as the spec says, and the letterbox. The tensor
@@ -92,7 +92,7 @@ class Preprocessor:
         return self._tensor, fit
 
     def _fill(self) -> None:
-        """Bring the canvas to the spec's colour order, type and layout."""
+        """Bring the canvas to the spec's color order, type and layout."""
         rgb = self._spec.color == "RGB"
         if self._spec.layout == "NHWC":
             target = self._tensor[0]

@@ -81,7 +81,7 @@ class InputSpec:
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:
-        """Validate sizes and the normalisation."""
+        """Validate sizes and the normalization."""
         _require(bool(self.name), "input.name", "a name", self.name)
         _require(0 < self.height <= 16384, "input.height", "1..16384", self.height)
         _require(0 < self.width <= 16384, "input.width", "1..16384", self.width)
@@ -111,9 +111,9 @@ class ResizeSpec:
     """How a picture of any size is brought to the input's size.
 
     Attributes:
-        mode: `letterbox` (aspect kept, centred), `letterbox-topleft` (aspect kept, at the top left corner) or
+        mode: `letterbox` (aspect kept, centered), `letterbox-topleft` (aspect kept, at the top left corner) or
             `stretch` (aspect not kept).
-        pad_bgr: 8-bit padding colour, BGR whatever the network's own order is.
+        pad_bgr: 8-bit padding color, BGR whatever the network's own order is.
         rounding: How the scaled size becomes whole pixels: `round` (YOLOv5) or `floor` (YOLOX).
         scale_up: Whether small pictures are enlarged.
         interpolation: `linear` (OpenCV's fast one, whose last bits differ between x86 and ARM where the picture
@@ -128,7 +128,7 @@ class ResizeSpec:
     interpolation: Literal["linear", "linear-exact", "area-down"] = "linear"
 
     def __post_init__(self) -> None:
-        """Validate the padding colour."""
+        """Validate the padding color."""
         _require(all(0 <= v <= 255 for v in self.pad_bgr), "resize.pad_bgr", "three values 0..255", self.pad_bgr)
 
 

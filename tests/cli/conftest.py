@@ -1,4 +1,4 @@
-"""The colour detector as fixtures."""
+"""The color detector as fixtures."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 import cv2
 import pytest
 
-from tests.cli.colours import solid, write_colour_model
+from tests.cli.colors import solid, write_color_model
 
 
 @pytest.fixture(scope="session")
-def colour_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the colour detector as a single file."""
-    return write_colour_model(tmp_path_factory.mktemp("colours") / "colours.onnx")
+def color_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the color detector as a single file."""
+    return write_color_model(tmp_path_factory.mktemp("colors") / "colors.onnx")
 
 
 @pytest.fixture

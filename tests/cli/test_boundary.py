@@ -25,7 +25,7 @@ from edgedet_runtime.errors import (
     InputError,
     MissingDependencyError,
 )
-from tests.cli.colours import refused, run, shell
+from tests.cli.colors import refused, run, shell
 
 
 def raising(action: Callable[[], object]) -> Result:

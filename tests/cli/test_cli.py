@@ -11,7 +11,7 @@ import pytest
 
 import edgedet
 from edgedet import output
-from tests.cli.colours import refused, run
+from tests.cli.colors import refused, run
 
 COMMANDS = ["compare", "detect", "doctor", "eval", "export", "inspect", "models", "profile", "scenes", "train"]
 

@@ -11,7 +11,7 @@ import pytest
 from edgedet.comparison.contenders import display_names
 from edgedet.comparison.correlation import correlate
 from edgedet_runtime.bundle.plan import Plan
-from tests.cli.colours import refused, run, run_json, seal, solid, write_bundle
+from tests.cli.colors import refused, run, run_json, seal, solid, write_bundle
 
 QUICK = ("--runs", 4, "--threads", "1")
 

@@ -23,7 +23,7 @@ from edgedet_runtime.profiling.layers import Layer
 from edgedet_runtime.profiling.machine import describe_machine
 from edgedet_runtime.profiling.statistics import Interval, Summary
 from tests.cli.chromium import Chromium, find_chromium
-from tests.cli.colours import refused, run, solid, write_bundle
+from tests.cli.colors import refused, run, solid, write_bundle
 
 pytest.importorskip("jinja2", reason="pages are made with the extra report")
 pytest.importorskip("matplotlib", reason="pages are made with the extra report")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.colours import refused, run
+from tests.cli.colors import refused, run
 
 pytest.importorskip("torch", reason="the zoo is built with the extra export")
 

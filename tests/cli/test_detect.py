@@ -13,7 +13,7 @@ import pytest
 
 from edgedet.commands import default_model
 from edgedet_runtime.bundle.plan import Plan, save_plan
-from tests.cli.colours import INPUT_HW, refused, run, run_json, solid, write_bundle
+from tests.cli.colors import INPUT_HW, refused, run, run_json, solid, write_bundle
 
 NUMBER = {"type": "number"}
 SCHEMA = {
@@ -61,10 +61,10 @@ SCHEMA = {
 }
 
 
-def test_json_of_one_picture(colour_model: Path, photo: Path) -> None:
-    document = run_json("detect", colour_model, photo)
+def test_json_of_one_picture(color_model: Path, photo: Path) -> None:
+    document = run_json("detect", color_model, photo)
     jsonschema.validate(document, SCHEMA)
-    assert (document["model"], document["engine"]) == (str(colour_model), "onnxruntime")
+    assert (document["model"], document["engine"]) == (str(color_model), "onnxruntime")
     (image,) = document["images"]
     assert (image["path"], image["width"], image["height"]) == (str(photo), 192, 128)
     red, green = image["detections"]
@@ -98,34 +98,34 @@ def test_stored_plan(bundle: Path, photo: Path) -> None:
     refused(run("detect", bundle, photo, "--plan", "best"), "--plan", "expected auto", "best")
 
 
-def test_several_sources_in_order(colour_model: Path, tmp_path: Path, photo: Path) -> None:
+def test_several_sources_in_order(color_model: Path, tmp_path: Path, photo: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     for name in ("b.jpg", "a.png"):
         cv2.imwrite(str(folder / name), solid((255, 0, 0)))
     (folder / "notes.txt").write_text("no picture")
-    document = run_json("detect", colour_model, folder, photo, f"{folder}/*.jpg")
+    document = run_json("detect", color_model, folder, photo, f"{folder}/*.jpg")
     names = [Path(image["path"]).name for image in document["images"]]
     assert names == ["a.png", "b.jpg", "photo.png", "b.jpg"]
     assert [image["detections"][0]["class_name"] for image in document["images"]] == ["blue", "blue", "red", "blue"]
 
 
-def test_human_output(colour_model: Path, photo: Path) -> None:
-    result = run("detect", colour_model, photo)
+def test_human_output(color_model: Path, photo: Path) -> None:
+    result = run("detect", color_model, photo)
     assert result.exit_code == 0
     assert f"{photo} 192x128: 1 red, 1 green" in result.stdout
     assert "1.000" in result.stdout
     black = photo.with_name("black.png")
     cv2.imwrite(str(black), solid((0, 0, 0)))
-    assert "nothing found" in run("detect", colour_model, black).stdout
+    assert "nothing found" in run("detect", color_model, black).stdout
 
 
-def test_save_draws_and_never_overwrites(colour_model: Path, tmp_path: Path, photo: Path) -> None:
+def test_save_draws_and_never_overwrites(color_model: Path, tmp_path: Path, photo: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     shutil.copy(photo, other / photo.name)
     out = tmp_path / "out" / "deep"
-    assert run("detect", colour_model, photo, other / photo.name, "--save", out).exit_code == 0
+    assert run("detect", color_model, photo, other / photo.name, "--save", out).exit_code == 0
     assert sorted(p.name for p in out.iterdir()) == ["photo-2.png", "photo.png"]
     drawn = cv2.imread(str(out / "photo.png"))
     assert drawn is not None
@@ -133,7 +133,7 @@ def test_save_draws_and_never_overwrites(colour_model: Path, tmp_path: Path, pho
     assert original is not None
     assert drawn.shape == original.shape
     assert (drawn != original).any()
-    refused(run("detect", colour_model, photo, "--save", tmp_path), "would be overwritten")
+    refused(run("detect", color_model, photo, "--save", tmp_path), "would be overwritten")
     assert np.array_equal(np.asarray(cv2.imread(str(photo))), original)
 
 
@@ -148,15 +148,15 @@ def video(tmp_path: Path) -> Path:
     return path
 
 
-def test_video(colour_model: Path, video: Path, tmp_path: Path) -> None:
-    document = run_json("detect", colour_model, video, "--save", tmp_path / "out")
+def test_video(color_model: Path, video: Path, tmp_path: Path) -> None:
+    document = run_json("detect", color_model, video, "--save", tmp_path / "out")
     jsonschema.validate(document, SCHEMA)
     assert [image["frame"] for image in document["images"]] == [0, 1, 2]
     assert [image["detections"][0]["class_name"] for image in document["images"]] == ["blue", "green", "red"]
     written = cv2.VideoCapture(str(tmp_path / "out" / "clip.mp4"))
     assert written.get(cv2.CAP_PROP_FRAME_COUNT) == 3
     assert written.get(cv2.CAP_PROP_FPS) == 10
-    assert len(run_json("detect", colour_model, video, "--max-frames", 2)["images"]) == 2
+    assert len(run_json("detect", color_model, video, "--max-frames", 2)["images"]) == 2
 
 
 def test_default_model_is_what_export_writes(in_tmp: Path, photo: Path) -> None:
@@ -184,8 +184,8 @@ def test_default_model_is_what_export_writes(in_tmp: Path, photo: Path) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_refuses(arguments: list[str], words: list[str], colour_model: Path, photo: Path, in_tmp: Path) -> None:
-    filled = [a.format(model=colour_model, photo=photo) for a in arguments]
+def test_refuses(arguments: list[str], words: list[str], color_model: Path, photo: Path, in_tmp: Path) -> None:
+    filled = [a.format(model=color_model, photo=photo) for a in arguments]
     refused(run("detect", *filled), *words)
 
 
@@ -195,10 +195,10 @@ def test_refuses_precision_that_the_bundle_has_not(bundle: Path, photo: Path) ->
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff\xe0 cut short", b"GIF89a no", b"plain text"])
-def test_broken_picture(colour_model: Path, tmp_path: Path, content: bytes) -> None:
+def test_broken_picture(color_model: Path, tmp_path: Path, content: bytes) -> None:
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(content)
-    result = run("detect", colour_model, bad, "--json")
+    result = run("detect", color_model, bad, "--json")
     refused(result, "bad.jpg")
     assert result.stdout == ""
 
@@ -210,9 +210,9 @@ def test_broken_model(photo: Path, tmp_path: Path, content: bytes) -> None:
     refused(run("detect", bad, photo), "bad.onnx")
 
 
-def test_foreign_onnx_is_sent_to_export(photo: Path, tmp_path: Path, colour_model: Path) -> None:
+def test_foreign_onnx_is_sent_to_export(photo: Path, tmp_path: Path, color_model: Path) -> None:
     onnx = pytest.importorskip("onnx")
-    model = onnx.load(colour_model)
+    model = onnx.load(color_model)
     del model.metadata_props[:]
     path = tmp_path / "foreign.onnx"
     onnx.save(model, path)
@@ -225,7 +225,7 @@ def test_hostile_manifest(bundle: Path, photo: Path, manifest: str) -> None:
     refused(run("detect", bundle, photo), "manifest.json")
 
 
-def test_odd_pictures(colour_model: Path, tmp_path: Path) -> None:
+def test_odd_pictures(color_model: Path, tmp_path: Path) -> None:
     """One pixel, a very long strip, grey, and with alpha."""
     pictures = {
         "dot.png": np.zeros((1, 1, 3), np.uint8),
@@ -235,7 +235,7 @@ def test_odd_pictures(colour_model: Path, tmp_path: Path) -> None:
     }
     for name, picture in pictures.items():
         cv2.imwrite(str(tmp_path / name), picture)
-    document = run_json("detect", colour_model, *(tmp_path / name for name in pictures))
+    document = run_json("detect", color_model, *(tmp_path / name for name in pictures))
     jsonschema.validate(document, SCHEMA)
     sizes = [(image["height"], image["width"]) for image in document["images"]]
     assert sizes == [(1, 1), (1, 3000), (50, 60), (50, 60)]

@@ -16,7 +16,7 @@ from edgedet_runtime.cpu import available_threads, this_processor
 from edgedet_runtime.detections import Detections
 from edgedet_runtime.doctor.matching import difference
 from edgedet_runtime.doctor.resize_check import exact_bilinear
-from tests.cli.colours import refused, run, run_json, seal, solid
+from tests.cli.colors import refused, run, run_json, seal, solid
 
 
 def findings(report: dict[str, Any]) -> dict[str, dict[str, str]]:
@@ -50,7 +50,7 @@ def test_healthy(bundle: Path) -> None:
     seen = findings(report)
     assert {f["status"] for f in seen.values()} == {"ok"}
     assert seen["files"]["detail"].startswith("2 files")
-    assert "colours, 3 classes, 96x64 px" in seen["spec"]["detail"]
+    assert "colors, 3 classes, 96x64 px" in seen["spec"]["detail"]
     assert seen["golden model.onnx on onnxruntime"]["detail"].startswith("2 objects, boxes within 0 px")
     assert "fp32" in seen["precision of model.onnx on onnxruntime"]["detail"]
     shown = run("doctor", bundle)
@@ -92,13 +92,13 @@ def test_missing_file(bundle: Path) -> None:
     assert "golden.npz: is missing" in ill(bundle)["files"]["detail"]
 
 
-def test_colour_order_is_diagnosed(bundle: Path) -> None:
+def test_color_order_is_diagnosed(bundle: Path) -> None:
     with np.load(bundle / "golden.npz") as arrays:
         swapped = arrays["image_bgr"][..., ::-1].copy()
     change_golden(bundle, image_bgr=swapped)
     seen = ill(bundle)["golden model.onnx on onnxruntime"]
     assert seen["status"] == "failure"
-    assert "colour order" in seen["detail"]
+    assert "color order" in seen["detail"]
 
 
 def test_other_network_is_diagnosed(bundle: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgedet.commands.default_model import BUILTIN
-from tests.cli.colours import refused, run, run_json, shell, solid
+from tests.cli.colors import refused, run, run_json, shell, solid
 
 pytest.importorskip("torch")
 

@@ -11,7 +11,7 @@ from edgedet.device.remote import SSH_VARIABLE
 from edgedet_runtime import ModelSpec
 from edgedet_runtime.bundle.plan import PLAN_FILE
 from edgedet_runtime.errors import ModelFileError
-from tests.cli.colours import refused, run
+from tests.cli.colors import refused, run
 
 DEEP = "[" * 100_000
 DOCUMENTS = {

@@ -9,27 +9,27 @@ from typing import Any
 
 import pytest
 
-from tests.cli.colours import refused, run, run_json
+from tests.cli.colors import refused, run, run_json
 
 
 def test_bundle(bundle: Path) -> None:
     found = run_json("inspect", bundle)
-    assert (found["kind"], found["variant"], found["classes"]) == ("bundle", "colours", ["blue", "green", "red"])
+    assert (found["kind"], found["variant"], found["classes"]) == ("bundle", "colors", ["blue", "green", "red"])
     assert [file["path"] for file in found["files"]] == ["model.onnx", "golden.npz"]
     assert found["recommended"] == {"onnxruntime": "fp32"}
-    assert "colours" in run("inspect", bundle).stdout
+    assert "colors" in run("inspect", bundle).stdout
 
 
-def test_model_file(colour_model: Path) -> None:
-    found = run_json("inspect", colour_model)
+def test_model_file(color_model: Path) -> None:
+    found = run_json("inspect", color_model)
     assert (found["kind"], found["family"], found["licence"]) == ("ONNX model", "custom", "Apache-2.0")
     assert (found["input"]["height"], found["input"]["width"]) == (64, 96)
     assert found["thresholds"]["conf"] == 0.3
 
 
-def test_foreign_onnx(colour_model: Path, tmp_path: Path) -> None:
+def test_foreign_onnx(color_model: Path, tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
-    model = onnx.load(colour_model)
+    model = onnx.load(color_model)
     del model.metadata_props[:]
     path = tmp_path / "foreign.onnx"
     onnx.save(model, path)
@@ -94,8 +94,8 @@ def test_models() -> None:
     assert all(entry["memory_access_bytes"] > 4 * entry["params"] for entry in found.values())
 
 
-def test_options_of_sensitivity_go_with_it(colour_model: Path) -> None:
-    refused(run("inspect", colour_model, "--engine", "openvino"), "go with --sensitivity")
+def test_options_of_sensitivity_go_with_it(color_model: Path) -> None:
+    refused(run("inspect", color_model, "--engine", "openvino"), "go with --sensitivity")
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.cli.colours import run
+from tests.cli.colors import run
 
 _BOX = {"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}
 
@@ -66,8 +66,8 @@ def _sentences(data: Path, model: Path, tmp_path: Path) -> set[str]:
         (b"\xff\xfe", "expected a text file"),
     ],
 )
-def test_faults_of_yolo_labels(tmp_path: Path, colour_model: Path, label: bytes, words: str) -> None:
-    (said,) = _sentences(_yolo(tmp_path, label), colour_model, tmp_path)
+def test_faults_of_yolo_labels(tmp_path: Path, color_model: Path, label: bytes, words: str) -> None:
+    (said,) = _sentences(_yolo(tmp_path, label), color_model, tmp_path)
     assert words in said
 
 
@@ -79,8 +79,8 @@ def test_faults_of_yolo_labels(tmp_path: Path, colour_model: Path, label: bytes,
         ("train: [\n", "got no YAML"),
     ],
 )
-def test_faults_of_the_yaml(tmp_path: Path, colour_model: Path, text: str, words: str) -> None:
-    said = _sentences(_yolo(tmp_path, b"0 .5 .5 .1 .1", text), colour_model, tmp_path)
+def test_faults_of_the_yaml(tmp_path: Path, color_model: Path, text: str, words: str) -> None:
+    said = _sentences(_yolo(tmp_path, b"0 .5 .5 .1 .1", text), color_model, tmp_path)
     assert len({sentence.replace(" train:", " val:") for sentence in said}) == 1
     assert all(words in sentence for sentence in said)
 
@@ -94,28 +94,28 @@ def test_faults_of_the_yaml(tmp_path: Path, colour_model: Path, text: str, words
         ([], "annotations[0]: expected the field 'image_id'"),
     ],
 )
-def test_faults_of_coco(tmp_path: Path, colour_model: Path, annotation: object, words: str) -> None:
-    (said,) = _sentences(_coco(tmp_path, annotation), colour_model, tmp_path)
+def test_faults_of_coco(tmp_path: Path, color_model: Path, annotation: object, words: str) -> None:
+    (said,) = _sentences(_coco(tmp_path, annotation), color_model, tmp_path)
     assert words in said
 
 
 @pytest.mark.interop
-def test_hostile_labels(shared: Path, tmp_path: Path, colour_model: Path) -> None:
+def test_hostile_labels(shared: Path, tmp_path: Path, color_model: Path) -> None:
     files = sorted((shared / "hostile/data/labels").glob("*/*.txt"))
     assert files
     for number, file in enumerate(files):
         root = tmp_path / str(number)
         root.mkdir()
-        (said,) = _sentences(_yolo(root, file.read_bytes()), colour_model, root)
+        (said,) = _sentences(_yolo(root, file.read_bytes()), color_model, root)
         assert "a.txt:1: expected" in said
 
 
 @pytest.mark.interop
-def test_hostile_files(shared: Path, tmp_path: Path, colour_model: Path) -> None:
+def test_hostile_files(shared: Path, tmp_path: Path, color_model: Path) -> None:
     files = [*sorted((shared / "hostile/data").glob("*.json")), *sorted((shared / "hostile/bombs").glob("*.yaml"))]
     assert len(files) >= 4
     for number, file in enumerate(files):
         copy = tmp_path / f"{number}{file.suffix}"
         copy.write_bytes(file.read_bytes())
-        for sentence in _sentences(copy, colour_model, tmp_path):
+        for sentence in _sentences(copy, color_model, tmp_path):
             assert len(sentence) < 600

@@ -12,7 +12,7 @@ from edgedet_runtime.bundle.plan import Plan, StoredPlan, read_plan
 from edgedet_runtime.cpu import this_processor
 from edgedet_runtime.profiling.report import ProfileReport
 from tests.cli.chromium import Chromium, find_chromium
-from tests.cli.colours import refused, run, run_json
+from tests.cli.colors import refused, run, run_json
 
 QUICK = ("--runs", 6, "--threads", "1", "--cold-starts", 0, "--throughput", 0)
 
@@ -26,7 +26,7 @@ def test_figures_of_a_bundle(bundle: Path) -> None:
     options = ["--runs", 6, "--threads", "1", "--cold-starts", 1, "--cold-runs", 8, "--throughput", 0]
     document = run_json("profile", bundle, *options)
     assert document["format"] == "edgedet-profile-1"
-    assert (document["name"], document["input_hw"]) == ("colours", [64, 96])
+    assert (document["name"], document["input_hw"]) == ("colors", [64, 96])
     assert document["machine"]["packages"]["numpy"]
     (plan,) = document["plans"]
     assert (plan["engine"], plan["precision"], plan["threads"]) == ("onnxruntime", "fp32", 1)
@@ -90,9 +90,9 @@ def test_human_output_and_stored_plan(bundle: Path) -> None:
     assert read_plan(bundle) == StoredPlan(Plan("onnxruntime", "fp32", 1), this_processor())
 
 
-def test_single_file_and_several_thread_counts(colour_model: Path, photo: Path) -> None:
+def test_single_file_and_several_thread_counts(color_model: Path, photo: Path) -> None:
     document = run_json(
-        "profile", colour_model, "--image", photo, *QUICK, "--runs", 3, "--threads", "1,2", "--no-layers"
+        "profile", color_model, "--image", photo, *QUICK, "--runs", 3, "--threads", "1,2", "--no-layers"
     )
     assert [plan["threads"] for plan in document["plans"]] == [1, 2]
     assert document["picture"] == "given, 192x128"
@@ -145,7 +145,7 @@ def test_report_survives_json(bundle: Path) -> None:
         (lambda old: {**old, "plans": []}, ["a plan in common"]),
         (lambda old: {**old, "plans": [{"engine": "onnxruntime"}]}, ["plans[0]", "is missing"]),
         (lambda old: {**old, "name": "yolov5n"}, ["another model", "yolov5n at 96x64", "edgedet compare"]),
-        (lambda old: {**old, "input_hw": [640, 640]}, ["another model", "colours at 640x640"]),
+        (lambda old: {**old, "input_hw": [640, 640]}, ["another model", "colors at 640x640"]),
     ],
     ids=["text", "format", "cpu", "plans", "damaged", "name", "size"],
 )
@@ -175,8 +175,8 @@ def test_refuses(bundle: Path, options: list[str], words: list[str]) -> None:
     refused(run("profile", bundle, "--runs", 1, "--cold-starts", 0, "--throughput", 0, *options), *words)
 
 
-def test_plan_needs_a_bundle(colour_model: Path) -> None:
-    refused(run("profile", colour_model, "--runs", 1, "--cold-starts", 0, "--save-plan"), "--save-plan", "bundle")
+def test_plan_needs_a_bundle(color_model: Path) -> None:
+    refused(run("profile", color_model, "--runs", 1, "--cold-starts", 0, "--save-plan"), "--save-plan", "bundle")
 
 
 def test_page_stands_alone(bundle: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import cv2
 import pytest
 
 from edgedet.commands.default_model import default_bundle
-from tests.cli.colours import INPUT_HW, run, solid
+from tests.cli.colors import INPUT_HW, run, solid
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ import pytest
 
 from edgedet.evaluation import load_dataset
 from edgedet_models.scenes import SceneCache
-from tests.cli.colours import refused, run
+from tests.cli.colors import refused, run
 
 pytest.importorskip("zxingcpp", reason="the extra `train` is not installed")
 pytest.importorskip("segno", reason="the extra `train` is not installed")

@@ -13,7 +13,7 @@ import pytest
 
 from edgedet.device.docker_context import Image, build_command, choose_engine, write_context
 from edgedet_runtime import CheckFailedError, InputError
-from tests.cli.colours import refused, run, run_json
+from tests.cli.colors import refused, run, run_json
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -20,7 +20,7 @@ from edgedet_runtime import InputError
 from edgedet_runtime.board_worker import run as run_on_board
 from edgedet_runtime.bundle.plan import Plan, StoredPlan, read_plan
 from edgedet_runtime.cpu import this_processor
-from tests.cli.colours import refused, run
+from tests.cli.colors import refused, run
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 STARTS_WITHIN_S = 15.0

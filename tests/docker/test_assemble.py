@@ -14,7 +14,7 @@ from platforms import ENGINES, PLATFORMS, SITE, RefusedError, find_platform, loc
 from sbom import make_sbom  # type: ignore[import-not-found]
 from wheels import pip_target_options  # type: ignore[import-not-found]
 
-from tests.cli.colours import seal
+from tests.cli.colors import seal
 
 DOCKER = Path(__file__).resolve().parents[2] / "docker"
 LOCK_LINE = re.compile(r"[a-z0-9-]+==\S+ --hash=sha256:[0-9a-f]{64}")

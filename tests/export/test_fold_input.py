@@ -18,7 +18,7 @@ from edgedet_runtime.spec import DecodeSpec, InputSpec, LevelSpec, ModelSpec, Re
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "scale": 1 / 255}
 
 
-def network(first: str, **normalisation: Any) -> tuple[onnx.ModelProto, ModelSpec]:
+def network(first: str, **normalization: Any) -> tuple[onnx.ModelProto, ModelSpec]:
     """A graph whose input is read by `first`: a padded or unpadded convolution, a grouped one, or a plain operator."""
     rng = np.random.default_rng(1)
     weight = rng.standard_normal((4, 1 if first == "grouped" else 3, 3, 3)).astype(np.float32)
@@ -42,7 +42,7 @@ def network(first: str, **normalisation: Any) -> tuple[onnx.ModelProto, ModelSpe
     spec = ModelSpec(
         family="custom",
         variant="x",
-        input=InputSpec("images", 16, 24, layout="NCHW", dtype="float32", **normalisation),
+        input=InputSpec("images", 16, 24, layout="NCHW", dtype="float32", **normalization),
         resize=ResizeSpec(),
         decode=DecodeSpec("decoded", (LevelSpec(8, "boxes_0", "boxes_0"),), score="cls"),
         classes=("a",),
@@ -52,9 +52,9 @@ def network(first: str, **normalisation: Any) -> tuple[onnx.ModelProto, ModelSpe
 
 @pytest.mark.parametrize("first", ["padded", "unpadded", "grouped", "relu"])
 @pytest.mark.parametrize("color", ["RGB", "BGR"])
-@pytest.mark.parametrize("normalisation", [{}, {"scale": 1 / 255}, IMAGENET], ids=["bytes", "unit", "imagenet"])
-def test_bytes_give_the_same_outputs(first: str, color: str, normalisation: dict[str, Any]) -> None:
-    model, spec = network(first, color=color, **normalisation)
+@pytest.mark.parametrize("normalization", [{}, {"scale": 1 / 255}, IMAGENET], ids=["bytes", "unit", "imagenet"])
+def test_bytes_give_the_same_outputs(first: str, color: str, normalization: dict[str, Any]) -> None:
+    model, spec = network(first, color=color, **normalization)
     folded, folded_spec = fold_input(model, spec)
     assert folded_spec.input == InputSpec("images", 16, 24)
     image = [probe_picture((16, 24))]

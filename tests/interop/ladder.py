@@ -92,7 +92,7 @@ def _torch_worst(model: DetectorModule, inputs: Array, references: list[Referenc
 
 
 def _pixels(inputs: Array, model: DetectorModule) -> list[npt.NDArray[np.uint8]]:
-    """Undo the network's normalisation: float NCHW to the camera's uint8 BGR pictures of the input's size."""
+    """Undo the network's normalization: float NCHW to the camera's uint8 BGR pictures of the input's size."""
     spec = model.spec.input
     mean, std = (np.array(v).reshape(1, 3, 1, 1) for v in (spec.mean, spec.std))
     exact = (inputs.astype(np.float64) * std + mean) / spec.scale

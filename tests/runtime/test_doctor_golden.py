@@ -73,12 +73,12 @@ def test_how_near_is_near_enough(folder: Path, change: dict[str, float], expecte
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda image: image[..., ::-1], "with red and blue swapped it fits: colour order"),
+        (lambda image: image[..., ::-1], "with red and blue swapped it fits: color order"),
         (lambda image: image[::-1], "upside down it fits: a flipped picture"),
         (lambda image: image[:, ::-1], "mirrored it fits: a flipped picture"),
         (lambda image: image[::-1, ::-1], "nothing of what was expected: another network"),
     ],
-    ids=["colours", "upside down", "mirrored", "turned by half"],
+    ids=["colors", "upside down", "mirrored", "turned by half"],
 )
 def test_what_happened_to_the_picture(folder: Path, change: object, words: str) -> None:
     vectors = golden(folder, random_image(seed=2))
@@ -103,7 +103,7 @@ def test_another_file_and_another_network(folder: Path) -> None:
     seen, detail = status(folder, Golden(image, {FILE: (CONF, few)}))
     assert seen == "failure"
     assert f"{len(own[1]) - half} extra" in detail
-    assert "neither colour order" in detail
+    assert "neither color order" in detail
 
 
 def test_nothing_expected_and_something_found(folder: Path) -> None:
@@ -112,7 +112,7 @@ def test_nothing_expected_and_something_found(folder: Path) -> None:
         np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64), ("cat", "dog", "owl")
     )
     seen, detail = status(folder, Golden(image, {FILE: (CONF, none)}))
-    assert (seen, "neither colour order" in detail) == ("failure", True)
+    assert (seen, "neither color order" in detail) == ("failure", True)
     assert status(folder, Golden(image, {FILE: (1.0, none)})) == (
         "warning",
         "no objects, as expected, which proves little",

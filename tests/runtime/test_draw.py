@@ -64,16 +64,16 @@ def test_lines_grow_with_the_picture(side: int, line: int) -> None:
     np.testing.assert_array_equal(drawn[below:], expected[below:])
 
 
-def test_colours_of_classes_are_bright_and_neighbours_differ() -> None:
+def test_colors_of_classes_are_bright_and_neighbors_differ() -> None:
     image = np.zeros((1200, 1200, 3), np.uint8)
     many = Detections(
         np.array([[10, 400, 900, 1000]], np.float32), np.ones(1, np.float32), np.zeros(1, np.int64), tuple("abcdef")
     )
-    colours = [draw(image, replace(many, class_ids=np.array([i])))[1000, 500].astype(int) for i in range(6)]
-    for colour in colours:
-        assert (colour.max(), colour.min()) == (242, 36), "value 0.95, saturation 0.85"
-    assert colours[0].tolist() == [36, 61, 242], "hue 0.02: red"
-    for a, b in itertools.pairwise(colours):
+    colors = [draw(image, replace(many, class_ids=np.array([i])))[1000, 500].astype(int) for i in range(6)]
+    for color in colors:
+        assert (color.max(), color.min()) == (242, 36), "value 0.95, saturation 0.85"
+    assert colors[0].tolist() == [36, 61, 242], "hue 0.02: red"
+    for a, b in itertools.pairwise(colors):
         assert np.abs(a - b).max() > 100
 
 

@@ -84,14 +84,14 @@ def test_summary_of_a_file_written_by_hand(tmp_path: Path) -> None:
     path.write_bytes(b"\x08\x09" + message(2, b"maker") + GRAPH + metadata)
     found = onnx_summary(path)
     assert (found.metadata, set(found.op_types)) == ({"edgedet": "{}", "empty": ""}, {"Conv", "Add"})
-    assert not found.is_quantised
+    assert not found.is_quantized
 
 
 @pytest.mark.parametrize("op", ["QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger"])
 def test_operators_of_quantized_inference(op: str, tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(message(7, message(1, message(4, op.encode()))))
-    assert onnx_summary(path).is_quantised
+    assert onnx_summary(path).is_quantized
 
 
 @pytest.mark.parametrize("graphs", [0, 2])

@@ -165,7 +165,7 @@ def changed(path: str, value: object) -> dict[str, Any]:
 
 
 BAD = {
-    "unknown field": ("colour", "red"),
+    "unknown field": ("color", "red"),
     "missing field": ("input.name", ...),
     "missing classes": ("classes", ...),
     "no classes": ("classes", []),

@@ -66,8 +66,8 @@ def tiny_onnx(
         weights.append(numpy_helper.from_array(np.float32(1 / 255), "q_scale"))
         weights.append(numpy_helper.from_array(np.uint8(0), "q_zero"))
         nodes.append(helper.make_node("QuantizeLinear", [x, "q_scale", "q_zero"], ["quantised"]))
-        nodes.append(helper.make_node("DequantizeLinear", ["quantised", "q_scale", "q_zero"], ["dequantised"]))
-        x = "dequantised"
+        nodes.append(helper.make_node("DequantizeLinear", ["quantised", "q_scale", "q_zero"], ["dequantized"]))
+        x = "dequantized"
     outputs = []
     grid = [shape.height // STRIDE, shape.width // STRIDE]
     for name, channels, gain in (("boxes", 4, 1.0), ("objectness", 1, 4.0), ("scores", len(CLASSES), 4.0)):
@@ -99,7 +99,7 @@ def with_input(**changes: object) -> ModelSpec:
 
 
 def random_image(height: int = 120, width: int = 200, seed: int = 0) -> npt.NDArray[np.uint8]:
-    """Return a uint8 BGR picture of coloured noise blocks."""
+    """Return a uint8 BGR picture of colored noise blocks."""
     rng = np.random.default_rng(seed)
     blocks = rng.integers(0, 256, (height // 8 + 1, width // 8 + 1, 3), np.uint8)
     return np.ascontiguousarray(blocks.repeat(8, 0).repeat(8, 1)[:height, :width])

@@ -142,16 +142,16 @@ def _from_file(path: Path, engine: EngineName | None, wish: Precision | None) ->
     if suffix not in _READS[engine]:
         raise InputError(f"{path}: engine {engine} reads {' and '.join(_READS[engine])} files, not {suffix}")
     spec = read_spec(path)
-    precision: Precision = "int8" if _is_quantised(path) else "fp32"
+    precision: Precision = "int8" if _is_quantized(path) else "fp32"
     if wish not in (None, precision):
         raise InputError(f"{path}: is {precision}, asked for was {wish}: give the bundle folder or the other file")
     return ModelFile(path, spec, engine, precision)
 
 
-def _is_quantised(path: Path) -> bool:
+def _is_quantized(path: Path) -> bool:
     if path.suffix.lower() == ".xml":
         return any(layer.get("type") == "FakeQuantize" for layer in _xml(path).iter("layer"))
-    return onnx_summary(path).is_quantised
+    return onnx_summary(path).is_quantized
 
 
 def read_spec(path: Path) -> ModelSpec:

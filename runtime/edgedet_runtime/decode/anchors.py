@@ -27,11 +27,11 @@ def decode(outputs: Outputs, spec: DecodeSpec, conf: float, multi_label: bool) -
 
 def _boxes(t: npt.NDArray[np.float32], cells: Cells, level: LevelSpec, spec: DecodeSpec) -> npt.NDArray[np.float32]:
     s = np.float32(level.scale_xy)
-    centre = (sigmoid(t[:, :2]) * s - (s - 1) / 2 + cells.xy) * np.float32(level.stride)
+    center = (sigmoid(t[:, :2]) * s - (s - 1) / 2 + cells.xy) * np.float32(level.stride)
     anchors_px = np.asarray(level.anchors_px, np.float32)[cells.anchor]
     if spec.wh == "exp":
         with np.errstate(over="ignore"):
             half = np.exp(t[:, 2:]) * anchors_px / 2
     else:
         half = (sigmoid(t[:, 2:]) * 2) ** 2 * anchors_px / 2
-    return np.concatenate((centre - half, centre + half), axis=1)
+    return np.concatenate((center - half, center + half), axis=1)

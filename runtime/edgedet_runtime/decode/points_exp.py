@@ -22,7 +22,7 @@ def decode(outputs: Outputs, spec: DecodeSpec, conf: float, multi_label: bool) -
 
 def _boxes(t: npt.NDArray[np.float32], cells: Cells, level: LevelSpec, spec: DecodeSpec) -> npt.NDArray[np.float32]:
     stride = np.float32(level.stride)
-    centre = (t[:, :2] + cells.xy) * stride
+    center = (t[:, :2] + cells.xy) * stride
     with np.errstate(over="ignore"):
         half = np.exp(t[:, 2:]) * stride / 2
-    return np.concatenate((centre - half, centre + half), axis=1)
+    return np.concatenate((center - half, center + half), axis=1)

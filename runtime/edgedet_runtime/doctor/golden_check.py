@@ -60,7 +60,7 @@ def _diagnose(detector: Detector, golden: Golden, file: str, found: Detections) 
         if other != file and difference(detections, found).within(box_px=SAME_BOX_PX, score=SAME_SCORE):
             return f"it gives what {other} gives: wrong file"
     suspects: dict[str, Callable[[Image], Image]] = {
-        "with red and blue swapped it fits: colour order": lambda image: image[..., ::-1],
+        "with red and blue swapped it fits: color order": lambda image: image[..., ::-1],
         "upside down it fits: a flipped picture": lambda image: image[::-1],
         "mirrored it fits: a flipped picture": lambda image: image[:, ::-1],
     }
@@ -73,4 +73,4 @@ def _diagnose(detector: Detector, golden: Golden, file: str, found: Detections) 
         return "the same objects, less exactly: the precision of this engine or CPU"
     if seen.missing == len(expected) and len(expected):
         return "nothing of what was expected: another network, or weights of another"
-    return "neither colour order, nor flipping, nor another file of the bundle explains it"
+    return "neither color order, nor flipping, nor another file of the bundle explains it"

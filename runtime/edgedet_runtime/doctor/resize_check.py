@@ -33,7 +33,7 @@ def check_resize(image_bgr: npt.NDArray[np.uint8], spec: ModelSpec) -> Finding:
 
 
 def exact_bilinear(image: npt.NDArray[np.uint8], size_hw: tuple[int, int]) -> npt.NDArray[np.float64]:
-    """Resize with half-pixel centres and clamped edges, in float64.
+    """Resize with half-pixel centers and clamped edges, in float64.
 
     Args:
         image: uint8 (h, w, c).

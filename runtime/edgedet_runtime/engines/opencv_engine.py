@@ -38,7 +38,7 @@ class OpenCvEngine:
         """
         if isinstance(source, bytes) or source.suffix.lower() != ".onnx":
             raise EngineError(f"opencv reads .onnx files only, got {label(source)}")
-        if onnx_summary(source).is_quantised:
+        if onnx_summary(source).is_quantized:
             raise EngineError(
                 f"opencv cannot run the quantised model {source}: take the fp32 file, or the engine onnxruntime"
             )

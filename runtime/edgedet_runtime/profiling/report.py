@@ -15,8 +15,8 @@ from edgedet_runtime.profiling.cold_start import ColdStart
 from edgedet_runtime.profiling.latency import Samples
 from edgedet_runtime.profiling.layers import Layer, int8_share
 from edgedet_runtime.profiling.machine import Machine
-from edgedet_runtime.profiling.roofline import Peaks, Place, RooflineSummary, place, summarise_places
-from edgedet_runtime.profiling.statistics import Summary, summarise
+from edgedet_runtime.profiling.roofline import Peaks, Place, RooflineSummary, place, summarize_places
+from edgedet_runtime.profiling.statistics import Summary, summarize
 from edgedet_runtime.profiling.throughput import Throughput
 
 __all__ = ["PlanProfile", "ProfileReport", "read_profile"]
@@ -48,7 +48,7 @@ class PlanProfile:
 
     def summaries(self) -> dict[str, Summary]:
         """Return the percentiles of ``pre_ms``, ``infer_ms``, ``post_ms`` and ``end_to_end_ms``."""
-        return {name: summarise(values) for name, values in asdict(self.samples).items()}
+        return {name: summarize(values) for name, values in asdict(self.samples).items()}
 
     def places(self) -> tuple[Place, ...]:
         """Return where each of the layers lies under the roofs; nothing without peaks."""
@@ -57,7 +57,7 @@ class PlanProfile:
 
     def roofline(self) -> RooflineSummary | None:
         """Return where the layers' time goes; None without peaks."""
-        return None if self.peaks is None else summarise_places(self.layers, self.places())
+        return None if self.peaks is None else summarize_places(self.layers, self.places())
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan's figures as JSON data."""

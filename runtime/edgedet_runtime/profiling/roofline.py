@@ -35,7 +35,7 @@ from edgedet_runtime.profiling.bandwidth import Bandwidth, measure_bandwidth
 from edgedet_runtime.profiling.layers import Layer, profile_layers
 from edgedet_runtime.profiling.probe_model import Activations, ProbeShape, write_convolution
 
-__all__ = ["Bound", "Peaks", "Place", "RooflineSummary", "measure_peaks", "place", "summarise_places"]
+__all__ = ["Bound", "Peaks", "Place", "RooflineSummary", "measure_peaks", "place", "summarize_places"]
 
 Bound = Literal["compute", "memory", "unknown"]
 
@@ -166,7 +166,7 @@ def place(layer: Layer, peaks: Peaks) -> Place:
     )
 
 
-def summarise_places(layers: Sequence[Layer], places: Sequence[Place]) -> RooflineSummary | None:
+def summarize_places(layers: Sequence[Layer], places: Sequence[Place]) -> RooflineSummary | None:
     """Sum up where the time goes; None where the layers took no time at all."""
     total_ms = sum(layer.time_ms for layer in layers)
     if total_ms <= 0:

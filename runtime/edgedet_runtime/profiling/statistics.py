@@ -1,8 +1,8 @@
 """Percentiles of a sample, and whether two samples really differ.
 
-Latencies are skewed and have outliers: nothing is thrown away, the centre is the median and the tail is shown
+Latencies are skewed and have outliers: nothing is thrown away, the center is the median and the tail is shown
 as it is. A change is judged by the ratio of medians with a percentile bootstrap interval (Efron and
-Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13). What disturbs one run disturbs its neighbours, so runs
+Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13). What disturbs one run disturbs its neighbors, so runs
 are drawn in the blocks in which they were made (Davison and Hinkley, Bootstrap Methods and their Application, 1997,
 chapter 3.8); drawn one by one, the interval would be too narrow, and noise would pass for a change.
 """
@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from edgedet_runtime.errors import InputError
 
-__all__ = ["Interval", "Summary", "ratio_of_medians", "slope", "summarise"]
+__all__ = ["Interval", "Summary", "ratio_of_medians", "slope", "summarize"]
 
 _UNSTEADY = 0.25
 _FEWEST_BLOCKS = 4
@@ -60,11 +60,11 @@ class Interval:
     high: float
 
     def excludes(self, value: float) -> bool:
-        """Tell whether the interval lies wholly on one side of a value."""
+        """Return whether the interval lies wholly on one side of a value."""
         return self.low > value or self.high < value
 
 
-def summarise(sample: Sequence[float] | npt.NDArray[np.float64]) -> Summary:
+def summarize(sample: Sequence[float] | npt.NDArray[np.float64]) -> Summary:
     """Describe a sample.
 
     Raises:
@@ -123,6 +123,6 @@ def slope(x: Sequence[float], y: Sequence[float]) -> float:
     if len(x) < 2:
         return 0.0
     xs, ys = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    centred = xs - xs.mean()
-    denominator = float(centred @ centred)
-    return float(centred @ (ys - ys.mean())) / denominator if denominator else 0.0
+    centered = xs - xs.mean()
+    denominator = float(centered @ centered)
+    return float(centered @ (ys - ys.mean())) / denominator if denominator else 0.0

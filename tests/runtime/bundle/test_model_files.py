@@ -216,8 +216,8 @@ def test_a_bad_spec_names_the_file(tmp_path: Path) -> None:
 def test_summary_of_an_onnx_file(tmp_path: Path) -> None:
     summary = onnx_summary(tiny_onnx(tmp_path / "a.onnx"))
     assert summary.op_types == {"Cast", "Transpose", "Mul", "Conv"}
-    assert not summary.is_quantised
-    assert onnx_summary(tiny_onnx(tmp_path / "b.onnx", quantised=True)).is_quantised
+    assert not summary.is_quantized
+    assert onnx_summary(tiny_onnx(tmp_path / "b.onnx", quantised=True)).is_quantized
 
 
 def test_weights_are_not_loaded(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from edgedet_runtime import CheckFailedError, Detector, InputError, ModelFileError
 from edgedet_runtime.bundle.signature import KEY_VARIABLE, SIGNATURE, make_keys, sign_bundle, verify_signature
-from tests.cli.colours import refused, run, seal, solid
+from tests.cli.colors import refused, run, seal, solid
 
 pytest.importorskip("cryptography")
 

@@ -13,7 +13,7 @@ from edgedet_runtime.profiling.bandwidth import Bandwidth, last_cache_bytes, mea
 from edgedet_runtime.profiling.layers import Layer
 from edgedet_runtime.profiling.onnx_listing import read_listing
 from edgedet_runtime.profiling.probe_model import Activations, ProbeShape, write_convolution
-from edgedet_runtime.profiling.roofline import Peaks, measure_peaks, place, summarise_places
+from edgedet_runtime.profiling.roofline import Peaks, measure_peaks, place, summarize_places
 
 FLAT = Bandwidth(1, (1 << 20, 64 << 20), (10.0, 10.0))
 PEAKS = Peaks("onnxruntime", 1, {"fp32": 100.0, "int8": 400.0}, {}, FLAT)
@@ -58,16 +58,16 @@ def test_summary_is_weighted_by_time() -> None:
         Layer("b", "Concat", "fp32", 0.3, 0, MB),
         Layer("c", "Conv", "bf16", 0.2, MMAC, MB),
     ]
-    summary = summarise_places(layers, [place(layer, PEAKS) for layer in layers])
+    summary = summarize_places(layers, [place(layer, PEAKS) for layer in layers])
     assert summary is not None
     assert (summary.compute, summary.memory, summary.unknown) == pytest.approx((0.5, 0.3, 0.2))
     assert summary.attained == pytest.approx((0.2 + 0.1) / 0.8)
-    assert summarise_places([], []) is None
+    assert summarize_places([], []) is None
 
 
 def test_a_layer_above_its_roof_hides_no_other() -> None:
     layers = [Layer("in place", "Reshape", "fp32", 0.01, 0, 10 * MB), Layer("b", "Conv", "fp32", 0.99, 20 * MMAC, MB)]
-    summary = summarise_places(layers, [place(layer, PEAKS) for layer in layers])
+    summary = summarize_places(layers, [place(layer, PEAKS) for layer in layers])
     assert summary is not None
     assert summary.attained == pytest.approx(0.01 + 0.2)
 

@@ -9,11 +9,11 @@ import pytest
 
 from edgedet_runtime.errors import InputError
 from edgedet_runtime.profiling import statistics
-from edgedet_runtime.profiling.statistics import Interval, ratio_of_medians, slope, summarise
+from edgedet_runtime.profiling.statistics import Interval, ratio_of_medians, slope, summarize
 
 
 def test_summary_of_known_sample() -> None:
-    s = summarise([float(v) for v in range(1, 102)])
+    s = summarize([float(v) for v in range(1, 102)])
     assert (s.count, s.median, s.p90, s.p99, s.lowest, s.highest) == (101, 51.0, 91.0, 100.0, 1.0, 101.0)
     assert s.spread == pytest.approx((76 - 26) / 51)
     assert s.unsteady
@@ -21,7 +21,7 @@ def test_summary_of_known_sample() -> None:
 
 def test_an_outlier_moves_neither_median_nor_spread() -> None:
     steady = [10.0] * 50
-    s = summarise([*steady, 500.0])
+    s = summarize([*steady, 500.0])
     assert (s.median, s.spread, s.highest) == (10.0, 0.0, 500.0)
     assert not s.unsteady
 
@@ -29,7 +29,7 @@ def test_an_outlier_moves_neither_median_nor_spread() -> None:
 @pytest.mark.parametrize("sample", [[], [1.0, float("nan")], [float("inf")]])
 def test_summary_refuses(sample: list[float]) -> None:
     with pytest.raises(InputError, match="finite numbers"):
-        summarise(sample)
+        summarize(sample)
 
 
 def test_ratio_sees_a_real_change_and_not_noise() -> None:
@@ -51,7 +51,7 @@ def test_ratio_is_repeatable_and_inverts() -> None:
 
 
 @pytest.mark.parametrize(("block", "most"), [(5, 0.1), (1, 1.0)])
-def test_neighbours_that_are_disturbed_together_pass_for_no_change(block: int, most: float) -> None:
+def test_neighbors_that_are_disturbed_together_pass_for_no_change(block: int, most: float) -> None:
     """Nothing changed, but ten blocks of five runs were each disturbed as a whole."""
     random = np.random.default_rng(2)
 

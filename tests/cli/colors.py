@@ -1,4 +1,4 @@
-"""A detector that is known by heart: it sees colours.
+"""A detector that is known by heart: it sees colors.
 
 Three fixed boxes, one per channel; a box's score is the mean of its channel over the letterboxed picture, 0..1. So the
 detections of any picture can be told without a network, swapped channels show, and no training is needed.
@@ -30,10 +30,10 @@ BOXES = ((0.0, 0.0, 24.0, 24.0), (32.0, 0.0, 56.0, 24.0), (64.0, 32.0, 88.0, 56.
 
 
 def spec() -> ModelSpec:
-    """Return the contract of the colour detector."""
+    """Return the contract of the color detector."""
     return ModelSpec(
         family="custom",
-        variant="colours",
+        variant="colors",
         input=InputSpec("images", *INPUT_HW),
         resize=ResizeSpec(),
         decode=DecodeSpec("decoded", (LevelSpec(32, "found", "found"),), score="cls"),
@@ -44,7 +44,7 @@ def spec() -> ModelSpec:
     )
 
 
-def write_colour_model(path: Path) -> Path:
+def write_color_model(path: Path) -> Path:
     """Write the detector as ONNX: 1x1 convolution, mean over the picture, fixed boxes beside it."""
     onnx = pytest.importorskip("onnx", reason="the model is made with the onnx package")
     from onnx import TensorProto, helper, numpy_helper
@@ -62,7 +62,7 @@ def write_colour_model(path: Path) -> Path:
     ]
     graph = helper.make_graph(
         nodes,
-        "colours",
+        "colors",
         [helper.make_tensor_value_info("images", TensorProto.UINT8, [1, *INPUT_HW, 3])],
         [helper.make_tensor_value_info("found", TensorProto.FLOAT, [1, 3, 7])],
         [
@@ -79,14 +79,14 @@ def write_colour_model(path: Path) -> Path:
 
 
 def solid(bgr: tuple[int, int, int], size_hw: tuple[int, int] = INPUT_HW) -> npt.NDArray[np.uint8]:
-    """Return a picture of one colour."""
+    """Return a picture of one color."""
     return np.full((*size_hw, 3), bgr, np.uint8)
 
 
 def write_bundle(folder: Path) -> Path:
-    """Write a bundle around the colour detector, as export does: manifest with hashes, golden vectors."""
+    """Write a bundle around the color detector, as export does: manifest with hashes, golden vectors."""
     folder.mkdir(parents=True)
-    write_colour_model(folder / "model.onnx")
+    write_color_model(folder / "model.onnx")
     image = solid((30, 90, 230))
     with Detector(folder / "model.onnx", engine="onnxruntime", threads=1, conf=0.2) as detector:
         found = detector(image)
