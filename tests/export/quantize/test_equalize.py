@@ -75,6 +75,22 @@ def test_the_function_stays_and_the_channels_come_closer(unbalanced: tuple[Measu
         assert imbalance(after, tensor) < 0.5 * imbalance(measured, tensor)
 
 
+def test_a_factor_is_the_root_of_the_channels_range_over_its_weight() -> None:
+    """A depthwise reader has one weight channel per output, so that only ranges count: s = sqrt(x)."""
+    model, spec = tiny_detector(activation="Relu")
+    unbalance(model, 5.0)
+    measured = measure(model, spec, pictures(4), QuantConfig(threads=1))
+    found = equalize(measured.model, measured.calibration.statistics)
+    assert found is not None
+    old, new = (
+        next(numpy_helper.to_array(t) for t in m.graph.initializer if t.name == _weight(m, "stem"))
+        for m in (measured.model, found.model)
+    )
+    factors = np.abs(old).reshape(16, -1).sum(axis=1) / np.abs(new).reshape(16, -1).sum(axis=1)
+    high = measured.calibration.statistics["stem_act"].channel_high
+    np.testing.assert_allclose(factors, np.sqrt(high / high.max()), rtol=1e-4)
+
+
 def test_a_dead_channel_does_not_keep_the_others_from_it() -> None:
     model, spec = tiny_detector(activation="Relu")
     unbalance(model, 30.0)

@@ -19,7 +19,7 @@ def resized(
     coordinates: str | None = "asymmetric",
     nearest: str | None = "floor",
     mode: str = "nearest",
-    shape: tuple[int | None, ...] = SHAPE,
+    shape: tuple[int | None, ...] | None = SHAPE,
 ) -> OnnxGraph:
     """Return x → Resize → out, to a size."""
     attributes = {"coordinate_transformation_mode": coordinates, "nearest_mode": nearest, "mode": mode}
@@ -47,6 +47,7 @@ def resized(
         (resized((2, 2, 6, 8)), None),
         (resized((2, 2, 6, 8), shape=(2, 2, 3, 4)), None),
         (resized((1, 2, 6, 8), shape=(1, 2, None, 4)), None),
+        (resized((1, 2, 6, 8), shape=None), None),
         (resized((1, 2, 6, 8), mode="linear"), None),
         (resized((1, 2, 6, 8), "half_pixel", "round_prefer_floor"), (2, 2)),
         (resized((1, 2, 9, 4), "half_pixel", "round_prefer_ceil"), (3, 1)),

@@ -109,3 +109,10 @@ def test_percentile_is_99_999(sign: float) -> None:
         low, high = choose_range("percentile", (-100.0, 100.0), centers[order], counts[order])
         ends[beyond] = low if sign < 0 else high
     assert ends == {4.0: sign * 8.0, 6.0: sign * 9.0}
+
+
+def test_a_sample_of_a_large_tensor_sees_odd_and_even_places() -> None:
+    found = statistics([np.tile(np.array([0.0, 1.0], np.float32), 1 << 17).reshape(1, 1, -1)])
+    _, counts = found.histogram()
+    assert len(counts) == 2
+    assert counts[0] == pytest.approx(counts[1], rel=1e-3)
