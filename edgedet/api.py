@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, overload
 if TYPE_CHECKING:
     from torch import nn
 
-    from edgedet_export.pipeline import ExportConfig, ExportReport, Progress
+    from edgedet_export.pipeline import ExportConfig, ExportReport, StepProgress
     from edgedet_models.detector import DetectorModule, HeadName
     from edgedet_runtime.engines import EngineName
     from edgedet_runtime.spec import ModelSpec
@@ -47,13 +47,13 @@ def export(
     config: ExportConfig | None = ...,
     *,
     spec: ModelSpec | None = ...,
-    progress: Progress | None = ...,
+    progress: StepProgress | None = ...,
 ) -> ExportReport: ...
 
 
 @overload
 def export(
-    source: nn.Module, spec: ModelSpec, config: ExportConfig | None = ..., *, progress: Progress | None = ...
+    source: nn.Module, spec: ModelSpec, config: ExportConfig | None = ..., *, progress: StepProgress | None = ...
 ) -> ExportReport: ...
 
 
@@ -62,7 +62,7 @@ def export(
     *values: ExportConfig | ModelSpec | None,
     config: ExportConfig | None = None,
     spec: ModelSpec | None = None,
-    progress: Progress | None = None,
+    progress: StepProgress | None = None,
 ) -> ExportReport:
     """Take a detector to a verified bundle; what ``edgedet export`` does.
 

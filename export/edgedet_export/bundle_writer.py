@@ -15,7 +15,7 @@ __all__ = ["bundle_folder", "check_place", "write_manifest"]
 
 _FAULTS_OF_THE_PLACE = (
     *(errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT, errno.ENOTDIR),
-    *(errno.EFBIG, errno.EIO, errno.ELOOP, errno.EMFILE, errno.ENAMETOOLONG, errno.ENODEV, errno.ENOENT),
+    *(errno.EEXIST, errno.EFBIG, errno.EIO, errno.ELOOP, errno.EMFILE, errno.ENAMETOOLONG, errno.ENODEV, errno.ENOENT),
 )
 
 

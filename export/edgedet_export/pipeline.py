@@ -47,9 +47,9 @@ from edgedet_runtime.engines import EngineName
 from edgedet_runtime.errors import InputError
 from edgedet_runtime.spec import ModelSpec
 
-__all__ = ["ExportConfig", "ExportReport", "export"]
+__all__ = ["ExportConfig", "ExportReport", "StepProgress", "export"]
 
-Progress = Callable[[int, int, str], object]
+StepProgress = Callable[[int, int, str], object]
 _RUN_ONNX: tuple[EngineName, ...] = ("onnxruntime", "opencv")
 Image = npt.NDArray[np.uint8]
 
@@ -112,7 +112,7 @@ def export(
     config: ExportConfig | None = None,
     *,
     spec: ModelSpec | None = None,
-    progress: Progress | None = None,
+    progress: StepProgress | None = None,
     evaluate: Evaluate | None = None,
 ) -> ExportReport:
     """Take a detector to a bundle that a device can run.
@@ -199,7 +199,7 @@ def export(
 class _ExportSteps:
     """Counts the steps of an export for a progress display."""
 
-    def __init__(self, progress: Progress | None, total: int) -> None:
+    def __init__(self, progress: StepProgress | None, total: int) -> None:
         self._progress = progress
         self._total = total
         self._begun = 0

@@ -16,7 +16,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from edgedet_runtime.errors import InputError
@@ -32,15 +32,17 @@ def whole_folder(target: Path) -> Iterator[Path]:
     """Yield an empty folder that takes the place of `target` if the block ends well, and is removed if not.
 
     Args:
-        target: Where the folder shall be. Its parents are made. A folder that is there is replaced.
+        target: Where the folder shall be. Its parents are made. A folder that is there is replaced; where `target` is a
+            symbolic link, the folder that it leads to is.
 
     Raises:
         InputError: Another process is writing to the same place.
         OSError: The place cannot be written.
     """
+    target = Path(os.path.realpath(target))
     target.parent.mkdir(parents=True, exist_ok=True)
     new, old = (target.parent / f".{target.name}.edgedet-{what}" for what in ("new", "old"))
-    lock = _lock(new, target)
+    ours = [_lock(new, target)]
     try:
         _recover(target, old)
         _empty(new)
@@ -48,22 +50,27 @@ def whole_folder(target: Path) -> Iterator[Path]:
         yield new
         _sync_tree(new)
         if target.exists():
+            ours.append(_lock(target, target))  # it is about to get the name that the next writer locks
             _swap(new, target, old)
         else:
             os.rename(new, target)
         _sync(target.parent)
     finally:
         for rest in (new, old) if target.exists() else (new,):
-            shutil.rmtree(rest, ignore_errors=True)
-        os.close(lock)
+            if any(_is_at(folder, rest) for folder in ours):  # the name may already be the next writer's
+                shutil.rmtree(rest, ignore_errors=True)
+        with ExitStack() as closing:
+            for folder in ours:
+                closing.callback(os.close, folder)
 
 
 def _lock(folder: Path, target: Path) -> int:
-    """Make the folder in the making, or take over one that a killed process left; return its locked descriptor."""
+    """Make a folder, or take over one that is there (the one in the making may be a killed process's); return its
+    locked descriptor."""
     while True:
         folder.mkdir(exist_ok=True)
         try:
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         except FileNotFoundError:
             continue  # its writer has just put it in place
         try:
@@ -74,9 +81,17 @@ def _lock(folder: Path, target: Path) -> int:
                 f"{target}: expected to be the only one that writes there, got another process that is writing it now;"
                 " wait for it, or choose another place"
             ) from None
-        if folder.exists() and os.path.samestat(os.fstat(descriptor), folder.stat()):
+        if _is_at(descriptor, folder):
             return descriptor
         os.close(descriptor)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Return whether an open folder is the one at a path."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _recover(target: Path, old: Path) -> None:

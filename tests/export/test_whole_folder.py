@@ -15,6 +15,7 @@ from edgedet_export import whole_folder as module
 from edgedet_export.whole_folder import whole_folder
 from edgedet_runtime.errors import InputError
 
+os_close = os.close
 STEPS = ("rename", "fsync", "close", "open")
 """Calls of `os` at which a writer can fail or end."""
 
@@ -47,7 +48,11 @@ def counted(real: Callable[..., Any], count: Iterator[int], n: int, act: Callabl
     """Wrap a call: at the n-th of all counted ones, `act` comes first."""
 
     def call(*arguments: Any, **options: Any) -> Any:
-        if next(count) == n:
+        mine = next(count) == n
+        if real is os_close:  # Linux frees the descriptor even where closing fails
+            real(*arguments, **options)
+            return act() if mine else None
+        if mine:
             act()
         return real(*arguments, **options)
 
@@ -147,3 +152,53 @@ def test_the_lock_ends_with_its_process(tmp_path: Path) -> None:
     assert content(tmp_path / "b") == "new"
     shutil.rmtree(tmp_path / "b")
     assert [p.name for p in tmp_path.iterdir()] == ["ready"]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_the_next_writer_keeps_what_it_began_while_the_one_before_clears_up(
+    first: bool, tmp_path: Path, way: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next writer comes when the new folder is in place and its writer is about to clear up."""
+    target = tmp_path / "b"
+    if not first:
+        write(target, "old")
+    real = module._sync
+    begun: list[Any] = []
+
+    def sync_and_let_another_begin(path: Path) -> None:
+        real(path)
+        if path == target.parent and not begun:
+            begun.append(whole_folder(target))
+            try:
+                folder = begun[0].__enter__()
+                (folder / "a").write_text("next")
+            except InputError:
+                begun[:] = [None]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "_sync", sync_and_let_another_begin)
+        write(target, "new")
+    assert content(target) == "new"
+    if begun[0] is not None:
+        assert (tmp_path / ".b.edgedet-new/a").read_text() == "next"
+        begun[0].__exit__(ValueError, ValueError(), None)
+    assert [p.name for p in tmp_path.iterdir()] == ["b"]
+
+
+def test_a_link_stays_and_its_folder_is_replaced(tmp_path: Path) -> None:
+    write(tmp_path / "v1", "old")
+    (tmp_path / "current").symlink_to("v1")
+    write(tmp_path / "current", "new")
+    assert (tmp_path / "current").is_symlink()
+    assert content(tmp_path / "v1") == "new"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["current", "v1"]
+
+
+def test_a_link_at_the_place_of_the_folder_in_the_making_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/me.jpg").write_text("x")
+    (tmp_path / ".b.edgedet-new").symlink_to("photos")
+    with pytest.raises(OSError, match=r"\.b\.edgedet-new"):
+        write(tmp_path / "b", "new")
+    assert (tmp_path / "photos/me.jpg").read_text() == "x"
+    assert not (tmp_path / "b").exists()

@@ -28,7 +28,7 @@ from edgedet_models.training.config import TrainConfig
 from edgedet_models.training.dataset import BoxFolder, batches, open_data
 from edgedet_models.training.initial_weights import load_initial_weights
 from edgedet_models.training.losses import detection_loss
-from edgedet_models.training.state import Ema, Progress, load_state, save_state, save_weights
+from edgedet_models.training.state import Ema, TrainingProgress, load_state, save_state, save_weights
 
 __all__ = ["build_to_train", "learning_rate_at", "train"]
 
@@ -76,7 +76,7 @@ def train(config: TrainConfig, *, show: bool = True) -> Path:
     return config.run / WEIGHTS
 
 
-def _share(config: TrainConfig, progress: Progress) -> float:
+def _share(config: TrainConfig, progress: TrainingProgress) -> float:
     """Return the share of the schedule done, 0..1; a resumed run may have another length."""
     done = progress.seconds / (config.hours * 3600) if config.hours else progress.images / config.images
     return min(1.0, done)
@@ -128,7 +128,7 @@ def _work(rank: int, config: TrainConfig, meeting: Path | None, show: bool) -> N
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = _optimizer(model, config)
     ema = Ema(model, config.ema**config.meet_every)
-    progress = Progress()
+    progress = TrainingProgress()
     if (config.run / STATE).exists():
         progress = load_state(config.run / STATE, model, ema, optimizer)
     with _display(show and rank == 0, progress) as report:
@@ -152,7 +152,7 @@ def _loop(
     model: DetectorModule,
     ema: Ema,
     optimizer: torch.optim.Optimizer,
-    progress: Progress,
+    progress: TrainingProgress,
     report: _Report,
     data: Iterator[tuple[Tensor, object]],
 ) -> None:
@@ -201,7 +201,7 @@ def _loop(
             save_weights(config.run / WEIGHTS, ema.model, model.spec)
 
 
-def _log(path: Path, progress: Progress, means: dict[str, float], rate: float, speed: float) -> None:
+def _log(path: Path, progress: TrainingProgress, means: dict[str, float], rate: float, speed: float) -> None:
     row = {**dataclasses.asdict(progress), **means, "learning_rate": rate, "images_per_s": speed}
     with path.open("a") as file:
         file.write(json.dumps({k: round(v, 6) for k, v in row.items()}) + "\n")
@@ -210,14 +210,14 @@ def _log(path: Path, progress: Progress, means: dict[str, float], rate: float, s
 class _Report:
     """A line that tells nobody anything; `_Bar` draws one."""
 
-    def update(self, progress: Progress, means: dict[str, float], speed: float) -> None:
+    def update(self, progress: TrainingProgress, means: dict[str, float], speed: float) -> None:
         """Show the state of the run."""
 
 
 class _Bar(_Report):
     """Rich progress with rate, loss and time to go."""
 
-    def __init__(self, first: Progress) -> None:
+    def __init__(self, first: TrainingProgress) -> None:
         from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as Bar
 
@@ -238,7 +238,7 @@ class _Bar(_Report):
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def update(self, progress: Progress, means: dict[str, float], speed: float) -> None:
+    def update(self, progress: TrainingProgress, means: dict[str, float], speed: float) -> None:
         """Show the state of the run."""
         done = progress.share - self._first.share
         left_s = (progress.seconds - self._first.seconds) * (1 - progress.share) / max(done, 1e-9)
@@ -247,7 +247,7 @@ class _Bar(_Report):
 
 
 @contextmanager
-def _display(show: bool, progress: Progress) -> Iterator[_Report]:
+def _display(show: bool, progress: TrainingProgress) -> Iterator[_Report]:
     if not show:
         yield _Report()
         return

@@ -14,11 +14,11 @@ from edgedet_models.detector import DetectorModule
 from edgedet_runtime.errors import CheckpointError, MissingDependencyError
 from edgedet_runtime.spec import ModelSpec
 
-__all__ = ["Ema", "Progress", "load_state", "save_state", "save_weights"]
+__all__ = ["Ema", "TrainingProgress", "load_state", "save_state", "save_weights"]
 
 
 @dataclasses.dataclass(slots=True)
-class Progress:
+class TrainingProgress:
     """How far a run has come.
 
     Attributes:
@@ -54,7 +54,9 @@ class Ema:
                 own[name].copy_(value)
 
 
-def save_state(path: Path, model: nn.Module, ema: Ema, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+def save_state(
+    path: Path, model: nn.Module, ema: Ema, optimizer: torch.optim.Optimizer, progress: TrainingProgress
+) -> None:
     """Write all that is needed to go on."""
     part = path.with_suffix(f".part{os.getpid()}")
     torch.save(
@@ -69,7 +71,7 @@ def save_state(path: Path, model: nn.Module, ema: Ema, optimizer: torch.optim.Op
     part.replace(path)
 
 
-def load_state(path: Path, model: nn.Module, ema: Ema, optimizer: torch.optim.Optimizer) -> Progress:
+def load_state(path: Path, model: nn.Module, ema: Ema, optimizer: torch.optim.Optimizer) -> TrainingProgress:
     """Go on from a saved state; everything is loaded in place.
 
     Raises:
@@ -82,7 +84,7 @@ def load_state(path: Path, model: nn.Module, ema: Ema, optimizer: torch.optim.Op
         optimizer.load_state_dict(state["optimizer"])
     except (RuntimeError, ValueError) as e:
         raise CheckpointError(f"{path}: the state is of another model; choose another --run ({e})") from None
-    return Progress(**state["progress"])
+    return TrainingProgress(**state["progress"])
 
 
 def save_weights(path: Path, model: DetectorModule, spec: ModelSpec, *, half: bool = False) -> None:
