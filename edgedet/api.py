@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, overload
 if TYPE_CHECKING:
     from torch import nn
 
-    from edgedet_export.pipeline import ExportConfig, ExportReport, StepProgress
+    from edgedet_export.pipeline import ExportConfig, ExportReport
     from edgedet_models.detector import DetectorModule, HeadName
     from edgedet_runtime.engines import EngineName
     from edgedet_runtime.spec import ModelSpec
+    from edgedet_runtime.steps import StepProgress
 
 __all__ = ["export", "load"]
 

@@ -20,7 +20,7 @@ import re
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -59,11 +59,8 @@ class ErrorBoundary(TyperGroup):
         """Run the command; the errors that edgedet raises on purpose end here, in the words of the command line."""
         try:
             return super().invoke(ctx)
-        except ArgumentError as e:
-            output.error(e.in_words_of(self._flags(ctx)))
-            raise typer.Exit(e.exit_code) from None
         except EdgedetError as e:
-            output.error(e)
+            output.error(_in_flags(e, self._flags(ctx)))
             raise typer.Exit(e.exit_code) from None
         except KeyboardInterrupt:
             output.note("interrupted")
@@ -85,6 +82,15 @@ class ErrorBoundary(TyperGroup):
             command = command.get_command(ctx, word)
         options = ((p.name, [o for o in p.opts if o.startswith("--")]) for p in getattr(command, "params", ()))
         return {name: flags[0] for name, flags in options if flags}
+
+
+def _in_flags(error: EdgedetError, flags: Mapping[str, str]) -> str:
+    """Return an error's message with the flags of a command in place of the arguments that it names."""
+    text, begin = str(error), ""
+    if isinstance(error, ArgumentError):
+        begin = ", ".join(flags.get(name, name) for name in error.argument.split(", ")) + ": "
+        text = error.problem
+    return begin + re.sub(r"`(\w+)`", lambda found: flags.get(found[1], found[0]), text)
 
 
 def _exit_code(run: Callable[[], Any]) -> int:

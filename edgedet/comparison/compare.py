@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from edgedet_runtime.profiling.machine import describe_machine
 from edgedet_runtime.profiling.session import ProfileConfig, choose_picture
 from edgedet_runtime.profiling.statistics import Interval, ratio_of_medians, summarize
 from edgedet_runtime.profiling.turns import BLOCK
+from edgedet_runtime.steps import StepProgress
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -34,7 +35,7 @@ def compare_models(
     *,
     dataset: LabelledSet | None = None,
     image_bgr: npt.NDArray[np.uint8] | None = None,
-    progress: Callable[[int, int, str], object] | None = None,
+    progress: StepProgress | None = None,
 ) -> Comparison:
     """Measure models against each other.
 
@@ -53,9 +54,7 @@ def compare_models(
         raise ArgumentError("models", f"expected one or more, each once, got {', '.join(map(str, models)) or 'none'}")
     image, picture = choose_picture(models[0], image_bgr)
     machine = describe_machine()
-    measured, busy_cpus = measure_models(
-        models, config, image, dataset=dataset, progress=progress or (lambda _done, _of, _what: None)
-    )
+    measured, busy_cpus = measure_models(models, config, image, dataset=dataset, progress=progress)
     contenders = tuple(_contender(entry, measured) for entry in measured)
     return Comparison(
         machine=machine,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from edgedet_runtime.profiling.layers import LAYER_ENGINES, Layer, profile_layer
 from edgedet_runtime.profiling.machine import LoadMeter
 from edgedet_runtime.profiling.session import ProfileConfig, list_plans
 from edgedet_runtime.profiling.statistics import Summary, summarize
+from edgedet_runtime.steps import StepProgress, Steps
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from edgedet_runtime.labelled import LabelledSet
 
 __all__ = ["Measured", "measure_models"]
-
-Step = Callable[[int, int, str], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +85,7 @@ def measure_models(
     image_bgr: npt.NDArray[np.uint8],
     *,
     dataset: LabelledSet | None,
-    progress: Step,
+    progress: StepProgress | None,
 ) -> tuple[tuple[Measured, ...], float | None]:
     """Measure each model under each of its plans.
 
@@ -108,7 +107,8 @@ def measure_models(
         EdgedetError: A model cannot be loaded or run, or does not know the set's classes.
     """
     pairs = [(path, plan) for path in models for plan in list_plans(path, config)]
-    steps = _Steps(progress, 1 + len(pairs) * ((dataset is not None) + config.layers))
+    steps = Steps(progress, 1 + len(pairs) * ((dataset is not None) + config.layers))
+    steps.begin("loading")
     with ExitStack() as stack:
         loaded = []
         for path, plan in pairs:
@@ -126,23 +126,8 @@ def measure_models(
     return tuple(measured), busy_cpus
 
 
-class _Steps:
-    """Counts steps for whoever watches."""
-
-    def __init__(self, watcher: Step, total: int) -> None:
-        self._watcher, self._total, self._done = watcher, total, 0
-
-    def say(self, what: str) -> None:
-        """Say what comes next."""
-        self._watcher(self._done, self._total, what)
-
-    def finish_one(self) -> None:
-        """Count a step as done."""
-        self._done += 1
-
-
 def _time(
-    loaded: Sequence[_Loaded], image_bgr: npt.NDArray[np.uint8], runs: int, steps: _Steps
+    loaded: Sequence[_Loaded], image_bgr: npt.NDArray[np.uint8], runs: int, steps: Steps
 ) -> tuple[list[Measured], float | None]:
     """Time all, interleaved."""
     with LoadMeter() as load:
@@ -152,25 +137,21 @@ def _time(
             runs=runs,
             on_round=lambda done, of: steps.say(f"latency, round {done} of {of}"),
         )
-    steps.finish_one()
     return [entry.measured(image_bgr, samples[number]) for number, entry in enumerate(loaded)], load.busy_cpus
 
 
-def _accuracies(loaded: Sequence[_Loaded], dataset: LabelledSet, steps: _Steps) -> Iterator[Accuracy]:
+def _accuracies(loaded: Sequence[_Loaded], dataset: LabelledSet, steps: Steps) -> Iterator[Accuracy]:
     for entry in loaded:
-        steps.say(f"accuracy of {entry.path.name}, {entry.plan}")
+        steps.begin(f"accuracy of {entry.path.name}, {entry.plan}")
         yield _accuracy(entry.detector, dataset)
-        steps.finish_one()
 
 
-def _layers(one: Measured, steps: _Steps) -> tuple[Layer, ...]:
+def _layers(one: Measured, steps: Steps) -> tuple[Layer, ...]:
     """Look into the layers, where the engine has a profiler."""
-    found: tuple[Layer, ...] = ()
-    if one.plan.engine in LAYER_ENGINES:
-        steps.say(f"layers of {one.path.name}, {one.plan}")
-        found = profile_layers(one.plan.engine, one.file, one.tensor, threads=one.plan.threads)
-    steps.finish_one()
-    return found
+    steps.begin(f"layers of {one.path.name}, {one.plan}")
+    if one.plan.engine not in LAYER_ENGINES:
+        return ()
+    return profile_layers(one.plan.engine, one.file, one.tensor, threads=one.plan.threads)
 
 
 def _check_classes(entry: _Loaded, dataset: LabelledSet | None) -> None:

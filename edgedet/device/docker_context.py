@@ -103,7 +103,7 @@ def write_context(image: Image, out: Path) -> None:
     """
     _check_bundle(image)
     if out.exists() and not (out / _DOCKERFILE).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out}: expected a free place or an older context, got something else; choose another --out")
+        raise InputError(f"{out}: expected a free place or an older context, got something else; choose another `out`")
     inside = out.resolve()
     if inside == image.bundle.resolve() or inside in image.bundle.resolve().parents:
         raise InputError(f"{out}: expected a place that does not hold the bundle, got one that does; choose another")
@@ -190,7 +190,7 @@ def build_command(image: Image, context: Path, *, buildx: bool = True) -> list[s
     """
     several = len(image.platforms) > 1
     if several and not buildx:
-        raise InputError("--platform: several platforms at once need docker buildx, got a docker without it")
+        raise ArgumentError("platforms", "several platforms at once need docker buildx, got a docker without it")
     command = ["docker", "buildx", "build"] if buildx else ["docker", "build"]
     command += ["--file", str(context / _DOCKERFILE), "--platform", ",".join(image.platforms)]
     arguments = [f"ENGINE={image.engine}", "BUNDLE=bundle"]

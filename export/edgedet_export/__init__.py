@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgedet_export.config import ExportConfig
     from edgedet_export.int8 import NoInt8Error
-    from edgedet_export.pipeline import ExportReport, StepProgress, export
+    from edgedet_export.pipeline import ExportReport, export
+    from edgedet_runtime.steps import StepProgress
 
 __all__ = ["ExportConfig", "ExportReport", "NoInt8Error", "StepProgress", "export"]
 
@@ -25,7 +26,7 @@ _HOMES = {
     "ExportConfig": "edgedet_export.config",
     "ExportReport": "edgedet_export.pipeline",
     "NoInt8Error": "edgedet_export.int8",
-    "StepProgress": "edgedet_export.pipeline",
+    "StepProgress": "edgedet_runtime.steps",
     "export": "edgedet_export.pipeline",
 }
 

@@ -30,7 +30,7 @@ def check_place(target: Path, *, overwrite: bool) -> None:
         empty = target.is_dir() and not any(target.iterdir())
         if not (empty or (is_bundle and overwrite)):
             what = "a bundle, and overwriting is off" if is_bundle else "something that is no edgedet bundle"
-            raise InputError(f"{target}: expected a free place or an old bundle, got {what}; choose another --out")
+            raise InputError(f"{target}: expected a free place or an old bundle, got {what}; choose another `out`")
 
 
 @contextmanager

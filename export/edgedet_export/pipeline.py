@@ -6,7 +6,7 @@ bundle is complete or absent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,10 +46,10 @@ from edgedet_runtime.bundle.rungs import Noise, Rung
 from edgedet_runtime.engines import EngineName
 from edgedet_runtime.errors import InputError
 from edgedet_runtime.spec import ModelSpec
+from edgedet_runtime.steps import StepProgress, Steps
 
-__all__ = ["ExportConfig", "ExportReport", "StepProgress", "export"]
+__all__ = ["ExportConfig", "ExportReport", "export"]
 
-StepProgress = Callable[[int, int, str], object]
 _RUN_ONNX: tuple[EngineName, ...] = ("onnxruntime", "opencv")
 Image = npt.NDArray[np.uint8]
 
@@ -137,8 +137,8 @@ def export(
     config = config or ExportConfig()
     if config.data is not None and evaluate is None:
         raise InputError("data: measuring AP needs an evaluator; call edgedet.export, which brings it")
-    steps = _ExportSteps(progress, 5 + config.int8)
-    steps("reading")
+    steps = Steps(progress, 5 + config.int8)
+    steps.begin("reading")
     images, calibration = _pictures(config)
     loaded = load_source(source, config, spec)
     target = config.out or Path("build", loaded.name)
@@ -148,23 +148,23 @@ def export(
     fused_report: FuseReport | None = None
     complexity: Complexity | None = None
     if isinstance(loaded.model, DetectorModule):
-        steps("fusing")
+        steps.begin("fusing")
         fused_report, proto, complexity = _from_torch(loaded.model, ladder)
     else:
         proto = loaded.model
         ladder.start(onnx_stage("onnx", proto, loaded.spec))
         complexity = count_onnx(proto)
-    steps("simplifying")
+    steps.begin("simplifying")
     simplified, proto, final_spec = _finish_graph(proto, loaded.spec, config, ladder)
     set_metadata(proto, "edgedet", final_spec.to_json())
 
     with bundle_folder(target, overwrite=config.overwrite) as folder:
-        steps("writing ONNX and OpenVINO IR")
+        steps.begin("writing ONNX and OpenVINO IR")
         judged = Judged.of(ladder.name, proto, final_spec, "onnxruntime")
         written = _write_fp32(folder, proto, judged, config)
         quantized = Int8Files()
         if config.int8:
-            steps("INT8")
+            steps.begin("INT8")
             quantized = add_int8(
                 folder,
                 proto,
@@ -174,7 +174,7 @@ def export(
                 progress=steps.say,
                 evaluate=evaluate,
             )
-        steps("checking the files")
+        steps.begin("checking the files")
         written += quantized.written
         picture = golden_picture(images[0], final_spec.input.size_hw)
         last = check_files(folder, written, images, picture, ladder.noise, progress=steps.say)
@@ -194,25 +194,6 @@ def export(
         )
         write_manifest(folder, manifest)
     return ExportReport(target, manifest)
-
-
-class _ExportSteps:
-    """Counts the steps of an export for a progress display."""
-
-    def __init__(self, progress: StepProgress | None, total: int) -> None:
-        self._progress = progress
-        self._total = total
-        self._begun = 0
-
-    def __call__(self, description: str) -> None:
-        """Begin the next step."""
-        self._begun += 1
-        self.say(description)
-
-    def say(self, description: str) -> None:
-        """Say what happens within the step."""
-        if self._progress is not None:
-            self._progress(max(0, self._begun - 1), self._total, description)
 
 
 def _pictures(config: ExportConfig) -> tuple[list[Image], list[Path]]:

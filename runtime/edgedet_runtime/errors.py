@@ -12,13 +12,11 @@
     ├── EngineError              an inference engine refused the model or failed to run it
     └── CheckFailedError         everything was readable, but a verification did not hold; exit 1
 
-A message says what, what was expected, what was got, and what to do, on one line.
+A message says what, what was expected, what was got, and what to do, on one line. Where it speaks of an argument, the
+name stands in backticks (goes with `int8`); the command line says the flag there.
 """
 
 from __future__ import annotations
-
-import re
-from collections.abc import Mapping
 
 __all__ = [
     "ArgumentError",
@@ -46,9 +44,8 @@ class InputError(EdgedetError):
 class ArgumentError(InputError):
     """An argument of a function, or a field of its options, cannot be used.
 
-    The message names arguments as Python does, which is what a caller of the API can change. The command line, where
-    the same thing is a flag, shows `in_words_of` instead. Other arguments that the message speaks of stand in
-    backticks.
+    The message begins with the argument's name as Python has it, which is what a caller of the API can change. The
+    command line, where the same thing is a flag, says the flag instead.
 
     Attributes:
         argument: Name of the argument; several, where they do not go together, separated by a comma.
@@ -64,12 +61,6 @@ class ArgumentError(InputError):
     def __reduce__(self) -> tuple[type[ArgumentError], tuple[str, str]]:
         """Return how to make it anew in another process."""
         return type(self), (self.argument, self.problem)
-
-    def in_words_of(self, flags: Mapping[str, str]) -> str:
-        """Return the message with each argument's name replaced, where `flags` has a flag for it."""
-        names = ", ".join(flags.get(name, name) for name in self.argument.split(", "))
-        problem = re.sub(r"`(\w+)`", lambda found: flags.get(found[1], found[0]), self.problem)
-        return f"{names}: {problem}"
 
 
 class ModelFileError(EdgedetError):

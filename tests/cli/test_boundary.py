@@ -77,6 +77,7 @@ def test_an_argument_is_named_by_its_flag() -> None:
         (ArgumentError("seed", "expected a number"), "error: seed: expected a number"),
         (ArgumentError("max_drop, seed", "expected both"), "error: --max-drop, seed: expected both"),
         (InputError("classes: a sentence of a file"), "error: classes: a sentence of a file"),
+        (CheckFailedError("lost 3 points; raise `max_drop`"), "error: lost 3 points; raise --max-drop"),
     ):
         assert raising(throw(error)).stderr == f"{line}\n"
 

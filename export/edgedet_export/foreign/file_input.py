@@ -83,7 +83,7 @@ def read_input(graph: ir.Graph, *, imgsz: tuple[int, int] | None = None) -> File
     if size[0] not in (1, None):
         raise ModelFileError(f"input {name}: expected batch 1 or an open one, got {size[0]}; export it with batch 1")
     if (height is None or width is None) and imgsz is None:
-        raise ModelFileError(f"input {name}: its size is open ({found}); say which with --imgsz H W")
+        raise ModelFileError(f"input {name}: its size is open ({found}); say which with `imgsz`, height and width")
     if imgsz is not None:
         height, width = height or imgsz[0], width or imgsz[1]
     assert height is not None

@@ -101,7 +101,7 @@ def find_heads(graph: ir.Graph, size_hw: tuple[int, int]) -> tuple[HeadLevel, ..
         made = node.outputs[0]
         size = dims(made)
         if size is None or len(size) != 4 or any(d is None for d in size):
-            raise ModelFileError(f"head: expected known shapes, got {size} at {made.name}; fix it with --imgsz")
+            raise ModelFileError(f"head: expected known shapes, got {size} at {made.name}; fix it with `imgsz`")
         _, channels, height, width = (int(d or 0) for d in size)
         levels.setdefault((height, width), []).append(HeadConv(made.name or "", channels))
     if not levels:

@@ -60,7 +60,7 @@ def interpret(
     convs = "; ".join(f"stride {lv.stride}: {'+'.join(str(c.channels) for c in lv.convs)}" for lv in tail.levels)
     raise ModelFileError(
         f"outputs: expected candidates of a known kind ({', '.join(FAMILIES)}), got {outputs}, from head convolutions"
-        f" with channels {convs}; name the family with --family, or export the raw heads"
+        f" with channels {convs}; name the family with `family`, or export the raw heads"
     )
 
 
@@ -194,13 +194,13 @@ def _named(guess: Interpretation, family: str | None, outputs: str, anchors_px: 
         likely = "yolov5 or yolov7" if guess.roles.boxes is None else "yolox" if guess.roles.objectness else "yolov6"
         raise ModelFileError(
             f"outputs: the boxes are not decoded in the file ({outputs}), so it does not tell what they mean; name the"
-            f" family with --family (by its shape {likely})"
+            f" family with `family` (by its shape {likely})"
         )
     kind = guess.decode.kind
     name = family or family_of_kind(kind, constant_objectness=guess.form.objectness == "one")
     if kind not in family_facts(name).kinds:
         raise ModelFileError(
-            f"--family {name}: expected boxes of kind {' or '.join(family_facts(name).kinds)}, got {kind}, which is"
+            f"`family` {name}: expected boxes of kind {' or '.join(family_facts(name).kinds)}, got {kind}, which is"
             f" {family_of_kind(kind, constant_objectness=guess.form.objectness == 'one')}'s"
         )
     if name == "yolov7" and guess.num_classes == 1:

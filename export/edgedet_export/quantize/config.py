@@ -8,7 +8,7 @@ from edgedet_export.quantize.number_format import CpuKind, this_cpu
 from edgedet_export.quantize.ranges import RangeRule
 from edgedet_export.quantize.targets import get_target
 from edgedet_runtime.engines import EngineName
-from edgedet_runtime.errors import InputError
+from edgedet_runtime.errors import ArgumentError, InputError
 
 __all__ = ["QuantConfig"]
 
@@ -48,9 +48,9 @@ class QuantConfig:
         """Refuse what cannot be meant, before any slow work."""
         get_target(self.engine)
         if self.max_drop < 0:
-            raise InputError(f"--max-drop: expected 0 or more points, got {self.max_drop}")
+            raise ArgumentError("max_drop", f"expected 0 or more points, got {self.max_drop}")
         if not 0 <= self.max_float <= 1:
-            raise InputError(f"--max-float: expected a share of the MACs, 0..1, got {self.max_float}")
+            raise ArgumentError("max_float", f"expected a share of the MACs, 0..1, got {self.max_float}")
         counts = (
             self.max_images,
             self.judge_images,

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edgedet_runtime.errors import InputError
+from edgedet_runtime.errors import ArgumentError, InputError
 from edgedet_runtime.labelled import DATASET_SUFFIXES, load_dataset
 from edgedet_runtime.preprocess import Preprocessor
 from edgedet_runtime.sources import IMAGE_SUFFIXES
@@ -43,7 +43,7 @@ def picture_paths(source: Path) -> list[Path]:
     if source.is_dir():
         found = sorted(p for p in source.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
     elif not source.is_file():
-        raise InputError(f"--calib: expected a folder, COCO json or data.yaml, got {source}, which does not exist")
+        raise ArgumentError("calib", f"expected a folder, COCO json or data.yaml, got {source}, which does not exist")
     elif source.suffix.lower() in DATASET_SUFFIXES:
         data = load_dataset(source, split=("train", "val"), need_labels=False)
         for note in data.notes:
@@ -52,9 +52,9 @@ def picture_paths(source: Path) -> list[Path]:
     elif source.suffix.lower() in IMAGE_SUFFIXES:
         found = [source]
     else:
-        raise InputError(f"--calib: expected a folder, a COCO json or a data.yaml, got {source}")
+        raise ArgumentError("calib", f"expected a folder, a COCO json or a data.yaml, got {source}")
     if not found:
-        raise InputError(f"--calib: expected pictures ({', '.join(sorted(IMAGE_SUFFIXES))}) in {source}, found none")
+        raise ArgumentError("calib", f"expected pictures ({', '.join(sorted(IMAGE_SUFFIXES))}) in {source}, found none")
     return found
 
 

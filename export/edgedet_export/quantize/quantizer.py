@@ -132,7 +132,7 @@ def _failure(result: SearchResult, config: QuantConfig) -> str:
     return (
         f"INT8 for {config.engine}: expected to lose at most {config.max_drop:g} points of {what} with at most "
         f"{config.max_float:.0%} of the MACs in float, the best of {len(result.trials)} candidates ({best.name}) loses "
-        f"{best.drop:.2f} with {1 - best.int8_share:.0%}; raise --max-drop or --max-float, or stay with FP32"
+        f"{best.drop:.2f} with {1 - best.int8_share:.0%}; raise `max_drop` or `max_float`, or stay with FP32"
     )
 
 

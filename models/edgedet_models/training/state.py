@@ -83,7 +83,7 @@ def load_state(path: Path, model: nn.Module, ema: Ema, optimizer: torch.optim.Op
         ema.model.load_state_dict(state["ema"])
         optimizer.load_state_dict(state["optimizer"])
     except (RuntimeError, ValueError) as e:
-        raise CheckpointError(f"{path}: the state is of another model; choose another --run ({e})") from None
+        raise CheckpointError(f"{path}: the state is of another model; choose another `run` ({e})") from None
     return TrainingProgress(**state["progress"])
 
 

@@ -49,7 +49,7 @@ def match_classes(data: LabelledSet, model_classes: Sequence[str]) -> npt.NDArra
         return np.arange(len(wanted), dtype=np.int64)
     raise InputError(
         f"classes: expected the model to know the data set's {len(wanted)} classes, but of its {len(model_classes)}"
-        f" none is called {', '.join(missing[:4])}{', …' if len(missing) > 4 else ''}; score a subset with --classes"
+        f" none is called {', '.join(missing[:4])}{', …' if len(missing) > 4 else ''}; score a subset with `classes`"
     )
 
 

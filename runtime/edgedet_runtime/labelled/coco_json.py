@@ -139,7 +139,7 @@ def _folder(path: Path, images: Path | None, first: str) -> Path:
         if exists(folder / first):
             return folder
     raise InputError(
-        f"{path}: its first picture {short(first)} is neither beside it nor in an images folder; use --images"
+        f"{path}: its first picture {short(first)} is neither beside it nor in an images folder; use `images`"
     )
 
 

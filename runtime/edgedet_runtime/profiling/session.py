@@ -3,7 +3,7 @@ them cold, then look into their layers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,12 +28,12 @@ from edgedet_runtime.profiling.machine import LoadMeter, describe_machine, packa
 from edgedet_runtime.profiling.report import PlanProfile, ProfileReport
 from edgedet_runtime.profiling.roofline import Peaks, measure_peaks
 from edgedet_runtime.profiling.throughput import Throughput, measure_throughput
+from edgedet_runtime.steps import StepProgress, Steps
 from edgedet_runtime.version import __version__
 
 __all__ = ["ProfileConfig", "choose_picture", "list_plans", "profile_model"]
 
 Image = npt.NDArray[np.uint8]
-Step = Callable[[int, int, str], object]
 
 _DEFAULT_ENGINES: tuple[EngineName, ...] = ("onnxruntime", "openvino")
 
@@ -84,7 +84,7 @@ class ProfileConfig:
 
 
 def profile_model(
-    model: Path, config: ProfileConfig, *, image_bgr: Image | None = None, progress: Step | None = None
+    model: Path, config: ProfileConfig, *, image_bgr: Image | None = None, progress: StepProgress | None = None
 ) -> ProfileReport:
     """Profile a bundle or model file on this machine.
 
@@ -101,7 +101,7 @@ def profile_model(
     """
     plans = list_plans(model, config)
     image, picture = choose_picture(model, image_bgr)
-    steps = _StepCounter(progress, 1 + bool(config.throughput_s) + (2 if config.layers else 1) * len(plans))
+    steps = Steps(progress, 1 + bool(config.throughput_s) + (2 if config.layers else 1) * len(plans))
     before = describe_machine()
     with LoadMeter() as load:
         loaded, samples = _measure_latency(model, plans, image, config, steps)
@@ -109,7 +109,7 @@ def profile_model(
     after = describe_machine()
     cold = {}
     for plan in plans:
-        steps.next(f"cold start, {plan}")
+        steps.begin(f"cold start, {plan}")
         cold[plan] = _cold(model, plan, image, config)
     insides = _look_inside(loaded, config, steps)
     profiles = tuple(
@@ -134,21 +134,6 @@ def profile_model(
     )
 
 
-class _StepCounter:
-    """Counts the steps for whoever watches."""
-
-    def __init__(self, watcher: Step | None, total: int) -> None:
-        self._watcher, self._total, self._done = watcher, total, -1
-
-    def next(self, what: str) -> None:
-        self._done += 1
-        self.within(what)
-
-    def within(self, what: str) -> None:
-        if self._watcher is not None:
-            self._watcher(self._done, self._total, what)
-
-
 @dataclass(frozen=True, slots=True)
 class _Loaded:
     """What remains of a detector that was measured: its file, its contract's name and input, and an input tensor."""
@@ -160,16 +145,16 @@ class _Loaded:
 
 
 def _measure_latency(
-    model: Path, plans: Sequence[Plan], image: Image, config: ProfileConfig, steps: _StepCounter
+    model: Path, plans: Sequence[Plan], image: Image, config: ProfileConfig, steps: Steps
 ) -> tuple[dict[Plan, _Loaded], dict[Plan, Samples]]:
-    steps.next("loading")
+    steps.begin("loading")
     with ExitStack() as stack:
         detectors = {plan: stack.enter_context(Detector(model, plan=plan)) for plan in plans}
         samples = measure(
             detectors,
             image,
             runs=config.runs,
-            on_round=lambda done, of: steps.within(f"latency, round {done} of {of}"),
+            on_round=lambda done, of: steps.say(f"latency, round {done} of {of}"),
         )
         loaded = {
             plan: _Loaded(d.model_file.path, d.spec.variant, d.spec.input.size_hw, d.preprocess(image)[0].copy())
@@ -179,23 +164,23 @@ def _measure_latency(
 
 
 def _measure_throughput(
-    model: Path, plans: Sequence[Plan], image: Image, config: ProfileConfig, steps: _StepCounter
+    model: Path, plans: Sequence[Plan], image: Image, config: ProfileConfig, steps: Steps
 ) -> tuple[Throughput, ...]:
     if config.throughput_s == 0:
         return ()
-    steps.next("throughput")
+    steps.begin("throughput")
     return measure_throughput(
         list(dict.fromkeys((plan.engine, plan.precision) for plan in plans)),
         lambda engine, precision: Detector(model, plan=Plan(engine, precision, 1)),
         image,
         requests=config.requests or cpu.available_threads(),
         seconds=config.throughput_s,
-        on_round=lambda done, of: steps.within(f"throughput, window {done} of {of}"),
+        on_round=lambda done, of: steps.say(f"throughput, window {done} of {of}"),
     )
 
 
 def _look_inside(
-    loaded: Mapping[Plan, _Loaded], config: ProfileConfig, steps: _StepCounter
+    loaded: Mapping[Plan, _Loaded], config: ProfileConfig, steps: Steps
 ) -> dict[Plan, tuple[tuple[Layer, ...], Peaks]]:
     """Measure layers, and the peaks that they are held against: once per engine and thread count."""
     found: dict[Plan, tuple[tuple[Layer, ...], Peaks]] = {}
@@ -204,7 +189,7 @@ def _look_inside(
     for plan, of in loaded.items():
         if not config.layers or plan.engine not in LAYER_ENGINES:
             continue
-        steps.next(f"layers, {plan}")
+        steps.begin(f"layers, {plan}")
         if plan.threads not in bandwidths:
             bandwidths[plan.threads] = measure_bandwidth(plan.threads)
         key = plan.engine, plan.threads
@@ -233,7 +218,7 @@ def list_plans(model: Path, config: ProfileConfig) -> list[Plan]:
         for count in dict.fromkeys(threads)
     ]
     if not found:
-        raise InputError(f"{model}: expected a file for an installed engine, got none; name one in `engines`")
+        raise InputError(f"{model}: expected a file for an installed engine, got none; name one with `engines`")
     return found
 
 

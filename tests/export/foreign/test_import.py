@@ -98,7 +98,7 @@ def test_raw_anchor_files_need_family_and_anchors(
     export: Export, anchor_detector: Build, anchors_px: Anchors, tail: str
 ) -> None:
     path = export(anchor_detector(tail))
-    with pytest.raises(ModelFileError, match=r"--family .*yolov5 or yolov7"):
+    with pytest.raises(ModelFileError, match=r"`family` .*yolov5 or yolov7"):
         read_foreign(path)
     foreign = read_foreign(path, family="yolov5")
     assert foreign.spec.decode.levels[0].anchors_px[0] == (10.0, 13.0)
@@ -195,7 +195,7 @@ def test_opsets(export: Export, anchor_detector: Build, opset: int) -> None:
 def test_open_dimensions(export: Export, anchor_detector: Build) -> None:
     module = anchor_detector("decoded")
     path = export(module, dynamic_axes={"in": {0: "batch", 2: "h", 3: "w"}})
-    with pytest.raises(ModelFileError, match="--imgsz"):
+    with pytest.raises(ModelFileError, match="`imgsz`"):
         read_foreign(path)
     foreign = read_foreign(path, imgsz=(96, 64))
     assert foreign.spec.input.size_hw == (96, 64)
@@ -298,7 +298,7 @@ def test_spec_is_in_the_file_and_overrides_hold(export: Export, point_detector: 
 def test_wrong_family_says_what_it_is(export: Export, anchor_detector: Build, point_detector: Build) -> None:
     with pytest.raises(ModelFileError, match="which is yolov5's"):
         read_foreign(export(anchor_detector("decoded")), family="yolox")
-    with pytest.raises(ModelFileError, match="--family"):
+    with pytest.raises(ModelFileError, match="`family`"):
         read_foreign(export(point_detector("flat")), family="yolov5")
     with pytest.raises(InputError, match="expected one of"):
         read_foreign(export(point_detector("flat")), family="ssd")

@@ -75,7 +75,7 @@ def test_classifier() -> None:
 def test_segmenter() -> None:
     text = refusal(model_of([CONV, helper.make_node("Softmax", ["c"], ["y"], axis=1)], "y", WEIGHT))
     assert "y [1, 8, 32, 32] from Softmax" in text
-    assert "--family" in text
+    assert "`family`" in text
 
 
 def test_without_convolutions() -> None:
@@ -119,7 +119,7 @@ def test_quantised() -> None:
         ((4, 3, 32, 32), "batch 1"),
         ((1, 1, 32, 32), "3 channels"),
         ((1, 3, 32), "an image"),
-        ((1, 3, "h", "w"), "--imgsz"),
+        ((1, 3, "h", "w"), "`imgsz`"),
         ((1, 3, 32, 33), "stride"),
     ],
 )

@@ -44,7 +44,7 @@ def test_coco_json_and_data_yaml(folder: Path) -> None:
 def test_nothing_usable_is_one_clear_line(folder: Path, name: str) -> None:
     (folder / "empty").mkdir()
     (folder / "notes.txt").write_text("x")
-    with pytest.raises(InputError, match=r"--calib: expected"):
+    with pytest.raises(InputError, match=r"^calib: expected"):
         picture_paths(folder / name)
 
 

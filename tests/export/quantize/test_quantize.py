@@ -125,8 +125,8 @@ def test_convergence_counts_pictures() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"max_drop": -1.0}, "--max-drop"),
-        ({"max_float": 1.5}, "--max-float"),
+        ({"max_drop": -1.0}, "max_drop: expected"),
+        ({"max_float": 1.5}, "max_float: expected"),
         ({"engine": "opencv"}, "onnxruntime or openvino"),
         ({"rules": ()}, "a rule"),
     ],

@@ -166,7 +166,7 @@ def test_images_folder_given(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere" / "deep" / "er"
     picture(elsewhere / "a.jpg")
     path = coco(tmp_path)
-    with pytest.raises(InputError, match="--images"):
+    with pytest.raises(InputError, match="use `images`"):
         load_dataset(path)
     assert load_dataset(path, images=elsewhere).pictures[0].path == elsewhere / "a.jpg"
     with pytest.raises(InputError, match="not there"):
