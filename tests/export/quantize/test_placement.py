@@ -222,3 +222,16 @@ def test_a_gate_spans_zero_to_one(cpu: CpuKind) -> None:
     grids = bench((measured, spec), QuantConfig("onnxruntime", threads=1, cpu=cpu)).plan(Recipe("mse")).grids
     assert grids["gate"] == Grid(1 / 256, -128 * (cpu == "dotprod"), cpu == "dotprod")
     assert grids["residual"].scale != 1 / 256
+
+
+def test_a_layer_without_a_bias_stays_without(prepared: Prepared) -> None:
+    model, spec = tiny_detector()
+    down = next(node for node in model.graph.node if node.output[0] == "down")
+    del down.input[2]
+    measured = measure(model, spec, pictures(2), QuantConfig(threads=1))
+    work = bench((measured, spec), QuantConfig("onnxruntime", threads=1, cpu="vnni"))
+    plan = work.plan(Recipe("mse"))
+    plain = apply_plan(work.model, plan, work.layers)
+    assert len(next(node for node in plain.graph.node if node.output[0] == "down").input) == 2
+    corrected = work.build(plan)
+    assert len(next(node for node in corrected.graph.node if node.output[0] == "down").input) == 3
