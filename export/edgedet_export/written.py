@@ -8,8 +8,9 @@ device's own runtime, and compared with the judged network on real pictures:
 - raw outputs. In the engine that judged, the arithmetic is the same and so are the outputs, up to `SAME_ARITHMETIC`. In
   another engine (an FP32 graph was judged in onnxruntime, its IR runs in OpenVINO) they hold `OTHER_ARITHMETIC`, or
   `parity.NOISE_FACTOR` times the network's own float32 noise where that is larger;
-- candidates, their scores and boxes, within the ladder's tolerances. A file with decoded outputs is compared here with
-  the dense decoding of the judged raw outputs;
+  A file that decodes in the graph is opened at its raw heads once more, see `edgedet_export.raw_heads`;
+- candidates, their scores and boxes, within the ladder's tolerances. What a file with decoded outputs gives is compared
+  with the dense decoding of the judged raw outputs;
 - detections: nothing lost and nothing gained, at a threshold in a gap between scores. A file that suppresses in the
   graph has its threshold within, and is compared at that.
 
@@ -36,6 +37,7 @@ from edgedet_export.parity import (
     decode_candidates,
     output_differences,
 )
+from edgedet_export.raw_heads import open_raw_heads
 from edgedet_runtime import Detections, Detector
 from edgedet_runtime.bundle.model_files import Precision
 from edgedet_runtime.bundle.rungs import Noise, OutputDifference, Rung
@@ -186,18 +188,22 @@ def check_file(folder: Path, written: Written, judge: Judge, noise: Noise) -> Fi
     before, after = [s.raw for s in judge.seen], [s.outputs for s in seen]
     differences: tuple[OutputDifference, ...] = ()
     errors = [(0.0, 0.0)]
+    heads: Sequence[Sequence[Tensor]] | None
+    if kind in ("decoded", "nms"):
+        heads = _raw_heads(folder / written.path, written.engine, judge)
+    else:
+        names = spec.decode.output_names
+        heads = [[dict(zip(detector.spec.decode.output_names, b, strict=True))[n] for n in names] for b in after]
+    if heads is not None:
+        differences = output_differences(spec, before, heads, rung=f"parity {judge.judged.name} → {stage}")
+        errors += [
+            candidate_errors(*decode_candidates(spec, a), *decode_candidates(spec, b))
+            for a, b in zip(before, heads, strict=True)
+        ]
     if kind == "decoded":
-        errors = [
+        errors += [
             candidate_errors(*decode_candidates(spec, a), b[0][0, :, :4], b[0][0, :, 4:])
             for a, b in zip(before, after, strict=True)
-        ]
-    elif kind != "nms":
-        names = spec.decode.output_names
-        ordered = [[dict(zip(detector.spec.decode.output_names, b, strict=True))[n] for n in names] for b in after]
-        differences = output_differences(spec, before, ordered, rung=f"parity {judge.judged.name} → {stage}")
-        errors = [
-            candidate_errors(*decode_candidates(spec, a), *decode_candidates(spec, b))
-            for a, b in zip(before, ordered, strict=True)
         ]
     same = written.engine == judge.judged.engine
     rung = Rung(
@@ -214,6 +220,18 @@ def check_file(folder: Path, written: Written, judge: Judge, noise: Noise) -> Fi
         gained=sum(s.gained for s in seen),
     )
     return FileCheck(rung, seen[-1].conf, seen[-1].expected)
+
+
+def _raw_heads(path: Path, name: EngineName, judge: Judge) -> list[tuple[Tensor, ...]] | None:
+    """Return what the raw heads within a file give for each picture; None where they cannot be reached."""
+    engine = open_raw_heads(path, name, judge.judged.spec)
+    if engine is None:
+        return None
+    preprocess = Preprocessor(judge.judged.spec.input, judge.judged.spec.resize)
+    try:
+        return [tuple(np.array(o) for o in engine.infer(preprocess(image)[0])) for image in judge.images]
+    finally:
+        engine.close()
 
 
 def _require_spec(found: ModelSpec, judged: ModelSpec, *, rung: str) -> None:

@@ -135,6 +135,44 @@ class Layered(TinyDetector):
         self.eval()
 
 
+@pytest.mark.parametrize("outputs", ["decoded", "nms"])
+@pytest.mark.parametrize(
+    ("path", "engine", "writer", "damage"),
+    [
+        ("model.onnx", "onnxruntime", pipeline.write_onnx, damage_onnx),
+        ("openvino/model.xml", "openvino", pipeline.write_ir, damage_ir),
+    ],
+)
+def test_a_file_that_detects_nothing_is_compared_at_its_raw_heads(
+    path: str, engine: EngineName, writer: Any, damage: Any, outputs: Literal["decoded", "nms"], tmp_path: Path
+) -> None:
+    """Above its threshold there is nothing to lose or to gain."""
+    spec = tiny_spec("dfl")
+    spec = spec.replace(thresholds=dataclasses.replace(spec.thresholds, conf=0.9999))
+    proto = to_onnx(Layered(spec))
+    judged = Judged.of("simplified", proto, spec, "onnxruntime")
+    judge = Judge(judged, [probe_picture((64, 96))])
+    writer(tmp_path / path, proto, spec, ExportConfig(outputs=outputs))
+    written = Written(path, "fp32", engine, judged)
+    whole = check_file(tmp_path, written, judge, Noise()).rung
+    assert whole.passed
+    assert [o.name for o in whole.outputs] == list(spec.decode.output_names)
+    damage(tmp_path / path, "channels reversed")
+    damaged = check_file(tmp_path, written, judge, Noise()).rung
+    assert not damaged.passed
+    if outputs == "nms":
+        assert (damaged.lost, damaged.gained) == (0, 0)
+
+
+def test_opencv_is_not_offered_a_file_that_suppresses(tmp_path: Path) -> None:
+    """Where no box is left, cv2.dnn would end the process."""
+    spec = tiny_spec("dfl")
+    spec = spec.replace(thresholds=dataclasses.replace(spec.thresholds, conf=0.9999))
+    report = export(TinyDetector(spec), ExportConfig(out=tmp_path / "bundle", outputs="nms", formats=("onnx",)))
+    assert report.manifest.models[0].engines == ("onnxruntime",)
+    assert any("is not offered to opencv" in note and "suppresses boxes" in note for note in report.manifest.notes)
+
+
 def exported(folder: Path, outputs: Literal["raw", "decoded", "nms"] = "raw") -> ExportReport:
     config = ExportConfig(out=folder / "bundle", int8=True, max_drop=100.0, max_float=1.0, outputs=outputs)
     return export(Layered(tiny_spec()), config)
@@ -160,7 +198,7 @@ def test_every_file_is_a_rung(outputs: Literal["raw", "decoded", "nms"], tmp_pat
         assert rung["images"] > 1
         engine = stage.partition(" on ")[2]
         assert rung["against"] == ("simplified" if file["precision"] == "fp32" else f"INT8 as judged on {engine}")
-        if outputs == "raw":
+        if outputs == "raw" or engine != "opencv":
             assert [o["name"] for o in rung["outputs"]] == list(tiny_spec().decode.output_names)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -121,6 +122,10 @@ def test_opencv_refuses_what_it_cannot_run(tmp_path: Path) -> None:
         load_engine("opencv", path, TINY_SPEC, threads=1)
     with pytest.raises(EngineError, match=r"reads \.onnx files only"):
         load_engine("opencv", tmp_path / "model.xml", TINY_SPEC, threads=1)
+    level = replace(TINY_SPEC.decode.levels[0], objectness=None, anchors_px=())
+    suppressing = TINY_SPEC.replace(decode=DecodeSpec("nms", (level,), score="cls"))
+    with pytest.raises(EngineError, match="its graph suppresses boxes"):
+        load_engine("opencv", tiny_onnx(tmp_path / "tiny.onnx"), suppressing, threads=1)
 
 
 def test_onnxruntime_runs_quantised_files_and_several_threads(tmp_path: Path) -> None:

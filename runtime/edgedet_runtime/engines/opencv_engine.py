@@ -23,7 +23,8 @@ class OpenCvEngine:
     """Runs a float .onnx file in cv2.dnn.
 
     It takes no quantised files: cv2.dnn either refuses their operators or computes them in float, which is
-    not what was asked for.
+    not what was asked for. Nor files that suppress boxes in the graph: where none is left, cv2.dnn (5.0) divides by
+    zero and the process ends.
     """
 
     name = "opencv"
@@ -34,13 +35,19 @@ class OpenCvEngine:
         """Load the model.
 
         Raises:
-            EngineError: The file is not ONNX, is quantised, or has operators that cv2.dnn does not know.
+            EngineError: The file is not ONNX, is quantized, suppresses boxes in the graph, or has operators that
+                cv2.dnn does not know.
         """
         if isinstance(source, bytes) or source.suffix.lower() != ".onnx":
             raise EngineError(f"opencv reads .onnx files only, got {label(source)}")
         if onnx_summary(source).is_quantized:
             raise EngineError(
                 f"opencv cannot run the quantised model {source}: take the fp32 file, or the engine onnxruntime"
+            )
+        if spec.decode.kind == "nms" and spec.decode.suppression == "nms":
+            raise EngineError(
+                f"opencv cannot run {source}: its graph suppresses boxes, and cv2.dnn ends the process where none is"
+                " left; take a file with raw or decoded outputs, or another engine"
             )
         self._spec = spec
         self._names = list(spec.decode.output_names)

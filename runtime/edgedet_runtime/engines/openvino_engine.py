@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,9 @@ def _build_type_tables(ov: Any) -> None:
         ov.Tensor(np.zeros(1, np.float32), shared_memory=True).data.dtype  # noqa: B018
 
 
-def compile_on_cpu(source: ModelSource, threads: int, *, what: str | None = None, profiled: bool = False) -> Any:
+def compile_on_cpu(
+    source: ModelSource, threads: int, *, what: str | None = None, profiled: bool = False, also: Sequence[str] = ()
+) -> Any:
     """Compile a model for the CPU under `cpu_settings`, an ``openvino.CompiledModel``: the one place that does.
 
     Args:
@@ -56,6 +59,7 @@ def compile_on_cpu(source: ModelSource, threads: int, *, what: str | None = None
         threads: Threads that it may use.
         what: What messages call the model; by default its path.
         profiled: Count the time of each layer.
+        also: Tensors within the graph to give out beside its outputs.
 
     Raises:
         MissingDependencyError: openvino is not installed.
@@ -70,6 +74,10 @@ def compile_on_cpu(source: ModelSource, threads: int, *, what: str | None = None
     try:
         core = ov.Core()
         model = core.read_model(source if isinstance(source, bytes) else str(source))
+        given = {name for output in model.outputs for name in output.get_names()}
+        inner = [name for name in also if name not in given]
+        if inner:
+            model.add_outputs(inner)
         return core.compile_model(model, "CPU", settings)
     except RuntimeError as e:
         version = ov.__version__.partition("-")[0]
@@ -88,13 +96,14 @@ class OpenVinoEngine:
 
     name = "openvino"
 
-    def __init__(self, source: ModelSource, spec: ModelSpec, threads: int) -> None:
+    def __init__(self, source: ModelSource, spec: ModelSpec, threads: int, *, inner: bool = False) -> None:
         """Load and compile the model.
 
         Args:
             source: A .xml file with its .bin, a .onnx file, or the bytes of an ONNX model.
             spec: The model's contract.
             threads: Threads that it may use.
+            inner: The outputs of `spec` may be tensors within the graph.
 
         Raises:
             MissingDependencyError: openvino is not installed.
@@ -107,7 +116,7 @@ class OpenVinoEngine:
         self.version: str = ov.__version__.partition("-")[0]
         self._spec = spec
         self._ov = ov
-        self.compiled: Any = compile_on_cpu(source, threads)
+        self.compiled: Any = compile_on_cpu(source, threads, also=spec.decode.output_names if inner else ())
         try:
             self._request: Any = self.compiled.create_infer_request()
             precision = self.compiled.get_property("INFERENCE_PRECISION_HINT")
