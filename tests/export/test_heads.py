@@ -48,7 +48,7 @@ def test_bundle(head: Head | None, outputs: OutputContract, suppression: str, ch
 def test_heads_that_are_not_there(tmp_path: Path) -> None:
     single = tmp_path / "single.pt"
     save(network(), single)
-    with pytest.raises(InputError, match="--head: expected one-to-many, as custom has, got one-to-one"):
+    with pytest.raises(InputError, match="head: expected one-to-many, as custom has, got one-to-one"):
         export(single, ExportConfig(out=tmp_path / "b", head="one-to-one"))
     with pytest.raises(InputError, match=r"--head: expected no choice \(one head\), as tiny has, got one-to-one"):
         export(TinyDetector(tiny_spec()), ExportConfig(out=tmp_path / "b", head="one-to-one"))
