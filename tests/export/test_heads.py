@@ -50,10 +50,10 @@ def test_heads_that_are_not_there(tmp_path: Path) -> None:
     save(network(), single)
     with pytest.raises(InputError, match="head: expected one-to-many, as custom has, got one-to-one"):
         export(single, ExportConfig(out=tmp_path / "b", head="one-to-one"))
-    with pytest.raises(InputError, match=r"--head: expected no choice \(one head\), as tiny has, got one-to-one"):
+    with pytest.raises(InputError, match=r"head: expected no choice \(one head\), as tiny has, got one-to-one"):
         export(TinyDetector(tiny_spec()), ExportConfig(out=tmp_path / "b", head="one-to-one"))
     (tmp_path / "x.onnx").write_bytes(b"")
-    with pytest.raises(InputError, match=r"--head: .*x\.onnx is an ONNX file"):
+    with pytest.raises(InputError, match=r"head: .*x\.onnx is an ONNX file"):
         export(tmp_path / "x.onnx", ExportConfig(out=tmp_path / "b", head="one-to-one"))
 
 
