@@ -108,7 +108,8 @@ def _model(bundle: Path | None) -> list[dict[str, Any]]:
     if manifest is None or not manifest.is_file():
         return []
     data = json.loads(manifest.read_text(encoding="utf-8"))
-    licence = str((data.get("source") or {}).get("licence") or "")
+    source = data.get("source") or {}
+    licence = str(source.get("license") or source.get("licence") or "")  # the latter in manifests of version 1
     digest = hashlib.sha256(manifest.read_bytes()).hexdigest()
     component: dict[str, Any] = {
         "type": "machine-learning-model",

@@ -31,7 +31,9 @@ def is_model(argument: str) -> bool:
     path = Path(argument)
     if path.suffix.lower() in MODEL_SUFFIXES + TRAINING_SUFFIXES:
         return True
-    return path.is_dir() and (path / "manifest.json").is_file()
+    from edgedet_runtime.bundle.manifest import MANIFEST
+
+    return path.is_dir() and (path / MANIFEST).is_file()
 
 
 def split_model(arguments: Sequence[str]) -> tuple[Path, list[str]]:

@@ -18,18 +18,25 @@ def show_rungs(rungs: Sequence[Rung]) -> None:
     if not rungs:
         return
     output.table(
-        ["checked", "against", "scores within", "boxes within px", "allowed", ""],
+        ["checked", "against", "raw outputs within", "scores within", "boxes within px", "allowed", ""],
         [
             [
                 rung.stage,
                 rung.against,
+                f"{max(output.max_rel for output in rung.outputs):.1e}" if rung.outputs else "",
                 f"{rung.score_error:.1e}",
                 f"{rung.box_error_px:.1e}",
-                f"{rung.score_tolerance:.0e}, {rung.box_tolerance_px:.2g} px",
+                _allowed(rung),
                 "ok" if rung.passed else "FAILED",
             ]
             for rung in rungs
         ],
         title=f"parity, {rungs[0].images} pictures",
-        numeric=["scores within", "boxes within px"],
+        numeric=["raw outputs within", "scores within", "boxes within px"],
     )
+
+
+def _allowed(rung: Rung) -> str:
+    """Say what was allowed; raw outputs first, where they are judged."""
+    raw = f"{rung.raw_tolerance:.0e}, " if rung.raw_tolerance is not None and rung.outputs else ""
+    return f"{raw}{rung.score_tolerance:.0e}, {rung.box_tolerance_px:.2g} px"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,7 @@ def check_files(
             except (CheckFailedError, EngineError, MissingDependencyError) as e:
                 if file.engine not in optional:
                     raise
-                why = str(e).removesuffix("; nothing was written")
+                why = str(e).removesuffix("; nothing was written").replace(f"{folder}{os.sep}", "")
                 notes.append(f"{file.path} is not offered to {file.engine}: {why}")
                 continue
             engines[file.path] = (*engines.get(file.path, ()), file.engine)

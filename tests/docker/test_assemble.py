@@ -101,6 +101,16 @@ def test_sbom_names_what_is_there_and_is_reproducible(bundle: Path, tmp_path: Pa
     assert found["bundle"]["type"] == "machine-learning-model"
 
 
+@pytest.mark.parametrize("key", ["license", "licence"])
+def test_sbom_names_the_license_of_the_weights(key: str, tmp_path: Path) -> None:
+    """The manifest's key since version 2, and the one before."""
+    (tmp_path / "manifest.json").write_text(json.dumps({"name": "codes", "source": {key: "AGPL-3.0"}, "files": []}))
+    root, lock = made_root(tmp_path / "root"), DOCKER / "locks/onnxruntime-arm64.txt"
+    text = make_sbom(find_platform("arm64"), "onnxruntime", [root], tmp_path, [lock])
+    found = {c["name"]: c for c in json.loads(text)["components"]}
+    assert found["codes"]["licenses"] == [{"license": {"name": "AGPL-3.0"}}]
+
+
 def test_sbom_is_valid_cyclonedx(bundle: Path, tmp_path: Path) -> None:
     validation = pytest.importorskip("cyclonedx.validation.json", reason="cyclonedx-python-lib is not installed")
     from cyclonedx.schema import SchemaVersion

@@ -171,6 +171,7 @@ def test_opencv_is_not_offered_a_file_that_suppresses(tmp_path: Path) -> None:
     report = export(TinyDetector(spec), ExportConfig(out=tmp_path / "bundle", outputs="nms", formats=("onnx",)))
     assert report.manifest.models[0].engines == ("onnxruntime",)
     assert any("is not offered to opencv" in note and "suppresses boxes" in note for note in report.manifest.notes)
+    assert str(tmp_path) not in report.manifest.to_json(), "the place of the folder in the making is nobody's affair"
 
 
 def exported(folder: Path, outputs: Literal["raw", "decoded", "nms"] = "raw") -> ExportReport:
