@@ -91,6 +91,20 @@ def test_a_factor_is_the_root_of_the_channels_range_over_its_weight() -> None:
     np.testing.assert_allclose(factors, np.sqrt(high / high.max()), rtol=1e-4)
 
 
+def test_a_smoothing_factor_weighs_the_weights_more() -> None:
+    """With the same weights for all channels the factor is the fourth root of the channel's range."""
+    model, spec = tiny_detector()
+    unbalance(model, 10.0)
+    measured = measure(model, spec, pictures(4), QuantConfig(threads=1))
+    found = equalize(measured.model, measured.calibration.statistics, smooth=True)
+    assert found is not None
+    product = next(n for n in found.model.graph.node if n.op_type == "Mul" and n.input[0] == "stem_silu")
+    stored = {t.name: numpy_helper.to_array(t) for t in found.model.graph.initializer}
+    seen = measured.calibration.statistics["stem_silu"]
+    reach = np.maximum(np.abs(seen.channel_low), np.abs(seen.channel_high))
+    np.testing.assert_allclose(stored[product.input[1]].reshape(16), (reach / reach.max()) ** -0.25, rtol=1e-4)
+
+
 def test_a_dead_channel_does_not_keep_the_others_from_it() -> None:
     model, spec = tiny_detector(activation="Relu")
     unbalance(model, 30.0)

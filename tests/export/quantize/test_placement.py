@@ -53,6 +53,7 @@ def test_openvino_quantizes_inputs_of_convolutions_only(prepared: Prepared) -> N
     plan = work.plan(Recipe("mse"))
     model = work.build(plan)
     onnx.checker.check_model(model, full_check=True)
+    assert [entry.domain for entry in model.opset_import] == [""], "plain ONNX"
     assert [(k.layer, "depthwise" in k.reason) for k in plan.kept] == [("depthwise", True)]
     graph = OnnxGraph(model)
     for node in graph.nodes_of("Conv"):
@@ -85,6 +86,8 @@ def test_onnxruntime_quantizes_whole_stretches(prepared: Prepared) -> None:
     assert plan.kept == ()
     assert plan.integer_products == ("pointwise", "boxes", "objectness", "scores")
     assert "pointwise" not in plan.grids, "SiLU reads the floats of a 1x1 convolution"
+    domains = [entry.domain for entry in model.opset_import]
+    assert len(domains) == len(set(domains))
     found = counts(model)
     assert (found["Conv"], found["MatMulIntegerToFloat"]) == (5, 4)
     assert found["Resize"] == 0, "upsampling by two is done on the codes"
@@ -235,3 +238,15 @@ def test_a_layer_without_a_bias_stays_without(prepared: Prepared) -> None:
     assert len(next(node for node in plain.graph.node if node.output[0] == "down").input) == 2
     corrected = work.build(plan)
     assert len(next(node for node in corrected.graph.node if node.output[0] == "down").input) == 3
+
+
+def test_an_older_operator_set_is_raised_to_the_first_with_scales_per_channel() -> None:
+    model, spec = tiny_detector()
+    model.opset_import[0].version = 12
+    next(node for node in model.graph.node if node.op_type == "Resize").input[1] = "roi"  # needed there
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(0, np.float32), "roi"))
+    measured = measure(model, spec, pictures(2), QuantConfig(threads=1))
+    work = bench((measured, spec), QuantConfig("openvino", threads=1, cpu="vnni"))
+    built = work.build(work.plan(Recipe("mse")))
+    assert built.opset_import[0].version == 13
+    onnx.checker.check_model(built, full_check=True)

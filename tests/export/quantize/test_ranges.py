@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgedet_export.quantize.ranges import RangeRule, TensorStatistics, choose_range
+from edgedet_export.quantize.tensor_ranges import TensorRanges
 
 RULES: tuple[RangeRule, ...] = ("minmax", "percentile", "mse")
 
@@ -116,3 +117,13 @@ def test_a_sample_of_a_large_tensor_sees_odd_and_even_places() -> None:
     _, counts = found.histogram()
     assert len(counts) == 2
     assert counts[0] == pytest.approx(counts[1], rel=1e-3)
+
+
+def test_a_joint_range_counts_each_element_once() -> None:
+    """A large tensor enters the histogram by a sample, which must not let a small tensor's outliers weigh more."""
+    large = statistics([np.ones((1, 1, 1 << 20), np.float32)])
+    small = statistics([np.array([[[9.0] * 4 + [1.0] * 4]], np.float32)])
+    ranges = TensorRanges({"large": large, "small": small}, "percentile")
+    assert ranges.choose_joint(["large", "small"])[1] == pytest.approx(1.0, abs=9 / 4096)
+    assert ranges.choose("small")[1] == pytest.approx(9.0, abs=9 / 4096)
+    assert TensorRanges({"large": large, "small": small}, "minmax").choose_joint(["large", "small"]) == (0.0, 9.0)
