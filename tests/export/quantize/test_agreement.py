@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgedet_export.quantize.agreement import compare_detections, reference_conf
+from edgedet_export.quantize.agreement import Agreement, compare_detections, reference_conf
 from edgedet_runtime.candidates import Candidates
 
 from .tiny_detector import tiny_detector
@@ -91,7 +91,7 @@ def test_threshold_keeps_the_operating_point() -> None:
 
 def test_nothing_to_find() -> None:
     assert compare_detections([boxes(0)], [boxes(0)], 0.25).agreement == 1.0
-    assert compare_detections([boxes(0)], [boxes(2)], 0.25).agreement == 0.0
+    assert compare_detections([boxes(0)], [boxes(2)], 0.25) == Agreement(0.0, 0.25, 0, 0, 2, 0.0, 0.0, 0.25)
 
 
 def test_reference_conf_falls_to_one_per_picture() -> None:

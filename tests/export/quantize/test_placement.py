@@ -15,7 +15,9 @@ from edgedet_export.quantize.config import QuantConfig
 from edgedet_export.quantize.measure import Measured, measure
 from edgedet_export.quantize.number_format import CpuKind, NumberFormat
 from edgedet_export.quantize.plan import Grid
+from edgedet_export.quantize.ranges import TensorStatistics
 from edgedet_export.quantize.runner import onnx_runner
+from edgedet_export.quantize.tensor_ranges import TensorRanges
 from edgedet_export.quantize.trials import Recipe, Workbench
 from edgedet_runtime.engines import EngineName
 from edgedet_runtime.spec import ModelSpec
@@ -250,3 +252,18 @@ def test_an_older_operator_set_is_raised_to_the_first_with_scales_per_channel() 
     built = work.build(work.plan(Recipe("mse")))
     assert built.opset_import[0].version == 13
     onnx.checker.check_model(built, full_check=True)
+
+
+@pytest.mark.parametrize(("ratio", "shared"), [(1.0, True), (2.9, True), (3.1, False)])
+def test_inputs_of_a_concat_share_a_grid_up_to_three_times_as_coarse(
+    prepared: Prepared, ratio: float, shared: bool
+) -> None:
+    work = bench(prepared, QuantConfig("onnxruntime", threads=1, cpu="vnni"))
+    variant = work.variant("plain")
+    made = {name: TensorStatistics() for name in variant.statistics}
+    for name, statistics in made.items():
+        statistics.update(np.array([[[-1.0, 1.0]]], np.float32) / (ratio if name == "pointwise_silu" else 1))
+    plan = work.target.place(variant.graph, variant.layers, TensorRanges(made, "minmax"), work.number_format, {})
+    assert plan.grids["joined"] == plan.grids["up"]
+    assert (plan.grids["pointwise_silu"] == plan.grids["joined"]) is shared
+    assert plan.grids["joined"].scale == pytest.approx(2 / 255)

@@ -127,3 +127,9 @@ def test_a_joint_range_counts_each_element_once() -> None:
     assert ranges.choose_joint(["large", "small"])[1] == pytest.approx(1.0, abs=9 / 4096)
     assert ranges.choose("small")[1] == pytest.approx(9.0, abs=9 / 4096)
     assert TensorRanges({"large": large, "small": small}, "minmax").choose_joint(["large", "small"]) == (0.0, 9.0)
+
+
+def test_power_of_channels_that_nothing_was_seen_of() -> None:
+    assert statistics([]).channel_power.shape == (0,)
+    found = statistics([np.array([[[1.0, 3.0], [2.0, 2.0]]], np.float32), np.array([[[5.0], [0.0]]], np.float32)])
+    np.testing.assert_allclose(found.channel_power, [(1 + 9 + 25) / 3, 8 / 3])
