@@ -72,8 +72,9 @@ def test_concatenations_link_parts_in_order(axis: int) -> None:
     assert len(set(links.groups("t"))) == 8
 
 
-def test_splits_link_parts_in_order() -> None:
-    links, _ = linked(("Split", ["a"], ["s", "t"], {"axis": 1}))
+@pytest.mark.parametrize("axis", [1, -3])
+def test_splits_link_parts_in_order(axis: int) -> None:
+    links, _ = linked(("Split", ["a"], ["s", "t"], {"axis": axis}))
     np.testing.assert_array_equal(links.groups("a"), [*links.groups("s"), *links.groups("t")])
     assert free(links, "t")
 

@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgedet_export.quantize.calibration import Calibration, calibrate
+from edgedet_runtime.errors import InputError
 
 SHAPE = [1, 1, 64, 64]
 
@@ -21,6 +22,7 @@ def calibrated(widths: Sequence[float]) -> Calibration:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     onnx.checker.check_model(model)
     ramp = np.linspace(0, 1, 64 * 64, dtype=np.float32).reshape(SHAPE)
+    ramp += np.float32(0.25) * (not np.isfinite(widths).all())  # 0 times infinity is NaN
     return calibrate(model, [ramp * np.float32(width) for width in widths], threads=1)
 
 
@@ -41,3 +43,9 @@ def test_growth(widths: list[float], growth: list[tuple[int, float]], enough: in
     for (_, got), (_, expected) in zip(found.growth, growth, strict=True):
         assert got == pytest.approx(expected, abs=0.01)
     assert found.enough == enough
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_none_are_refused(number: float) -> None:
+    with pytest.raises(InputError, match="tensor x holds NaN or infinity in picture 1"):
+        calibrated([1.0, number])

@@ -160,3 +160,14 @@ def test_a_written_file_is_audited_as_it_lies_there(target: Target, tmp_path: Pa
     tensor = pictures(1)[0][None, :64, :64].copy()
     assert target.audit(path, spec, tensor, threads=1).macs == 0.0
     assert not model.metadata_props, "writing leaves the model as it is"
+
+
+@pytest.mark.parametrize(
+    ("channels", "groups", "front"), [(3, 1, 2), (4, 1, 2), (5, 1, 0), (12, 1, 0), (1, 2, 0), (1, 3, 0), (1, 1, 2)]
+)
+def test_a_stem_of_few_channels_may_be_faster_in_float(channels: int, groups: int, front: int) -> None:
+    layers = tuple(
+        ConvLayer(name, "Conv", "x", "w", None, (16, channels, 3, 3), groups, 1, False, False) for name in "abc"
+    )
+    assert list(get_target("onnxruntime").float_front(layers)) == ["a", "b"][:front]
+    assert get_target("openvino").float_front(layers) == {}
