@@ -341,14 +341,14 @@ def test_a_file_saved_after_fusing_has_the_one_to_one_head_only(tmp_path: Path) 
         del head["_modules"][name]
     detector = families.load(checkpoint)
     compare(model, detector)
-    with pytest.raises(InputError, match="^head: expected one-to-one, as custom has, got one-to-many"):
+    with pytest.raises(InputError, match=r"^head: expected one-to-one, as custom has, got one-to-many"):
         families.load(checkpoint, head="one-to-many")
 
 
 def test_one_head_leaves_no_choice(tmp_path: Path) -> None:
     checkpoint = save(network(), tmp_path / "best.pt")
     assert ultralytics.load(checkpoint).head_choices == ("one-to-many",)
-    with pytest.raises(InputError, match="^head: expected one-to-many"):
+    with pytest.raises(InputError, match=r"^head: expected one-to-many"):
         families.load(checkpoint, head="one-to-one")
 
 
