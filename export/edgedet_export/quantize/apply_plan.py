@@ -12,17 +12,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
-from onnx import helper
+import onnx_ir as ir
 
-from edgedet_export.onnx_graph import OnnxGraph
+from edgedet_export.graph.edits import NewTensors, by_name, remove_dead, remove_nodes, set_input, stand_in
+from edgedet_export.graph.values import constant, dims, opset
+from edgedet_export.onnx_passes import OnnxPass, PassRecord, RequirementError
 from edgedet_export.quantize.integer_islands import MICROSOFT, repeat_factors, repeated_codes
 from edgedet_export.quantize.layers import ConvLayer
 from edgedet_export.quantize.plan import Grid, QuantPlan
 
-__all__ = ["apply_plan", "quantize_weight"]
+__all__ = ["WritePlan", "apply_plan", "quantize_weight"]
 
-_OPSET = 13  # first with scales per channel
+_OPSET, _IR_VERSION = 13, 7  # first with scales per channel
 _BIAS_LIMIT = 2.0**30
 
 
@@ -37,11 +38,11 @@ def quantize_weight(
 
 
 def apply_plan(
-    model: onnx.ModelProto,
+    model: ir.Model,
     plan: QuantPlan,
     layers: tuple[ConvLayer, ...],
     biases: Mapping[str, npt.NDArray[np.float32]] | None = None,
-) -> onnx.ModelProto:
+) -> ir.Model:
     """Return a quantized copy of a model.
 
     Args:
@@ -50,100 +51,144 @@ def apply_plan(
         layers: The model's convolutions.
         biases: Layer id → float32 biases to use instead of the model's own.
     """
-    return _Writer(model, plan, layers, biases or {}).write()
+    return WritePlan(plan, layers, biases)(model.clone()).model
+
+
+class WritePlan(OnnxPass):
+    """Write a plan into an FP32 model; the layers that it keeps in float are declined, for the plan's reasons."""
+
+    name = "write-plan"
+
+    def __init__(
+        self,
+        plan: QuantPlan,
+        layers: tuple[ConvLayer, ...],
+        biases: Mapping[str, npt.NDArray[np.float32]] | None = None,
+    ) -> None:
+        """Take the arguments of `apply_plan`."""
+        self._plan = plan
+        self._layers = layers
+        self._biases = biases or {}
+
+    def requires(self, model: ir.Model) -> None:
+        """Refuse a model that lacks a tensor of the plan."""
+        values = by_name(model.graph)
+        missing = next((name for name in (*self._plan.grids, *self._plan.layers) if name not in values), None)
+        if missing is not None:
+            raise RequirementError(f"INT8 plan: expected tensor {missing} in the model, got none")
+
+    def rewrite(self, model: ir.Model, record: PassRecord) -> None:
+        """Write in place, and declare the operator sets that the new nodes need."""
+        graph = model.graph
+        _Writer(graph, self._plan, self._layers, self._biases).write()
+        graph.sort()
+        remove_dead(graph)
+        graph.opset_imports["ai.onnx" if "ai.onnx" in graph.opset_imports else ""] = max(opset(graph), _OPSET)
+        if self._plan.integer_products:
+            graph.opset_imports.setdefault(MICROSOFT, 1)
+        model.ir_version = max(model.ir_version or 0, _IR_VERSION)
+        for layer_id in self._plan.layers:
+            record.change(layer_id, "float32 → INT8")
+        for kept in self._plan.kept:
+            record.decline(kept.layer, kept.reason)
 
 
 class _Writer:
+    """Makes the nodes of one plan; `values` of a tensor are its numbers on the grid, `codes` what is stored of them."""
+
     def __init__(
         self,
-        model: onnx.ModelProto,
+        graph: ir.Graph,
         plan: QuantPlan,
         layers: tuple[ConvLayer, ...],
         biases: Mapping[str, npt.NDArray[np.float32]],
     ) -> None:
-        self._graph = OnnxGraph(model)
+        self._graph = graph
         self._plan = plan
         self._layers = {layer.id: layer for layer in layers}
         self._biases = biases
-        self._new: list[onnx.NodeProto] = []
-        self._values: dict[str, str] = {}
+        self._tensors = by_name(graph)
+        self._makers = {name: self._tensors[name].producer() for name in plan.layers}
+        self._new = NewTensors(graph)
+        self._nodes: list[ir.Node] = []
+        self._codes: dict[str, ir.Value] = {}
+        self._grids: dict[str, tuple[ir.Value, ir.Value]] = {}
+        self._values: dict[str, ir.Value] = {}
+        self._last: dict[str, ir.Value] = {}
 
-    def write(self) -> onnx.ModelProto:
-        graph = self._graph
-        nodes = {name: node for node in graph.nodes for name in node.output}
+    def write(self) -> None:
+        given = list(self._graph)
         for tensor in self._plan.grids:
             self._quantize(tensor)
-        for node in list(graph.nodes):
-            for index, name in enumerate(node.input):
-                if name in self._plan.everywhere:
-                    graph.set_input(node, index, self._values[name])
+        for node in given:
+            for index, value in enumerate(node.inputs):
+                if value is not None and value.name in self._plan.everywhere:
+                    node.replace_input_with(index, self._values[value.name])
         for layer_id in self._plan.layers:
-            node = nodes[layer_id]
-            if layer_id in self._plan.integer_products:
-                graph.remove_nodes([node])
-                self._product(self._layers[layer_id])
-            else:
-                self._layer(node, self._layers[layer_id])
-        graph.add_nodes(self._new)
-        graph.remove_dead()
-        return _finish(graph.to_model(), bool(self._plan.integer_products))
+            maker = self._makers[layer_id]
+            assert maker is not None, "a layer's id is its output"
+            write = self._product if layer_id in self._plan.integer_products else self._layer
+            write(maker, self._layers[layer_id])
+        self._graph.extend(self._nodes)
 
-    def _constant(self, name: str, value: npt.NDArray[np.generic]) -> str:
-        self._graph.set_constant(name, value)
-        return name
+    def _constant(self, name: str, value: npt.NDArray[np.generic]) -> ir.Value:
+        return self._new.constant(name, value)
 
-    def _grid(self, name: str, grid: Grid) -> list[str]:
+    def _grid(self, tensor: str, grid: Grid) -> tuple[ir.Value, ir.Value]:
+        """Return the scale and the zero point of a tensor's grid."""
         zero = np.array(grid.zero_point, np.int8 if grid.signed else np.uint8)
-        return [
-            self._constant(f"{name}/scale", np.array(grid.scale, np.float32)),
-            self._constant(f"{name}/zero", zero),
-        ]
+        self._grids[tensor] = (
+            self._constant(f"{tensor}/q/scale", np.array(grid.scale, np.float32)),
+            self._constant(f"{tensor}/q/zero", zero),
+        )
+        return self._grids[tensor]
 
     def _quantize(self, tensor: str) -> None:
         """Make the tensor's codes, and its values on the grid."""
-        grid = self._plan.grids[tensor]
-        parameters = self._grid(f"{tensor}/q", grid)
-        codes = self._codes(tensor)
+        parameters = self._grid(tensor, self._plan.grids[tensor])
+        codes = self._codes_of(tensor)
         repeated = self._repeated(tensor, codes)
         if repeated:
-            self._new += repeated
-        elif codes == f"{tensor}/codes":
-            self._add("QuantizeLinear", [tensor, *parameters], codes)
-        self._values[tensor] = f"{tensor}/values"
+            self._nodes += repeated
+        elif codes.name == f"{tensor}/codes":
+            self._add("QuantizeLinear", [self._tensors[tensor], *parameters], codes)
+        self._values[tensor] = self._new.value(f"{tensor}/values")
         self._add("DequantizeLinear", [codes, *parameters], self._values[tensor])
 
-    def _codes(self, tensor: str) -> str:
-        """Return the name of the tensor's codes; a tensor cast from bytes has them already."""
-        maker = self._graph.producer(tensor)
-        if self._plan.grids[tensor].is_byte and maker is not None and maker.op_type == "Cast":
-            return str(maker.input[0])
-        return f"{tensor}/codes"
+    def _codes_of(self, tensor: str) -> ir.Value:
+        """Return the tensor's codes; a tensor cast from bytes has them already."""
+        if tensor not in self._codes:
+            maker = self._tensors[tensor].producer()
+            cast = maker is not None and maker.op_type == "Cast" and self._plan.grids[tensor].is_byte
+            source = maker.inputs[0] if maker is not None and cast else None
+            self._codes[tensor] = self._new.value(f"{tensor}/codes") if source is None else source
+        return self._codes[tensor]
 
-    def _repeated(self, tensor: str, codes: str) -> list[onnx.NodeProto]:
+    def _repeated(self, tensor: str, codes: ir.Value) -> list[ir.Node]:
         """Copy codes where a node would resize them, if both sides are on one grid."""
-        maker = self._graph.producer(tensor)
-        factors = repeat_factors(self._graph, maker)
-        if not self._plan.copied_upsampling or maker is None or factors is None:
+        maker = self._tensors[tensor].producer()
+        factors = repeat_factors(maker)
+        source = None if maker is None else maker.inputs[0]
+        if not self._plan.copied_upsampling or factors is None or source is None or not source.name:
             return []
-        source = str(maker.input[0])
-        if not {source, tensor} <= self._plan.everywhere or self._plan.grids[source] != self._plan.grids[tensor]:
+        pair = {source.name, tensor}
+        if not pair <= self._plan.everywhere or self._plan.grids[source.name] != self._plan.grids[tensor]:
             return []
-        shape = self._graph.shape(source)
-        assert shape is not None, "checked by repeat_factors"
-        return repeated_codes(self._graph, self._codes(source), tuple(d or 1 for d in shape), factors, codes)
+        shape = tuple(d or 1 for d in dims(source) or ())
+        return repeated_codes(self._new, self._codes_of(source.name), shape, factors, codes)
 
-    def _add(self, op_type: str, inputs: list[str], output: str, **attributes: Any) -> None:
-        self._new.append(helper.make_node(op_type, inputs, [output], name=output, **attributes))
+    def _add(self, op_type: str, inputs: list[ir.Value], output: ir.Value, domain: str = "", **attributes: Any) -> None:
+        self._nodes.append(ir.node(op_type, inputs, attributes, domain=domain, outputs=[output], name=output.name))
 
     def _numbers(self, layer: ConvLayer) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
-        weight = self._graph.constant(layer.weight)
+        weight = constant(self._tensors[layer.weight])
         bias = self._biases.get(layer.id)
         if bias is None and layer.bias is not None:
-            bias = self._graph.constant(layer.bias)
+            bias = constant(self._tensors[layer.bias])
         assert weight is not None, "a ConvLayer has constant weights"
         return weight, bias
 
-    def _layer(self, node: onnx.NodeProto, layer: ConvLayer) -> None:
+    def _layer(self, node: ir.Node, layer: ConvLayer) -> None:
         weight, bias = self._numbers(layer)
         scale = self._plan.grids[layer.data].scale
         codes, scales = quantize_weight(weight, self._plan.number_format.weight_limit)
@@ -156,13 +201,14 @@ class _Writer:
         name = f"{layer.id}/w"
         inputs = [self._constant(f"{name}/codes", codes), self._constant(f"{name}/scale", scales)]
         inputs.append(self._constant(f"{name}/zero", np.zeros(len(scales), np.int8)))
-        self._add("DequantizeLinear", inputs, f"{name}/values", axis=0)
-        self._graph.set_input(node, 0, self._values[layer.data])
-        self._graph.set_input(node, 1, f"{name}/values")
+        weights = self._new.value(f"{name}/values")
+        self._add("DequantizeLinear", inputs, weights, axis=0)
+        set_input(node, 0, self._values[layer.data])
+        set_input(node, 1, weights)
         if bias is None:
             return
         if self._plan.bias == "float32":
-            self._graph.set_input(node, 2, self._constant(f"{layer.id}/b", bias.astype(np.float32)))
+            set_input(node, 2, self._constant(f"{layer.id}/b", bias.astype(np.float32)))
             return
         steps = (scales * np.float32(scale)).astype(np.float32)
         name = f"{layer.id}/b"
@@ -171,38 +217,37 @@ class _Writer:
             self._constant(f"{name}/scale", steps),
             self._constant(f"{name}/zero", np.zeros(len(steps), np.int32)),
         ]
-        self._add("DequantizeLinear", inputs, f"{name}/values", axis=0)
-        self._graph.set_input(node, 2, f"{name}/values")
+        biases = self._new.value(f"{name}/values")
+        self._add("DequantizeLinear", inputs, biases, axis=0)
+        set_input(node, 2, biases)
 
-    def _product(self, layer: ConvLayer) -> None:
+    def _product(self, node: ir.Node, layer: ConvLayer) -> None:
         """Write a 1x1 convolution as an integer matrix product, channels last, with float output."""
         weight, bias = self._numbers(layer)
         codes, scales = quantize_weight(weight, self._plan.number_format.weight_limit)
         name = f"{layer.id}/w"
-        last = f"{layer.data}/codes_channels_last"
-        if not any(last in n.output for n in self._new):
-            self._add("Transpose", [self._codes(layer.data)], last, perm=[0, 2, 3, 1])
+        scale, zero = self._grids[layer.data]
         inputs = [
-            last,
+            self._channels_last(layer.data),
             self._constant(f"{name}/codes", np.ascontiguousarray(codes.reshape(len(codes), -1).T)),
-            f"{layer.data}/q/scale",
+            scale,
             self._constant(f"{name}/scale", scales),
-            f"{layer.data}/q/zero",
+            zero,
             self._constant(f"{name}/zero", np.zeros(len(scales), np.int8)),
         ]
         if bias is not None:
             inputs.append(self._constant(f"{layer.id}/b", bias.astype(np.float32)))
-        product = f"{layer.id}/channels_last"
+        product = self._new.value(f"{layer.id}/channels_last")
         self._add("MatMulIntegerToFloat", inputs, product, domain=MICROSOFT)
-        self._add("Transpose", [product], layer.id, perm=[0, 3, 1, 2])
+        made = node.outputs[0]
+        result = ir.Value(name=made.name, type=made.type, shape=made.shape)
+        self._add("Transpose", [product], result, perm=[0, 3, 1, 2])
+        stand_in(made, result)
+        remove_nodes(self._graph, [node])
 
-
-def _finish(model: onnx.ModelProto, microsoft: bool) -> onnx.ModelProto:
-    """Declare the operator sets that the new nodes need."""
-    for entry in model.opset_import:
-        if entry.domain in ("", "ai.onnx"):
-            entry.version = max(entry.version, _OPSET)
-    if microsoft and all(entry.domain != MICROSOFT for entry in model.opset_import):
-        model.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
-    model.ir_version = max(model.ir_version, 7)
-    return model
+    def _channels_last(self, tensor: str) -> ir.Value:
+        """Return a tensor's codes, channels last."""
+        if tensor not in self._last:
+            self._last[tensor] = self._new.value(f"{tensor}/codes_channels_last")
+            self._add("Transpose", [self._codes_of(tensor)], self._last[tensor], perm=[0, 2, 3, 1])
+        return self._last[tensor]

@@ -15,8 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnx_ir as ir
 
-from edgedet_export.onnx_graph import OnnxGraph
+from edgedet_export.graph.conversion import to_proto
+from edgedet_export.graph.edits import by_name
+from edgedet_export.graph.values import constant
 from edgedet_export.quantize.apply_plan import quantize_weight
 from edgedet_export.quantize.layers import ConvLayer
 from edgedet_export.quantize.plan import Grid, QuantPlan
@@ -32,7 +35,7 @@ class ChannelMeans:
 
     def __init__(
         self,
-        model: onnx.ModelProto,
+        model: ir.Model,
         layers: tuple[ConvLayer, ...],
         tensors: Iterable[npt.NDArray[Any]],
         *,
@@ -41,9 +44,8 @@ class ChannelMeans:
         """Take the FP32 model and a few input tensors, which are kept."""
         self._tensors = tuple(tensors)
         self._names = list(dict.fromkeys(layer.data for layer in layers))
-        probe = onnx.ModelProto()
-        probe.CopyFrom(model)
-        shown = {o.name for o in model.graph.output}
+        probe = to_proto(model)
+        shown = {o.name for o in probe.graph.output}
         probe.graph.output.extend(onnx.ValueInfoProto(name=n) for n in self._names if n not in shown)
         self._run: Runner = onnx_runner(probe, threads=threads, optimize=False)
         self._known: dict[tuple[str, Grid | None], Floats] = {}
@@ -69,7 +71,7 @@ class ChannelMeans:
 
 
 def corrected_biases(
-    graph: OnnxGraph, layers: tuple[ConvLayer, ...], plan: QuantPlan, means: ChannelMeans
+    graph: ir.Graph, layers: tuple[ConvLayer, ...], plan: QuantPlan, means: ChannelMeans
 ) -> dict[str, npt.NDArray[np.float32]]:
     """Return layer id → corrected bias, for the INT8 layers of a plan.
 
@@ -80,16 +82,16 @@ def corrected_biases(
         means: Of the layers' inputs.
     """
     found = means.measure(plan.grids)
-    quantized = set(plan.layers)
-    return {layer.id: _corrected(graph, layer, plan, *found[layer.data]) for layer in layers if layer.id in quantized}
+    quantized, values = set(plan.layers), by_name(graph)
+    return {layer.id: _corrected(values, layer, plan, *found[layer.data]) for layer in layers if layer.id in quantized}
 
 
 def _corrected(
-    graph: OnnxGraph, layer: ConvLayer, plan: QuantPlan, exact: Floats, rounded: Floats
+    values: Mapping[str, ir.Value], layer: ConvLayer, plan: QuantPlan, exact: Floats, rounded: Floats
 ) -> npt.NDArray[np.float32]:
-    weight = graph.constant(layer.weight)
+    weight = constant(values[layer.weight])
     assert weight is not None, "a ConvLayer has constant weights"
-    bias = graph.constant(layer.bias) if layer.bias is not None else None
+    bias = constant(values[layer.bias]) if layer.bias is not None else None
     codes, scales = quantize_weight(weight, plan.number_format.weight_limit)
     stored = codes * scales.astype(np.float64).reshape(-1, *[1] * (weight.ndim - 1))
     shift = _mean_output(weight.astype(np.float64), exact, layer.groups)

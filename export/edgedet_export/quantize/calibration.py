@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnx_ir as ir
 
-from edgedet_export.onnx_graph import OnnxGraph
+from edgedet_export.graph.conversion import to_proto
+from edgedet_export.graph.values import elem_type
 from edgedet_export.quantize.ranges import TensorStatistics
 from edgedet_export.quantize.runner import onnx_runner
 from edgedet_runtime.errors import InputError
@@ -38,19 +40,19 @@ class Calibration:
     enough: int | None
 
 
-def float_tensors(graph: OnnxGraph) -> list[str]:
+def float_tensors(graph: ir.Graph) -> list[str]:
     """Return the names of the float tensors that nodes make, in graph order."""
     return [
-        name
-        for node in graph.nodes
+        value.name
+        for node in graph
         if node.op_type != "Constant"
-        for name in node.output
-        if name and graph.elem_type(name) == onnx.TensorProto.FLOAT
+        for value in node.outputs
+        if value.name and elem_type(value) == ir.DataType.FLOAT
     ]
 
 
 def calibrate(
-    model: onnx.ModelProto,
+    model: ir.Model,
     tensors: Iterable[npt.NDArray[Any]],
     *,
     threads: int,
@@ -67,12 +69,11 @@ def calibrate(
     Raises:
         InputError: `tensors` is empty, or the network gives NaN or infinity.
     """
-    graph = OnnxGraph(model)
-    given = [name for name in graph.inputs if graph.elem_type(name) == onnx.TensorProto.FLOAT]
+    graph = model.graph
+    given = [value.name or "" for value in graph.inputs if elem_type(value) == ir.DataType.FLOAT]
     names = [*given, *float_tensors(graph)]
-    shown = {o.name for o in model.graph.output} | set(given)
-    probe = onnx.ModelProto()
-    probe.CopyFrom(model)
+    shown = {value.name for value in graph.outputs} | set(given)
+    probe = to_proto(model)
     probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in shown)
     run = onnx_runner(probe, threads=threads, optimize=False)
     statistics = {name: TensorStatistics() for name in names}

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import onnx
+import onnx_ir as ir
 
-from edgedet_export.onnx_graph import OnnxGraph, attribute
+from edgedet_export.graph.values import attribute, constant, dims
 
 __all__ = ["ChannelLinks", "channel_factors"]
 
@@ -18,9 +18,9 @@ _SAME_CHANNELS = frozenset(
 _GATES = frozenset({"HardSigmoid", "Sigmoid"})
 
 
-def channel_factors(graph: OnnxGraph, node: onnx.NodeProto) -> npt.NDArray[np.float32] | None:
+def channel_factors(node: ir.Node) -> npt.NDArray[np.float32] | None:
     """Return the constant (1, C, 1, 1), C > 1, that a Mul multiplies a tensor's channels by; None for other nodes."""
-    constants = [c for c in map(graph.constant, node.input) if c is not None] if node.op_type == "Mul" else []
+    constants = [c for c in map(constant, node.inputs) if c is not None] if node.op_type == "Mul" else []
     if len(constants) != 1 or constants[0].ndim != 4:
         return None
     factors = constants[0]
@@ -35,24 +35,24 @@ class ChannelLinks:
         free: bool (total,), which groups may have a factor other than 1.
     """
 
-    def __init__(self, graph: OnnxGraph) -> None:
+    def __init__(self, graph: ir.Graph) -> None:
         """Follow the channels of a graph with shapes."""
         self._first: dict[str, int] = {}
         self._count: dict[str, int] = {}
         total = 0
-        for name in [*graph.inputs, *(o for node in graph.nodes for o in node.output)]:
-            shape = graph.shape(name)
+        for value in [*graph.inputs, *(made for node in graph for made in node.outputs)]:
+            shape = dims(value)
             channels = shape[1] if shape is not None and len(shape) == 4 else None
-            if channels is not None and graph.constant(name) is None:
-                self._first[name], self._count[name] = total, channels
+            if channels is not None and value.name and constant(value) is None:
+                self._first[value.name], self._count[value.name] = total, channels
                 total += channels
         self.total = total
         self._parent = np.arange(total)
         self._fixed = np.zeros(total, np.bool_)
-        for name in (*graph.inputs, *graph.outputs):
-            self._fix(name)
-        for node in graph.nodes:
-            self._visit(graph, node)
+        for value in (*graph.inputs, *graph.outputs):
+            self._fix(value.name or "")
+        for node in graph:
+            self._visit(node)
         self._root = np.array([self._find(i) for i in range(total)], np.intp)
         fixed_roots = np.zeros(total, np.bool_)
         fixed_roots[self._root[self._fixed]] = True
@@ -67,26 +67,26 @@ class ChannelLinks:
         """Return whether a tensor has channels (four dimensions, as many channels as the shapes say)."""
         return tensor in self._first
 
-    def _visit(self, graph: OnnxGraph, node: onnx.NodeProto) -> None:
-        data = [name for name in node.input if name in self._first]
-        made = [name for name in node.output if name in self._first]
+    def _visit(self, node: ir.Node) -> None:
+        read = {v.name: v for v in node.inputs if v is not None and v.name in self._first}
+        data = [v.name for v in node.inputs if v is not None and v.name in self._first]
+        made = [v.name for v in node.outputs if v.name in self._first]
         if node.op_type == "Conv" and len(data) == len(made) == 1:
-            numbers = [name for name in node.input[1:] if name]
-            if all(graph.constant(name) is not None for name in numbers):
+            if all(constant(number) is not None for number in node.inputs[1:] if number is not None):
                 return None  # absorbs factors on both sides
         elif node.op_type in _SAME_CHANNELS and len(data) == len(made) == 1:
             return self._join(data[0], made[0])
-        elif node.op_type == "Concat" and attribute(node, "axis", 0) in (1, -3) and len(data) == len(node.input):
+        elif node.op_type == "Concat" and attribute(node, "axis", 0) in (1, -3) and len(data) == len(node.inputs):
             return self._join_parts(data, made[0])
-        elif node.op_type == "Split" and attribute(node, "axis", 0) in (1, -3) and len(made) == len(node.output):
+        elif node.op_type == "Split" and attribute(node, "axis", 0) in (1, -3) and len(made) == len(node.outputs):
             return self._join_parts(made, data[0])
         elif node.op_type == "Add" and len(data) == 2 and self._count[data[0]] == self._count[data[1]]:
             self._join(data[0], made[0])
             return self._join(data[1], made[0])
-        elif channel_factors(graph, node) is not None:
+        elif channel_factors(node) is not None:
             return None  # absorbs factors on both sides
         elif node.op_type == "Mul" and len(data) == 2 and self._count[data[0]] == self._count[data[1]]:
-            gates = [n for n in data if (p := graph.producer(n)) is not None and p.op_type in _GATES]
+            gates = [n for n in data if (p := read[n].producer()) is not None and p.op_type in _GATES]
             if len(gates) == 1:
                 self._fix(gates[0])
                 return self._join(data[1 - data.index(gates[0])], made[0])

@@ -26,15 +26,18 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import onnx
+import onnx_ir as ir
 
-from edgedet_export.onnx_graph import OnnxGraph
+from edgedet_export.graph.edits import NewTensors, by_name, set_input
+from edgedet_export.graph.values import constant
+from edgedet_export.graph.walks import nodes_of
+from edgedet_export.onnx_passes import OnnxPass, PassRecord, run_passes
 from edgedet_export.quantize.channel_links import ChannelLinks, channel_factors
 from edgedet_export.quantize.layers import ConvLayer, find_layers
 from edgedet_export.quantize.ranges import TensorStatistics
-from edgedet_export.quantize.smooth import insert_factors, remove_factors
+from edgedet_export.quantize.smooth import RemoveFactors, insert_factors
 
-__all__ = ["Equalized", "Form", "equalize"]
+__all__ = ["Equalized", "Form", "ScaleChannels", "equalize"]
 
 Floats = npt.NDArray[np.float64]
 Form = Literal["plain", "equalized", "smoothed"]
@@ -56,18 +59,16 @@ class Equalized:
         spread: Largest factor over the smallest.
     """
 
-    model: onnx.ModelProto
+    model: ir.Model
     channels: int
     spread: float
 
 
-def equalize(
-    model: onnx.ModelProto, statistics: Mapping[str, TensorStatistics], *, smooth: bool = False
-) -> Equalized | None:
+def equalize(model: ir.Model, statistics: Mapping[str, TensorStatistics], *, smooth: bool = False) -> Equalized | None:
     """Equalize the channels of a model's convolutions.
 
     Args:
-        model: FP32, with shapes inferred.
+        model: FP32, with shapes inferred; not changed.
         statistics: Of its tensors, from calibration.
         smooth: Multiply by factors of their own behind activations that are not homogeneous.
 
@@ -76,12 +77,12 @@ def equalize(
         untouched. None where no channel is free to be scaled or all are alike already, and for `smooth` where no
         multiplication is worth it.
     """
-    graph = OnnxGraph(model)
-    inserted = insert_factors(graph) if smooth else {}
+    model = model.clone()
+    inserted = insert_factors(model) if smooth else {}
     known = {**statistics, **{new: statistics[old] for new, old in inserted.items() if old in statistics}}
-    layers = find_layers(graph)
-    links = ChannelLinks(graph)
-    factors = _factors(graph, layers, links, known, _SMOOTH_POWER if smooth else _POWER)
+    layers = find_layers(model.graph)
+    links = ChannelLinks(model.graph)
+    factors = _factors(model.graph, layers, links, known, _SMOOTH_POWER if smooth else _POWER)
     idle = [name for name in inserted if _spread(factors[links.groups(name)]) < _WORTH_IT]
     for name in idle:
         factors[links.groups(name)] = 1.0
@@ -89,17 +90,39 @@ def equalize(
     free = factors[factors != 1.0]
     if _spread(free) < _WORTH_IT or (smooth and len(idle) == len(inserted)):
         return None
-    for layer in layers:
-        if layer.op_type == "Conv" and layer.data in links and layer.id in links:
-            _rescale(graph, layer, factors[links.groups(layer.data)], factors[links.groups(layer.id)])
-    for node in graph.nodes_of("Mul"):
-        _rescale_product(graph, node, links, factors)
-    remove_factors(graph, idle)
-    return Equalized(graph.to_model(), len(free), _spread(free))
+    run_passes(model, [ScaleChannels(layers, links, factors), RemoveFactors(idle)])
+    return Equalized(model, len(free), _spread(free))
+
+
+class ScaleChannels(OnnxPass):
+    """Put factors of channels into the convolutions and multiplications on both sides; the function stays the same."""
+
+    name = "scale-channels"
+
+    def __init__(self, layers: tuple[ConvLayer, ...], links: ChannelLinks, factors: Floats) -> None:
+        """Take the graph's convolutions, which channels belong together, and each group's factor, float64 (total,)."""
+        self._layers = layers
+        self._links = links
+        self._factors = factors
+
+    def rewrite(self, model: ir.Model, record: PassRecord) -> None:
+        """Scale in place."""
+        new, values = NewTensors(model.graph), by_name(model.graph)
+        for layer in self._layers:
+            if layer.op_type != "Conv" or layer.data not in self._links or layer.id not in self._links:
+                record.decline(layer.id, "the channels around it are not known, or it is transposed")
+                continue
+            before, after = (self._factors[self._links.groups(name)] for name in (layer.data, layer.id))
+            if (before != 1).any() or (after != 1).any():
+                _rescale(new, values, layer, before, after)
+                record.change(layer.id, "weights scaled by channel")
+        for node in nodes_of(model.graph, "Mul"):
+            if _rescale_product(new, node, self._links, self._factors):
+                record.change(node.outputs[0], "factors scaled by channel")
 
 
 def _factors(
-    graph: OnnxGraph,
+    graph: ir.Graph,
     layers: tuple[ConvLayer, ...],
     links: ChannelLinks,
     statistics: Mapping[str, TensorStatistics],
@@ -107,6 +130,7 @@ def _factors(
 ) -> Floats:
     """Return the factor of each group of channels, float64; 1 where it must be."""
     reach, weight = np.zeros(links.total), np.zeros(links.total)
+    values_by_name = by_name(graph)
     for layer in layers:
         found = statistics.get(layer.data)
         if layer.op_type != "Conv" or found is None or layer.data not in links:
@@ -115,7 +139,7 @@ def _factors(
         values = np.maximum(np.abs(found.channel_low), np.abs(found.channel_high))
         if len(values) == len(groups) and values.max() > 0:
             np.maximum.at(reach, groups, values / values.max())
-            np.maximum.at(weight, groups, _relative_weights(graph, layer))
+            np.maximum.at(weight, groups, _relative_weights(values_by_name[layer.weight], layer))
     known = links.free & (weight > 0)
     factors = np.ones(links.total)
     wanted = reach[known] ** power / weight[known] ** (1 - power)
@@ -123,45 +147,45 @@ def _factors(
     return factors
 
 
-def _relative_weights(graph: OnnxGraph, layer: ConvLayer) -> Floats:
+def _relative_weights(weights: ir.Value, layer: ConvLayer) -> Floats:
     """Return each input channel's largest weight, relative to the largest of the same output channel; float64 (C,)."""
-    value = graph.constant(layer.weight)
+    value = constant(weights)
     assert value is not None, "a ConvLayer has constant weights"
     size = np.abs(value.astype(np.float64)).reshape(*value.shape[:2], -1).max(axis=2)
     size /= np.maximum(size.max(axis=1, keepdims=True), 1e-30)
     return np.asarray(size.reshape(layer.groups, -1, size.shape[1]).max(axis=1).reshape(-1))
 
 
-def _rescale(graph: OnnxGraph, layer: ConvLayer, before: Floats, after: Floats) -> None:
+def _rescale(new: NewTensors, values: Mapping[str, ir.Value], layer: ConvLayer, before: Floats, after: Floats) -> None:
     """Multiply the weights by the factors of the input channels and divide them by those of the output channels."""
-    node = graph.producer(layer.id)
+    node, weight = values[layer.id].producer(), constant(values[layer.weight])
     assert node is not None, "a layer's id is its output"
-    if (before == 1).all() and (after == 1).all():
-        return
-    weight = graph.constant(layer.weight)
     assert weight is not None, "a ConvLayer has constant weights"
     inputs = np.repeat(before.reshape(layer.groups, -1), len(weight) // layer.groups, axis=0)
     scaled = weight.astype(np.float64) * inputs[:, :, None, None] / after[:, None, None, None]
     # Under names of its own: heads may share their weights between levels.
-    graph.set_input(node, 1, graph.add_constant(f"{layer.id}/equalized", scaled.astype(np.float32)))
+    set_input(node, 1, new.constant(f"{layer.id}/equalized", scaled.astype(np.float32)))
     if layer.bias is not None:
-        bias = graph.constant(layer.bias)
+        bias = constant(values[layer.bias])
         assert bias is not None, "linked only where it is constant"
         balanced = (bias.astype(np.float64) / after).astype(np.float32)
-        graph.set_input(node, 2, graph.add_constant(f"{layer.id}/equalized_bias", balanced))
+        set_input(node, 2, new.constant(f"{layer.id}/equalized_bias", balanced))
 
 
-def _rescale_product(graph: OnnxGraph, node: onnx.NodeProto, links: ChannelLinks, factors: Floats) -> None:
-    """Put the factors of both sides into a multiplication of channels by constants."""
-    constants = channel_factors(graph, node)
-    data = next((name for name in node.input if name in links), None)
-    if constants is None or data is None or node.output[0] not in links:
-        return
-    before, after = factors[links.groups(data)], factors[links.groups(node.output[0])]
+def _rescale_product(new: NewTensors, node: ir.Node, links: ChannelLinks, factors: Floats) -> bool:
+    """Put the factors of both sides into a multiplication of channels by constants; return whether there were any."""
+    constants, made = channel_factors(node), node.outputs[0].name or ""
+    names = [value.name or "" for value in node.inputs if value is not None]
+    data = next((name for name in names if name in links), None)
+    if constants is None or data is None or made not in links:
+        return False
+    before, after = factors[links.groups(data)], factors[links.groups(made)]
+    if (before == 1).all() and (after == 1).all():
+        return False
     scaled = constants.reshape(-1).astype(np.float64) * before / after
-    index = 1 - list(node.input).index(data)
-    name = graph.add_constant(f"{node.output[0]}_equalized", scaled.astype(np.float32).reshape(constants.shape))
-    graph.set_input(node, index, name)
+    index = 1 - names.index(data)
+    set_input(node, index, new.constant(f"{made}_equalized", scaled.astype(np.float32).reshape(constants.shape)))
+    return True
 
 
 def _spread(factors: Floats) -> float:

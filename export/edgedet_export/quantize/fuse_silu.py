@@ -8,39 +8,51 @@ the sigmoid.
 
 from __future__ import annotations
 
-import onnx
-from onnx import helper
+from typing import Any
 
-from edgedet_export.onnx_graph import OnnxGraph
+import onnx_ir as ir
+from onnxscript.rewriter.pattern import Pattern
+
+from edgedet_export.graph.edits import remove_nodes, stand_in
+from edgedet_export.graph.walks import nodes_of
+from edgedet_export.onnx_passes import OnnxPass, PassRecord
 from edgedet_export.quantize.integer_islands import MICROSOFT
 
-__all__ = ["SILU", "fuse_silu"]
+__all__ = ["SILU", "FuseSilu"]
 
 SILU = "QuickGelu"
 
 
-def fuse_silu(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a model in which onnxruntime's own node computes each SiLU; the model itself where there is none.
+def _gate_last(op: Any, x: Any) -> Any:
+    return op.Mul(x, op.Sigmoid(x))
 
-    Args:
-        model: FP32, with shapes; those of the tensors that stay are kept.
-    """
-    graph = OnnxGraph(model)
-    found = False
-    for sigmoid in graph.nodes_of("Sigmoid"):
-        product = graph.only_consumer(sigmoid.output[0])
-        if product is None or product.op_type != "Mul" or sigmoid.output[0] in graph.outputs:
-            continue
-        if sorted(product.input) != sorted((sigmoid.input[0], sigmoid.output[0])):
-            continue
-        output = str(product.output[0])
-        node = helper.make_node(SILU, [sigmoid.input[0]], [output], name=output, domain=MICROSOFT, alpha=1.0)
-        graph.replace_nodes([sigmoid, product], [node])
-        found = True
-    if not found:
-        return model
-    graph.remove_dead()
-    fused = graph.to_model()
-    if all(entry.domain != MICROSOFT for entry in fused.opset_import):
-        fused.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
-    return fused
+
+def _gate_first(op: Any, x: Any) -> Any:
+    return op.Mul(op.Sigmoid(x), x)
+
+
+class FuseSilu(OnnxPass):
+    """Let onnxruntime's own node compute each x * sigmoid(x); shapes are kept."""
+
+    name = "fuse-silu"
+
+    def rewrite(self, model: ir.Model, record: PassRecord) -> None:
+        """Fuse in place, and declare the operator set that the nodes need."""
+        graph = model.graph
+        patterns = [Pattern(form) for form in (_gate_last, _gate_first)]
+        for product in nodes_of(graph, "Mul"):
+            made = product.outputs[0]
+            found = next((m for p in patterns if (m := p.match(model, graph, product))), None)
+            if found is None:
+                if any(v is not None and (p := v.producer()) and p.op_type == "Sigmoid" for v in product.inputs):
+                    record.decline(made, "its gate is another tensor's sigmoid, or is read elsewhere")
+                continue
+            result = ir.Value(type=made.type, shape=made.shape)
+            name = made.name
+            node = ir.node(SILU, [found.bindings["x"]], {"alpha": 1.0}, domain=MICROSOFT, outputs=[result], name=name)
+            graph.insert_before(product, node)
+            stand_in(made, result)
+            remove_nodes(graph, found.nodes)
+            record.change(result, f"Sigmoid + Mul → {SILU}")
+        if record.changed:
+            graph.opset_imports.setdefault(MICROSOFT, 1)

@@ -11,10 +11,10 @@ written channels-last between two Transposes therefore costs nothing: its Transp
 from __future__ import annotations
 
 import numpy as np
-import onnx
-from onnx import helper
+import onnx_ir as ir
 
-from edgedet_export.onnx_graph import OnnxGraph, attribute
+from edgedet_export.graph.edits import NewTensors
+from edgedet_export.graph.values import attribute, dims
 
 __all__ = ["MICROSOFT", "repeat_factors", "repeated_codes"]
 
@@ -23,14 +23,14 @@ MICROSOFT = "com.microsoft"
 _PLAIN_NEAREST = {("asymmetric", "floor"), ("half_pixel", "round_prefer_floor"), ("half_pixel", "round_prefer_ceil")}
 
 
-def repeat_factors(graph: OnnxGraph, node: onnx.NodeProto | None) -> tuple[int, int] | None:
+def repeat_factors(node: ir.Node | None) -> tuple[int, int] | None:
     """Return (rows, columns) repeats if a node is a Resize that repeats each cell a whole number of times, else None.
 
     With half_pixel coordinates this holds for odd factors and 2, where no sample falls on a border.
     """
     if node is None or node.op_type != "Resize" or attribute(node, "mode", "nearest") != "nearest":
         return None
-    before, after = graph.shape(node.input[0]), graph.shape(node.output[0])
+    before, after = dims(node.inputs[0]), dims(node.outputs[0])
     if before is None or after is None or len(before) != 4 or None in before or None in after:
         return None
     mode = attribute(node, "coordinate_transformation_mode", "half_pixel")
@@ -44,25 +44,20 @@ def repeat_factors(graph: OnnxGraph, node: onnx.NodeProto | None) -> tuple[int, 
 
 
 def repeated_codes(
-    graph: OnnxGraph, codes: str, shape: tuple[int, ...], factors: tuple[int, int], output: str
-) -> list[onnx.NodeProto]:
+    new: NewTensors, codes: ir.Value, shape: tuple[int, ...], factors: tuple[int, int], output: ir.Value
+) -> list[ir.Node]:
     """Return nodes that repeat the cells of an 8-bit tensor (1, C, H, W); they read `codes` and make `output`."""
     _, c, h, w = shape
     rows, columns = factors
-    names = [f"{output}/{step}" for step in ("last", "columns", "flat", "rows", "grown")]
-    flat = graph.add_constant(f"{output}/flat_shape", np.array([1, h, 1, w * columns * c], np.int64))
-    grown = graph.add_constant(f"{output}/grown_shape", np.array([1, h * rows, w * columns, c], np.int64))
-
-    def node(op_type: str, inputs: list[str], result: str, **attributes: object) -> onnx.NodeProto:
-        made = helper.make_node(op_type, inputs, [result], name=result)
-        made.attribute.extend(helper.make_attribute(key, value) for key, value in attributes.items())
-        return made
-
+    name = output.name
+    flat_shape = new.constant(f"{name}/flat_shape", np.array([1, h, 1, w * columns * c], np.int64))
+    grown_shape = new.constant(f"{name}/grown_shape", np.array([1, h * rows, w * columns, c], np.int64))
+    last, wide, flat, tall, grown = (new.value(f"{name}/{s}") for s in ("last", "columns", "flat", "rows", "grown"))
     return [
-        node("Transpose", [codes], names[0], perm=[0, 2, 3, 1]),
-        node("Concat", [names[0]] * columns, names[1], axis=3),
-        node("Reshape", [names[1], flat], names[2]),
-        node("Concat", [names[2]] * rows, names[3], axis=2),
-        node("Reshape", [names[3], grown], names[4]),
-        node("Transpose", [names[4]], output, perm=[0, 3, 1, 2]),
+        ir.node("Transpose", [codes], {"perm": [0, 2, 3, 1]}, outputs=[last], name=last.name),
+        ir.node("Concat", [last] * columns, {"axis": 3}, outputs=[wide], name=wide.name),
+        ir.node("Reshape", [wide, flat_shape], outputs=[flat], name=flat.name),
+        ir.node("Concat", [flat] * rows, {"axis": 2}, outputs=[tall], name=tall.name),
+        ir.node("Reshape", [tall, grown_shape], outputs=[grown], name=grown.name),
+        ir.node("Transpose", [grown], {"perm": [0, 3, 1, 2]}, outputs=[output], name=name),
     ]

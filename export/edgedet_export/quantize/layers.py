@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import onnx
+import onnx_ir as ir
 
-from edgedet_export.onnx_graph import OnnxGraph, attribute
+from edgedet_export.graph.values import attribute, constant, dims, elem_type, input_at
+from edgedet_export.graph.walks import nodes_of
 from edgedet_runtime.errors import ModelFileError
 
 __all__ = ["MOVES", "ConvLayer", "byte_source", "find_layers", "total_macs"]
@@ -71,7 +72,7 @@ class ConvLayer:
         return self.groups > 1 and self.weight_shape[1] == 1
 
 
-def find_layers(graph: OnnxGraph) -> tuple[ConvLayer, ...]:
+def find_layers(graph: ir.Graph) -> tuple[ConvLayer, ...]:
     """Find all convolutions with constant weights, in graph order.
 
     Args:
@@ -80,9 +81,8 @@ def find_layers(graph: OnnxGraph) -> tuple[ConvLayer, ...]:
     Raises:
         ModelFileError: A shape is not known, or nothing is found.
     """
-    found = [
-        _layer(graph, n) for n in graph.nodes_of("Conv", "ConvTranspose") if graph.constant(n.input[1]) is not None
-    ]
+    convolutions = nodes_of(graph, "Conv", "ConvTranspose")
+    found = [_layer(node) for node in convolutions if constant(node.inputs[1]) is not None]
     if not found:
         raise ModelFileError("INT8: expected convolutions with constant weights, found none")
     return tuple(found)
@@ -93,27 +93,30 @@ def total_macs(layers: Sequence[ConvLayer]) -> int:
     return sum(layer.macs for layer in layers)
 
 
-def _layer(graph: OnnxGraph, node: onnx.NodeProto) -> ConvLayer:
-    weight = graph.constant(node.input[1])
+def _layer(node: ir.Node) -> ConvLayer:
+    data, weights, made, bias = node.inputs[0], node.inputs[1], node.outputs[0], input_at(node, 2)
+    weight = constant(weights)
     assert weight is not None, "checked by find_layers"
+    assert data is not None, "a convolution reads something"
+    assert weights is not None, "it is constant"
     transposed = node.op_type == "ConvTranspose"
-    moved = graph.shape(node.input[0] if transposed else node.output[0])
+    moved = dims(data if transposed else made)
     if moved is None or len(moved) < 3 or any(d is None for d in moved[1:]):
-        raise ModelFileError(f"INT8: the size of {node.output[0]} is not known (got {moved}); use a fixed input size")
+        raise ModelFileError(f"INT8: the size of {made.name} is not known (got {moved}); use a fixed input size")
     cells = math.prod(d or 1 for d in moved[1:])
     stride, pads = attribute(node, "strides", [1]), attribute(node, "pads", [0])
     groups = int(attribute(node, "group", 1))
     plain = set(weight.shape[2:]) == {1} and set(stride) == {1} and not any(pads) and groups == 1
     return ConvLayer(
-        id=node.output[0],
+        id=made.name or "",
         op_type=node.op_type,
-        data=node.input[0],
-        weight=node.input[1],
-        bias=node.input[2] if len(node.input) > 2 and node.input[2] else None,
+        data=data.name or "",
+        weight=weights.name or "",
+        bias=None if bias is None else bias.name,
         weight_shape=tuple(weight.shape),
         groups=groups,
         macs=cells * int(np.prod(weight.shape[1:])),
-        is_head=node.output[0] in graph.outputs,
+        is_head=made.is_graph_output(),
         is_pointwise=plain
         and not transposed
         and weight.ndim == 4
@@ -121,15 +124,16 @@ def _layer(graph: OnnxGraph, node: onnx.NodeProto) -> ConvLayer:
     )
 
 
-def byte_source(graph: OnnxGraph, tensor: str) -> bool:
+def byte_source(value: ir.Value) -> bool:
     """Return whether a tensor holds whole numbers 0..255 that only were moved since a cast from bytes."""
-    node = graph.producer(tensor)
+    node = value.producer()
     while node is not None:
+        source = input_at(node, 0)
         if node.op_type == "Cast":
-            return graph.elem_type(node.input[0]) == onnx.TensorProto.UINT8
+            return elem_type(source) == ir.DataType.UINT8
         if node.op_type == "Concat":
-            return all(byte_source(graph, name) for name in node.input)
-        if node.op_type not in MOVES or not node.input:
+            return all(part is not None and byte_source(part) for part in node.inputs)
+        if node.op_type not in MOVES or source is None:
             return False
-        node = graph.producer(node.input[0])
+        node = source.producer()
     return False

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import onnx
 
-from edgedet_export.onnx_graph import OnnxGraph
+from edgedet_export.graph.conversion import from_proto, to_proto
+from edgedet_export.graph.shapes import infer_shapes
 from edgedet_export.quantize.calibration import Calibration, calibrate
 from edgedet_export.quantize.config import QuantConfig
 from edgedet_export.quantize.images import CalibrationSet, Picture, open_pictures
@@ -45,9 +46,8 @@ def measure(
 ) -> Measured:
     """Check the pictures and collect statistics of the FP32 model; see `quantize`."""
     say = progress or silent
-    graph = OnnxGraph(model)
-    graph.infer_shapes()
-    shaped = graph.to_model()
+    shaped = from_proto(model)
+    infer_shapes(shaped)
     say("reading calibration pictures")
     pictures = open_pictures(images, limit=config.max_images)
     calibration = calibrate(
@@ -56,7 +56,7 @@ def measure(
         threads=config.threads or available_threads(),
         progress=lambda done: say(f"calibrating, picture {done} of {len(pictures)}"),
     )
-    return Measured(shaped, pictures, calibration)
+    return Measured(to_proto(shaped), pictures, calibration)
 
 
 def silent(_: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgedet_export.graph.conversion import to_proto
 from edgedet_export.quantize.layers import ConvLayer
 from edgedet_export.quantize.measure import Progress
 from edgedet_export.quantize.plan import Grid
@@ -114,7 +115,7 @@ def measure_sensitivity(bench: Workbench, recipe: Recipe, progress: Progress) ->
     """
     plan, variant = bench.plan(recipe), bench.variant(recipe.form)
     tensors = bench.tensors[: bench.config.probe_images]
-    fp32 = onnx_runner(bench.model, threads=bench.threads)
+    fp32 = onnx_runner(to_proto(bench.model), threads=bench.threads)
     reference = [fp32(tensor) for tensor in tensors]
 
     def effect(layer: ConvLayer) -> float:

@@ -11,16 +11,19 @@ of a channels-last input, where two neighboring pixels lie side by side already,
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import onnx
-from onnx import helper
+import onnx_ir as ir
 
-from edgedet_export.onnx_graph import OnnxGraph, attribute
+from edgedet_export.graph.edits import NewTensors, prepend, remove_dead, set_input
+from edgedet_export.graph.shapes import infer_shapes
+from edgedet_export.graph.values import attribute, constant, dims, elem_type, only_reader
+from edgedet_export.graph.walks import nodes_of
+from edgedet_export.onnx_passes import OnnxPass, PassRecord
 
-__all__ = ["stem_to_depth"]
+__all__ = ["StemToDepth"]
 
 _MOST_CHANNELS = 4
 _CHANNELS_FIRST = [0, 3, 1, 2]
@@ -28,94 +31,106 @@ _CHANNELS_FIRST = [0, 3, 1, 2]
 Weights = npt.NDArray[np.float32]
 
 
-def stem_to_depth(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a model whose stem reads 2x2 cells of the input; the model itself where it has no such stem.
+@dataclass(frozen=True, slots=True)
+class _Stem:
+    """A convolution that alone reads a uint8 NHWC input: input → Transpose → Cast → convolution."""
+
+    image: ir.Value
+    cast: ir.Node
+    conv: ir.Node
+    weight: Weights
+
+
+class StemToDepth(OnnxPass):
+    """Let the stem read 2x2 cells of the input; the model needs shapes, and gets those of the new tensors.
 
     Rewritten is a convolution of stride 2 over at most four channels that reads a uint8 NHWC input of even size, cast
     to float, and nothing else does. The tensor that it reads keeps its name, and holds the same numbers.
-
-    Args:
-        model: FP32, with shapes.
     """
-    graph = OnnxGraph(model)
-    for conv in graph.nodes_of("Conv"):
-        source = _byte_image(graph, conv)
-        weight = graph.constant(conv.input[1])
-        if source is not None and weight is not None and _suits(graph, conv, weight, source):
-            return _rewritten(graph, conv, weight, source)
-    return model
+
+    name = "stem-to-depth"
+
+    def rewrite(self, model: ir.Model, record: PassRecord) -> None:
+        """Rewrite the stem in place, if there is one."""
+        for conv in nodes_of(model.graph, "Conv"):
+            stem = _find(conv)
+            if stem is None:
+                continue
+            why = _unsuited(stem)
+            if why:
+                record.decline(conv.outputs[0], why)
+                continue
+            _rewrite(model.graph, stem)
+            remove_dead(model.graph)
+            infer_shapes(model)
+            record.change(conv.outputs[0], "convolution of stride 2 → stride 1 over cells of 2x2 pixels")
+            return
 
 
-def _byte_image(graph: OnnxGraph, conv: onnx.NodeProto) -> str | None:
-    """Return the uint8 NHWC graph input that a convolution alone reads through Transpose and Cast."""
-    cast = graph.producer(conv.input[0])
-    if cast is None or cast.op_type != "Cast" or graph.only_consumer(conv.input[0]) is not conv:
+def _find(conv: ir.Node) -> _Stem | None:
+    """Return the convolution's way from a graph input through Transpose and Cast, if it has that and is alone on it."""
+    read, weight = conv.inputs[0], constant(conv.inputs[1])
+    cast = None if read is None else read.producer()
+    if read is None or weight is None or cast is None or cast.op_type != "Cast" or only_reader(read) is not conv:
         return None
-    transpose = graph.producer(cast.input[0])
-    if transpose is None or transpose.op_type != "Transpose" or graph.only_consumer(cast.input[0]) is not cast:
+    moved = cast.inputs[0]
+    transpose = None if moved is None else moved.producer()
+    if moved is None or transpose is None or transpose.op_type != "Transpose" or only_reader(moved) is not cast:
         return None
-    source = str(transpose.input[0])
-    plain = list(attribute(transpose, "perm", [])) == _CHANNELS_FIRST and source in graph.inputs
-    return source if plain and graph.elem_type(source) == onnx.TensorProto.UINT8 else None
+    image = transpose.inputs[0]
+    if image is None or not image.is_graph_input() or elem_type(image) != ir.DataType.UINT8:
+        return None
+    return _Stem(image, cast, conv, weight) if attribute(transpose, "perm", []) == _CHANNELS_FIRST else None
 
 
-def _suits(graph: OnnxGraph, conv: onnx.NodeProto, weight: Weights, source: str) -> bool:
-    shape, made = graph.shape(source), graph.shape(conv.output[0])
-    if shape is None or made is None or None in shape or None in made or weight.ndim != 4:
-        return False
+def _unsuited(stem: _Stem) -> str:
+    """Return why a stem cannot be computed on cells, or nothing."""
+    shape, made, conv = dims(stem.image), dims(stem.conv.outputs[0]), stem.conv
+    if shape is None or made is None or None in shape or None in made or stem.weight.ndim != 4:
+        return "its size is not known"
     batch, height, width, channels = (d or 0 for d in shape)
-    return (
-        (batch, height % 2, width % 2) == (1, 0, 0)
-        and weight.shape[1] == channels <= _MOST_CHANNELS
-        and list(attribute(conv, "strides", [1, 1])) == [2, 2]
-        and list(attribute(conv, "dilations", [1, 1])) == [1, 1]
-        and attribute(conv, "auto_pad", "NOTSET") == "NOTSET"
-    )
+    if (batch, height % 2, width % 2) != (1, 0, 0):
+        return "the input has an odd side or a batch"
+    if stem.weight.shape[1] != channels or channels > _MOST_CHANNELS:
+        return f"it is grouped or has more than {_MOST_CHANNELS} channels"
+    plain = attribute(conv, "dilations", [1, 1]) == [1, 1] and attribute(conv, "auto_pad", "NOTSET") == "NOTSET"
+    return "" if plain and attribute(conv, "strides", [1, 1]) == [2, 2] else "its stride is not 2, or it is dilated"
 
 
-def _rewritten(graph: OnnxGraph, conv: onnx.NodeProto, weight: Weights, source: str) -> onnx.ModelProto:
-    _, height, width, channels = (d or 0 for d in graph.shape(source) or ())
-    _, _, out_height, out_width = (d or 0 for d in graph.shape(conv.output[0]) or ())
-    pads = list(attribute(conv, "pads", [0, 0, 0, 0]))
+def _rewrite(graph: ir.Graph, stem: _Stem) -> None:
+    conv, image = stem.conv, stem.image
+    _, height, width, channels = (d or 0 for d in dims(image) or ())
+    _, _, out_height, out_width = (d or 0 for d in dims(conv.outputs[0]) or ())
+    pads = attribute(conv, "pads", [0, 0, 0, 0])
     rows, columns = height // 2, width // 2
-    moved, (top, left) = _in_cells(weight, (pads[0], pads[1]))
+    moved, (top, left) = _in_cells(stem.weight, (pads[0], pads[1]))
     bottom = out_height - 1 + moved.shape[2] - 1 - top - (rows - 1)
     right = out_width - 1 + moved.shape[3] - 1 - left - (columns - 1)
-    cell_pads = [top, left, max(bottom, 0), max(right, 0)]
+    new = NewTensors(graph)
 
-    def name(step: str) -> str:
-        return graph.unique_name(f"{source}_{step}")
+    def numbers(step: str, *values: int) -> ir.Value:
+        return new.constant(f"{image.name}_{step}", np.array(values, np.int64))
 
-    def constant(step: str, *values: int) -> str:
-        return graph.add_constant(f"{source}_{step}", np.array(values, np.int64))
+    nodes: list[ir.Node] = []
 
-    pairs, even, odd = name("row_pairs"), name("even_rows"), name("odd_rows")
-    even_cells, odd_cells, cells, first = name("even_cells"), name("odd_cells"), name("cells"), name("cells_nchw")
-    one_row = constant("one_row", 1, rows, columns, 2 * channels)
-    weights = graph.add_constant(f"{conv.input[1]}_cells", moved)
-    nodes = [
-        _node("Reshape", [source, constant("two_rows", 1, rows, 2, columns, 2 * channels)], pairs),
-        _node("Split", [pairs, constant("halves", 1, 1)], even, odd, axis=2),
-        _node("Reshape", [even, one_row], even_cells),
-        _node("Reshape", [odd, one_row], odd_cells),
-        _node("Concat", [even_cells, odd_cells], cells, axis=3),
-        _node("Transpose", [cells], first, perm=_CHANNELS_FIRST),
-        _node("Cast", [first], conv.input[0], to=onnx.TensorProto.FLOAT),
-        _node("Conv", [conv.input[0], weights, *conv.input[2:]], conv.output[0], pads=cell_pads),
-    ]
-    cast = graph.producer(conv.input[0])
-    assert cast is not None, "checked by _byte_image"
-    transpose = graph.producer(cast.input[0])
-    assert transpose is not None, "checked by _byte_image"
-    graph.replace_nodes([transpose, cast, conv], nodes)
-    graph.remove_dead()
-    graph.forget_shapes()
-    graph.infer_shapes()
-    return graph.to_model()
+    def node(op_type: str, inputs: list[ir.Value], *steps: str, **attributes: int | list[int]) -> list[ir.Value]:
+        made = [new.value(f"{image.name}_{step}") for step in steps]
+        nodes.append(ir.node(op_type, inputs, attributes, outputs=made, name=made[0].name))
+        return made
 
-
-def _node(op_type: str, inputs: list[str], *outputs: str, **attributes: Any) -> onnx.NodeProto:
-    return helper.make_node(op_type, inputs, outputs, name=outputs[0], **attributes)
+    one_row = numbers("one_row", 1, rows, columns, 2 * channels)
+    (pairs,) = node("Reshape", [image, numbers("two_rows", 1, rows, 2, columns, 2 * channels)], "row_pairs")
+    even, odd = node("Split", [pairs, numbers("halves", 1, 1)], "even_rows", "odd_rows", axis=2)
+    (even_cells,) = node("Reshape", [even, one_row], "even_cells")
+    (odd_cells,) = node("Reshape", [odd, one_row], "odd_cells")
+    (cells,) = node("Concat", [even_cells, odd_cells], "cells", axis=3)
+    (first,) = node("Transpose", [cells], "cells_nchw", perm=_CHANNELS_FIRST)
+    prepend(graph, nodes)
+    name = conv.inputs[1].name if conv.inputs[1] is not None else ""
+    set_input(stem.cast, 0, first)
+    set_input(conv, 1, new.constant(f"{name}_cells", moved))
+    conv.attributes.clear()
+    conv.attributes["pads"] = ir.AttrInt64s("pads", [top, left, max(bottom, 0), max(right, 0)])
 
 
 def _in_cells(weight: Weights, pads: tuple[int, int]) -> tuple[Weights, tuple[int, int]]:

@@ -10,7 +10,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 
+from edgedet_export.graph.conversion import from_proto, to_proto
 from edgedet_export.quantize.agreement import Agreement, compare_detections, detect, reference_conf
 from edgedet_export.quantize.apply_plan import apply_plan
 from edgedet_export.quantize.bias_correction import corrected_biases
@@ -120,8 +122,8 @@ class Workbench:
         self.number_format = self.target.number_formats[config.cpu_kind]
         self.tensors = list(measured.pictures.spread(config.judge_images).tensors(spec))
         self._calibration = measured.calibration
-        self._given = measured.model
-        self.model = self.target.prepare(measured.model)
+        self._given = from_proto(measured.model)
+        self.model = self.target.prepare(self._given)
         plain = Variant(self.model, measured.calibration, self.tensors[: config.mean_images], self.threads)
         self._forms: dict[Form, Variant | None] = {"plain": plain}
         self.graph, self.layers = plain.graph, plain.layers
@@ -149,9 +151,9 @@ class Workbench:
         calibration = calibrate(model, self.tensors, threads=self.threads)
         return Variant(model, calibration, self.tensors[: self.config.mean_images], self.threads)
 
-    def _distance(self, model: onnx.ModelProto) -> float:
+    def _distance(self, model: ir.Model) -> float:
         """Return how far a model's outputs are from the given one's on a picture, as a share of their range."""
-        ours, theirs = (onnx_runner(m, threads=self.threads)(self.tensors[0]) for m in (model, self._given))
+        ours, theirs = (onnx_runner(to_proto(m), threads=self.threads)(self.tensors[0]) for m in (model, self._given))
         return max(float(np.abs(ours[n] - a).max()) / max(float(np.abs(a).max()), 1e-6) for n, a in theirs.items())
 
     def variant(self, form: Form) -> Variant:
@@ -176,7 +178,7 @@ class Workbench:
         """Write a plan into a copy of the form that it was made for, biases corrected."""
         variant = self.variant(form)
         biases = corrected_biases(variant.graph, variant.layers, plan, variant.means)
-        return apply_plan(variant.model, plan, variant.layers, biases)
+        return to_proto(apply_plan(variant.model, plan, variant.layers, biases))
 
     def share(self, plan: QuantPlan) -> float:
         """Return the share of the MACs that a plan puts in INT8."""

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy.typing as npt
-import onnx
+import onnx_ir as ir
 
-from edgedet_export.onnx_graph import OnnxGraph
 from edgedet_export.quantize.bias_correction import ChannelMeans
 from edgedet_export.quantize.calibration import Calibration
 from edgedet_export.quantize.layers import ConvLayer, find_layers
@@ -30,11 +29,11 @@ class Variant:
     """
 
     def __init__(
-        self, model: onnx.ModelProto, calibration: Calibration, tensors: Sequence[npt.NDArray[Any]], threads: int
+        self, model: ir.Model, calibration: Calibration, tensors: Sequence[npt.NDArray[Any]], threads: int
     ) -> None:
         """Keep what was measured of a form, and measure the means of its channels on `tensors`."""
         self.model = model
-        self.graph = OnnxGraph(model)
+        self.graph = model.graph
         self.layers: tuple[ConvLayer, ...] = find_layers(self.graph)
         self.means = ChannelMeans(model, self.layers, tensors, threads=threads)
         self.statistics = calibration.statistics

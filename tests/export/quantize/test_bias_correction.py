@@ -9,6 +9,7 @@ import numpy.typing as npt
 import onnx
 import pytest
 
+from edgedet_export.graph.conversion import to_proto
 from edgedet_export.quantize import QuantConfig, measure
 from edgedet_export.quantize.apply_plan import apply_plan
 from edgedet_export.quantize.bias_correction import ChannelMeans, corrected_biases
@@ -48,7 +49,7 @@ def test_mean_of_a_pointwise_layer_is_restored_exactly(work: Workbench) -> None:
     errors = []
     for given in ({}, biases):
         model = apply_plan(work.model, plan, work.layers, given)
-        want, got = (_means(m, work) for m in (work.model, model))
+        want, got = (_means(to_proto(m), work) for m in (work.model, model))
         errors.append(np.abs(got - want).max())
     assert errors[1] < 1e-3
     assert errors[0] > 20 * errors[1]

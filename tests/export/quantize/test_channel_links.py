@@ -6,17 +6,19 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgedet_export.onnx_graph import OnnxGraph
+from edgedet_export.graph.conversion import from_proto
+from edgedet_export.graph.shapes import infer_shapes
 from edgedet_export.quantize.channel_links import ChannelLinks, channel_factors
 
 SHAPE = [1, 4, 8, 8]
 Node = tuple[str, list[str], list[str], dict[str, Any]]
 
 
-def linked(*nodes: Node, **constants: npt.NDArray[Any]) -> tuple[ChannelLinks, OnnxGraph]:
+def linked(*nodes: Node, **constants: npt.NDArray[Any]) -> tuple[ChannelLinks, ir.Graph]:
     """Return the links of x, y → two 1x1 convolutions a, b → nodes → a 1x1 convolution on each of their outputs."""
     rng = np.random.default_rng(0)
     weights = {"wa": rng.normal(size=(4, 4, 1, 1)), "wb": rng.normal(size=(4, 4, 1, 1)), **constants}
@@ -35,9 +37,9 @@ def linked(*nodes: Node, **constants: npt.NDArray[Any]) -> tuple[ChannelLinks, O
     model = helper.make_model(
         helper.make_graph(made, "g", inputs, outputs, stored), opset_imports=[helper.make_opsetid("", 13)]
     )
-    graph = OnnxGraph(model)
-    graph.infer_shapes()
-    return ChannelLinks(graph), graph
+    shaped = from_proto(model)
+    infer_shapes(shaped)
+    return ChannelLinks(shaped.graph), shaped.graph
 
 
 def free(links: ChannelLinks, tensor: str) -> bool:
@@ -122,7 +124,7 @@ def test_other_operators_fix_their_channels(nodes: list[Node]) -> None:
 def test_factors_of_channels() -> None:
     factors = np.array([1.0, 2.0, 3.0, 4.0]).reshape(1, 4, 1, 1)
     links, graph = linked(("Mul", ["a", "f"], ["t"], {}), f=factors)
-    found = channel_factors(graph, next(n for n in graph.nodes if n.op_type == "Mul"))
+    found = channel_factors(next(n for n in graph if n.op_type == "Mul"))
     assert found is not None
     np.testing.assert_array_equal(found, factors)
     assert free(links, "a")
@@ -130,6 +132,6 @@ def test_factors_of_channels() -> None:
     assert not set(links.groups("a")) & set(links.groups("t")), "it absorbs factors on both sides"
     for other in (np.ones((1, 1, 1, 1)), np.ones((4, 1, 1)), np.ones((1, 1, 1, 8))):
         links, graph = linked(("Mul", ["a", "f"], ["t"], {}), f=other)
-        assert channel_factors(graph, next(n for n in graph.nodes if n.op_type == "Mul")) is None
+        assert channel_factors(next(n for n in graph if n.op_type == "Mul")) is None
         assert not free(links, "t")
-    assert all(channel_factors(graph, node) is None for node in graph.nodes if node.op_type != "Mul")
+    assert all(channel_factors(node) is None for node in graph if node.op_type != "Mul")

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
 from onnx import numpy_helper
 
-from edgedet_export.onnx_graph import OnnxGraph
+from edgedet_export.graph.conversion import from_proto, to_proto
+from edgedet_export.graph.edits import by_name
+from edgedet_export.graph.values import constant
 from edgedet_export.quantize import QuantConfig, measure
 from edgedet_export.quantize.channel_links import channel_factors
-from edgedet_export.quantize.equalize import Form, equalize
+from edgedet_export.quantize.equalize import Form
+from edgedet_export.quantize.equalize import equalize as equalize_model
 from edgedet_export.quantize.measure import Measured
+from edgedet_export.quantize.ranges import TensorStatistics
 from edgedet_export.quantize.runner import onnx_runner
 from edgedet_export.quantize.trials import Recipe, Workbench
 from edgedet_runtime.engines import EngineName
@@ -41,6 +48,22 @@ def unbalance(model: onnx.ModelProto, spread: float, seed: int = 0) -> None:
         _multiply(model, f"{name}_b", after)
         before = after
     _multiply(model, "pointwise_w", 1 / before.reshape(row))
+
+
+@dataclass(frozen=True)
+class Found:
+    """What `equalize` found, its model as protobuf."""
+
+    model: onnx.ModelProto
+    channels: int
+    spread: float
+
+
+def equalize(
+    model: onnx.ModelProto, statistics: Mapping[str, TensorStatistics], *, smooth: bool = False
+) -> Found | None:
+    found = equalize_model(from_proto(model), statistics, smooth=smooth)
+    return None if found is None else Found(to_proto(found.model), found.channels, found.spread)
 
 
 def run(model: onnx.ModelProto, measured: Measured, spec: ModelSpec) -> list[Outputs]:
@@ -124,7 +147,7 @@ def test_residuals_and_concatenations_share_their_factors(unbalanced: tuple[Meas
     measured, spec = unbalanced
     found = equalize(measured.model, measured.calibration.statistics)
     assert found is not None
-    weights = [OnnxGraph(m).constant(_weight(m, "merge")) for m in (measured.model, found.model)]
+    weights = [constant(by_name(from_proto(m).graph)[_weight(m, "merge")]) for m in (measured.model, found.model)]
     assert weights[0] is not None
     assert weights[1] is not None
     factors = np.median(weights[1] / weights[0], axis=(2, 3))  # (outputs, inputs), equal up to the outputs' own
@@ -197,9 +220,8 @@ def test_smoothed_behind_silu(unbalanced_silu: tuple[Measured, ModelSpec]) -> No
     found = equalize(measured.model, measured.calibration.statistics, smooth=True)
     assert found is not None
     onnx.checker.check_model(found.model, full_check=True)
-    graph = OnnxGraph(found.model)
-    products = [n for n in graph.nodes if channel_factors(graph, n) is not None]
-    assert {str(n.input[0]) for n in products} >= {"stem_silu", "depthwise_silu"}
+    products = [n for n in from_proto(found.model).graph if channel_factors(n) is not None]
+    assert {n.inputs[0].name for n in products if n.inputs[0] is not None} >= {"stem_silu", "depthwise_silu"}
     for ours, theirs in zip(run(found.model, measured, spec), run(measured.model, measured, spec), strict=True):
         for name, expected in theirs.items():
             np.testing.assert_allclose(ours[name], expected, atol=1e-4 * np.abs(expected).max())

@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from edgedet_export.graph.conversion import from_proto
 from edgedet_export.quantize.calibration import Calibration, calibrate
 from edgedet_runtime.errors import InputError
 
@@ -23,7 +24,7 @@ def calibrated(widths: Sequence[float]) -> Calibration:
     onnx.checker.check_model(model)
     ramp = np.linspace(0, 1, 64 * 64, dtype=np.float32).reshape(SHAPE)
     ramp += np.float32(0.25) * (not np.isfinite(widths).all())  # 0 times infinity is NaN
-    return calibrate(model, [ramp * np.float32(width) for width in widths], threads=1)
+    return calibrate(from_proto(model), [ramp * np.float32(width) for width in widths], threads=1)
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgedet_export.onnx_graph import OnnxGraph
+from edgedet_export.graph.conversion import from_proto, to_proto
+from edgedet_export.graph.edits import NewTensors, set_outputs
 from edgedet_export.quantize.integer_islands import repeat_factors, repeated_codes
 from edgedet_export.quantize.runner import onnx_runner
 
@@ -20,7 +22,7 @@ def resized(
     nearest: str | None = "floor",
     mode: str = "nearest",
     shape: tuple[int | None, ...] | None = SHAPE,
-) -> OnnxGraph:
+) -> ir.Graph:
     """Return x → Resize → out, to a size."""
     attributes = {"coordinate_transformation_mode": coordinates, "nearest_mode": nearest, "mode": mode}
     given = {key: value for key, value in attributes.items() if value is not None}
@@ -30,7 +32,7 @@ def resized(
     ]
     constant = numpy_helper.from_array(np.array(size, np.int64), "size")
     graph = helper.make_graph([node], "resize", values[:1], values[1:], [constant])
-    return OnnxGraph(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8))
+    return from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)).graph
 
 
 @pytest.mark.parametrize(
@@ -57,16 +59,16 @@ def resized(
         (resized((1, 2, 6, 8), None, None), (2, 2)),  # ONNX's defaults
     ],
 )
-def test_repeat_factors(graph: OnnxGraph, factors: tuple[int, int] | None) -> None:
-    (node,) = graph.nodes
-    assert repeat_factors(graph, node) == factors
+def test_repeat_factors(graph: ir.Graph, factors: tuple[int, int] | None) -> None:
+    (node,) = graph
+    assert repeat_factors(node) == factors
 
 
 def test_other_nodes_repeat_nothing() -> None:
     graph = resized((1, 2, 6, 8))
-    assert repeat_factors(graph, None) is None
-    graph.nodes[0].op_type = "Upsample"
-    assert repeat_factors(graph, graph.nodes[0]) is None
+    assert repeat_factors(None) is None
+    graph[0].op_type = "Upsample"
+    assert repeat_factors(graph[0]) is None
 
 
 @pytest.mark.parametrize("factors", [(2, 2), (1, 3), (4, 1)])
@@ -74,13 +76,11 @@ def test_copies_are_what_a_resize_gives(factors: tuple[int, int]) -> None:
     rows, columns = factors
     size = (1, 2, 3 * rows, 4 * columns)
     codes = np.random.default_rng(0).integers(0, 256, SHAPE).astype(np.uint8)
-    values = [
-        helper.make_tensor_value_info(name, TensorProto.UINT8, dims) for name, dims in (("x", SHAPE), ("out", size))
-    ]
-    empty = helper.make_graph([], "copies", values[:1], values[1:])
-    graph = OnnxGraph(helper.make_model(empty, opset_imports=[helper.make_opsetid("", 13)], ir_version=8))
-    graph.add_nodes(repeated_codes(graph, "x", SHAPE, factors, "out"))
-    model = graph.to_model()
+    given, made = (ir.val(name, ir.DataType.UINT8, dims) for name, dims in (("x", SHAPE), ("out", size)))
+    graph = ir.Graph([given], [], nodes=[], opset_imports={"": 13}, name="copies")
+    graph.extend(repeated_codes(NewTensors(graph), given, SHAPE, factors, made))
+    set_outputs(graph, [made])
+    model = to_proto(ir.Model(graph, ir_version=8))
     onnx.checker.check_model(model, full_check=True)
     found = onnx_runner(model, threads=1)(codes)["out"]
     np.testing.assert_array_equal(found, codes.repeat(rows, axis=2).repeat(columns, axis=3))

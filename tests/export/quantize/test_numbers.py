@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgedet_export.onnx_graph import OnnxGraph
+from edgedet_export.graph.conversion import from_proto, to_proto
+from edgedet_export.graph.edits import NewTensors, set_outputs
 from edgedet_export.quantize import number_format
 from edgedet_export.quantize.apply_plan import quantize_weight
 from edgedet_export.quantize.config import QuantConfig
@@ -156,9 +157,7 @@ def test_what_silu_makes_zero_is_not_resolved() -> None:
     assert sound < 5e-4, "SiLU at -10: below a step of any grid behind it"
 
 
-def resize(
-    before: Sequence[int | str], after: Sequence[int | str], **attributes: str
-) -> tuple[OnnxGraph, onnx.NodeProto]:
+def resize(before: Sequence[int | str], after: Sequence[int | str], **attributes: str) -> ir.Node:
     node = helper.make_node("Resize", ["x", "", "", "sizes"], ["y"], name="y", **attributes)
     graph = helper.make_graph(
         [node],
@@ -168,8 +167,7 @@ def resize(
         [numpy_helper.from_array(np.array([1, 1, 1, 1], np.int64), "sizes")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    found = OnnxGraph(model)
-    return found, next(iter(found.nodes))
+    return next(iter(from_proto(model).graph))
 
 
 FLOOR = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
@@ -205,32 +203,22 @@ SMALL = (1, 8, 5, 6)
 def test_upsampling_that_repeats_cells(
     before: Any, after: Any, attributes: dict[str, str], factors: tuple[int, int] | None
 ) -> None:
-    graph, node = resize(before, after, **attributes)
-    assert repeat_factors(graph, node) == factors
-    assert repeat_factors(graph, None) is None
+    node = resize(before, after, **attributes)
+    assert repeat_factors(node) == factors
+    assert repeat_factors(None) is None
     node.op_type = "Upsample"
-    assert repeat_factors(graph, node) is None
+    assert repeat_factors(node) is None
 
 
 @pytest.mark.parametrize("factors", [(1, 1), (2, 2), (3, 1), (1, 4), (2, 3)])
 def test_repeated_codes(factors: tuple[int, int]) -> None:
     ort = pytest.importorskip("onnxruntime")
-    graph, _ = resize(SMALL, SMALL, **FLOOR)
-    nodes = repeated_codes(graph, "codes", SMALL, factors, "out")
-    constants = []
-    for name in ("out/flat_shape", "out/grown_shape"):
-        shape = graph.constant(name)
-        assert shape is not None
-        constants.append(numpy_helper.from_array(shape, name))
-    made = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info("codes", TensorProto.UINT8, list(SMALL))],
-        [helper.make_tensor_value_info("out", TensorProto.UINT8, None)],
-        constants,
-    )
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    given, made = ir.val("codes", ir.DataType.UINT8, SMALL), ir.val("out", ir.DataType.UINT8)
+    graph = ir.Graph([given], [], nodes=[], opset_imports={"": 13}, name="g")
+    graph.extend(repeated_codes(NewTensors(graph), given, SMALL, factors, made))
+    set_outputs(graph, [made])
+    model = ir.Model(graph, ir_version=8)
+    session = ort.InferenceSession(to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"])
     codes = np.random.default_rng(0).integers(0, 256, SMALL).astype(np.uint8)
     (out,) = session.run(None, {"codes": codes})
     np.testing.assert_array_equal(out, codes.repeat(factors[0], 2).repeat(factors[1], 3))
@@ -322,11 +310,11 @@ def test_a_layer_whose_size_is_unknown_is_refused() -> None:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     with pytest.raises(ModelFileError, match="INT8: the size of y is not known"):
-        find_layers(OnnxGraph(model))
+        find_layers(from_proto(model).graph)
     del model.graph.output[0].type.tensor_type.shape.dim[:]
     model.graph.output[0].type.tensor_type.ClearField("shape")
     with pytest.raises(ModelFileError, match="INT8: the size of y is not known"):
-        find_layers(OnnxGraph(model))
+        find_layers(from_proto(model).graph)
 
 
 def test_weights_by_output_channel() -> None:

@@ -9,7 +9,9 @@ import numpy as np
 import onnx
 import pytest
 
-from edgedet_export.onnx_graph import OnnxGraph
+from edgedet_export.graph.conversion import from_proto, to_proto
+from edgedet_export.graph.edits import by_name
+from edgedet_export.graph.walks import nodes_of
 from edgedet_export.quantize.apply_plan import apply_plan, quantize_weight
 from edgedet_export.quantize.config import QuantConfig
 from edgedet_export.quantize.measure import Measured, measure
@@ -57,11 +59,10 @@ def test_openvino_quantizes_inputs_of_convolutions_only(prepared: Prepared) -> N
     onnx.checker.check_model(model, full_check=True)
     assert [entry.domain for entry in model.opset_import] == [""], "plain ONNX"
     assert [(k.layer, "depthwise" in k.reason) for k in plan.kept] == [("depthwise", True)]
-    graph = OnnxGraph(model)
-    for node in graph.nodes_of("Conv"):
-        makers = [graph.producer(name) for name in node.input]
+    for node in nodes_of(from_proto(model).graph, "Conv"):
+        makers = [value.producer() for value in node.inputs if value is not None]
         quantized = [m is not None and m.op_type == "DequantizeLinear" for m in makers]
-        assert quantized == ([False] * 3 if node.output[0] == "depthwise" else [True, True, False])
+        assert quantized == ([False] * 3 if node.outputs[0].name == "depthwise" else [True, True, False])
     # images, depthwise's output, pointwise's, pooled, joined, merge's: six tensors feed the eight INT8 layers
     assert counts(model)["QuantizeLinear"] == 6
     layers = {layer.id for layer in work.layers} - {"boxes", "objectness", "scores"}
@@ -76,8 +77,8 @@ def test_readers_see_what_is_quantized_unless_asked_otherwise(prepared: Prepared
 def test_openvino_float_residuals(prepared: Prepared) -> None:
     work = bench(prepared, QuantConfig("openvino", threads=1, cpu="vnni"))
     for tight in (True, False):
-        graph = OnnxGraph(work.build(work.plan(Recipe("mse", float_residuals=tight))))
-        readers = {n.op_type for n in graph.consumers("pointwise_silu")}
+        values = by_name(from_proto(work.build(work.plan(Recipe("mse", float_residuals=tight)))).graph)
+        readers = {n.op_type for n in values["pointwise_silu"].consumers()}
         assert readers == ({"QuantizeLinear", "Concat"} if tight else {"QuantizeLinear"})
 
 
@@ -135,7 +136,7 @@ def test_outputs_stay_close_to_float(prepared: Prepared, engine: EngineName, cpu
     plan = work.plan(Recipe("mse"))
     assert {g.signed for g in plan.grids.values()} == {cpu == "dotprod"}
     run = onnx_runner(work.build(plan), threads=1)
-    fp32 = onnx_runner(work.model, threads=1)
+    fp32 = onnx_runner(to_proto(work.model), threads=1)
     for tensor in work.tensors:
         want, got = fp32(tensor), run(tensor)
         for name, reference in want.items():
@@ -174,7 +175,7 @@ def test_dead_channel_with_a_bias_does_not_overflow() -> None:
             tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
     measured = measure(model, spec, pictures(2), QuantConfig(threads=1))
     work = bench((measured, spec), QuantConfig("onnxruntime", threads=1, cpu="vnni"))
-    quantized = apply_plan(work.model, work.plan(Recipe("mse")), work.layers)
+    quantized = to_proto(apply_plan(work.model, work.plan(Recipe("mse")), work.layers))
     stored = {t.name: onnx.numpy_helper.to_array(t) for t in quantized.graph.initializer}
     bias = stored["merge/b/codes"] * stored["merge/b/scale"].astype(np.float64)
     original = next(t for t in model.graph.initializer if t.name == "merge_b")
@@ -236,7 +237,7 @@ def test_a_layer_without_a_bias_stays_without(prepared: Prepared) -> None:
     measured = measure(model, spec, pictures(2), QuantConfig(threads=1))
     work = bench((measured, spec), QuantConfig("onnxruntime", threads=1, cpu="vnni"))
     plan = work.plan(Recipe("mse"))
-    plain = apply_plan(work.model, plan, work.layers)
+    plain = to_proto(apply_plan(work.model, plan, work.layers))
     assert len(next(node for node in plain.graph.node if node.output[0] == "down").input) == 2
     corrected = work.build(plan)
     assert len(next(node for node in corrected.graph.node if node.output[0] == "down").input) == 3

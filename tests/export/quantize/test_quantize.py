@@ -9,7 +9,8 @@ import numpy as np
 import onnx
 import pytest
 
-from edgedet_export.onnx_graph import OnnxGraph
+from edgedet_export.graph.conversion import from_proto
+from edgedet_export.graph.shapes import infer_shapes
 from edgedet_export.quantize import QuantConfig, get_target, inspect_sensitivity, measure, quantize
 from edgedet_export.quantize.images import open_pictures
 from edgedet_export.quantize.layers import find_layers, total_macs
@@ -54,9 +55,9 @@ def test_report_holds_what_was_done(tmp_path: Path, engine: EngineName, classes:
 
 
 def total(model: onnx.ModelProto) -> int:
-    graph = OnnxGraph(model)
-    graph.infer_shapes()
-    return total_macs(find_layers(graph))
+    shaped = from_proto(model)
+    infer_shapes(shaped)
+    return total_macs(find_layers(shaped.graph))
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -8,9 +8,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgedet_export.onnx_graph import OnnxGraph
+from edgedet_export.graph.conversion import from_proto, to_proto
+from edgedet_export.graph.shapes import infer_shapes
+from edgedet_export.graph.values import constant
+from edgedet_export.graph.walks import nodes_of
 from edgedet_export.quantize.runner import onnx_runner
-from edgedet_export.quantize.stem_to_depth import stem_to_depth
+from edgedet_export.quantize.stem_to_depth import StemToDepth
 
 Pads = tuple[int, int, int, int]
 
@@ -52,9 +55,14 @@ def stem(
     out = helper.make_tensor_value_info("out", TensorProto.FLOAT, [batch, 6, None, None])
     graph = helper.make_graph(nodes, "stem", [images], [out], weights)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    shaped = OnnxGraph(model)
-    shaped.infer_shapes()
-    return shaped.to_model()
+    shaped = from_proto(model)
+    infer_shapes(shaped)
+    return to_proto(shaped)
+
+
+def stem_to_depth(model: onnx.ModelProto) -> onnx.ModelProto:
+    result = StemToDepth()(from_proto(model))
+    return to_proto(result.model) if result.modified else model
 
 
 def run(model: onnx.ModelProto, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -78,12 +86,12 @@ def test_same_numbers_on_cells(kernel: int, pads: Pads, cells_hw: tuple[int, int
     model = stem(kernel, pads, channels=channels)
     moved = stem_to_depth(model)
     onnx.checker.check_model(moved, full_check=True)
-    graph = OnnxGraph(moved)
-    (conv,) = graph.nodes_of("Conv")
-    weight = graph.constant(conv.input[1])
+    (conv,) = nodes_of(from_proto(moved).graph, "Conv")
+    weight = constant(conv.inputs[1])
     assert weight is not None
     assert weight.shape == (6, 4 * channels, *cells_hw), "no cell beyond those that hold a tap"
-    assert (conv.input[0], conv.output[0]) == ("floats", "stem")
+    assert conv.inputs[0] is not None
+    assert (conv.inputs[0].name, conv.outputs[0].name) == ("floats", "stem")
     image = np.random.default_rng(1).integers(0, 256, (1, 12, 16, channels)).astype(np.uint8)
     expected = run(model, image)
     np.testing.assert_allclose(run(moved, image), expected, rtol=0, atol=2e-6 * float(np.abs(expected).max()))

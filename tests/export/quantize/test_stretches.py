@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgedet_export.onnx_graph import OnnxGraph
+from edgedet_export.graph.conversion import from_proto
+from edgedet_export.graph.edits import by_name
 from edgedet_export.quantize.equalize import equalize
 from edgedet_export.quantize.layers import ConvLayer
 from edgedet_export.quantize.targets import get_target
@@ -16,7 +18,7 @@ from edgedet_export.quantize.targets.onnxruntime_placement import _data_inputs, 
 SHAPE = [1, 2, 4, 4]
 
 
-def graph(*nodes: onnx.NodeProto) -> OnnxGraph:
+def graph(*nodes: onnx.NodeProto) -> ir.Graph:
     def value(name: str, kind: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, kind, SHAPE)
 
@@ -28,7 +30,7 @@ def graph(*nodes: onnx.NodeProto) -> OnnxGraph:
         [value(nodes[-1].output[0])],
         [numpy_helper.from_array(v, n) for n, v in constants.items()],
     )
-    return OnnxGraph(helper.make_model(made, opset_imports=[helper.make_opsetid("", 13)], ir_version=8))
+    return from_proto(helper.make_model(made, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)).graph
 
 
 def node(op: str, *inputs: str, **attributes: object) -> onnx.NodeProto:
@@ -58,11 +60,12 @@ def node(op: str, *inputs: str, **attributes: object) -> onnx.NodeProto:
 def test_operations_on_codes(made: onnx.NodeProto, data: list[str], one: bool, both: bool) -> None:
     """Given codes for `a` alone, and for `a` and `b`."""
     found = graph(made)
-    seen = next(iter(found.nodes))
-    assert _data_inputs(found, seen) == data
-    assert _passes_on(found, seen, {"a"}) is one
-    assert _passes_on(found, seen, {"a", "b"}) is both
-    assert _passes_on(found, seen, set()) is False
+    seen = next(iter(found))
+    a, b = (by_name(found)[name] for name in ("a", "b"))
+    assert [value.name for value in _data_inputs(seen)] == data
+    assert _passes_on(seen, {a}) is one
+    assert _passes_on(seen, {a, b}) is both
+    assert _passes_on(seen, set()) is False
 
 
 def layer(name: str, channels: int, groups: int = 1) -> ConvLayer:
@@ -95,4 +98,4 @@ def test_a_convolution_over_one_axis_is_not_equalized() -> None:
         [numpy_helper.from_array(np.ones((2, 4, 1), np.float32), "w")],
     )
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    assert equalize(model, {}) is None
+    assert equalize(from_proto(model), {}) is None

@@ -9,10 +9,10 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnx_ir as ir
 import pytest
 
 from edgedet_export.config import Format
-from edgedet_export.onnx_graph import OnnxGraph
 from edgedet_export.quantize import TARGETS, QuantConfig, QuantResult, Target, get_target, quantize, targets_of
 from edgedet_export.quantize.audit import ExecutedPrecision
 from edgedet_export.quantize.equalize import Form
@@ -45,13 +45,13 @@ class ToyTarget:
         self.prepared = 0
         self.sessions = 0
 
-    def prepare(self, model: onnx.ModelProto) -> onnx.ModelProto:
+    def prepare(self, model: ir.Model) -> ir.Model:
         self.prepared += 1
         return model
 
     def place(
         self,
-        graph: OnnxGraph,
+        graph: ir.Graph,
         layers: tuple[ConvLayer, ...],
         ranges: TensorRanges,
         number_format: NumberFormat,

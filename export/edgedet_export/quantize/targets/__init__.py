@@ -12,9 +12,9 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 import onnx
+import onnx_ir as ir
 
 from edgedet_export.config import Format
-from edgedet_export.onnx_graph import OnnxGraph
 from edgedet_export.quantize.audit import ExecutedPrecision
 from edgedet_export.quantize.equalize import Form
 from edgedet_export.quantize.layers import ConvLayer
@@ -56,16 +56,16 @@ class Target(Protocol):
     costly_forms: tuple[Form, ...]
     float_residuals: bool
 
-    def prepare(self, model: onnx.ModelProto) -> onnx.ModelProto:
+    def prepare(self, model: ir.Model) -> ir.Model:
         """Return an FP32 model that computes the same in the way the engine's kernels like best.
 
         Args:
-            model: FP32, with shapes. Outputs of convolutions keep their names, and so do the inputs of those.
+            model: FP32, with shapes; not changed. Outputs of convolutions keep their names, and so do their inputs.
         """
 
     def place(
         self,
-        graph: OnnxGraph,
+        graph: ir.Graph,
         layers: tuple[ConvLayer, ...],
         ranges: TensorRanges,
         number_format: NumberFormat,

@@ -8,17 +8,19 @@ from typing import Any
 
 import numpy.typing as npt
 import onnx
+import onnx_ir as ir
 
 from edgedet_export.config import Format
-from edgedet_export.onnx_graph import OnnxGraph, set_metadata
+from edgedet_export.graph.conversion import set_metadata
+from edgedet_export.onnx_passes import run_passes
 from edgedet_export.quantize.audit import ExecutedPrecision, audit_file
 from edgedet_export.quantize.equalize import Form
-from edgedet_export.quantize.fuse_silu import fuse_silu
+from edgedet_export.quantize.fuse_silu import FuseSilu
 from edgedet_export.quantize.layers import ConvLayer
 from edgedet_export.quantize.number_format import NUMBER_FORMATS, NumberFormat
 from edgedet_export.quantize.plan import QuantPlan
 from edgedet_export.quantize.runner import Runner, onnx_runner
-from edgedet_export.quantize.stem_to_depth import stem_to_depth
+from edgedet_export.quantize.stem_to_depth import StemToDepth
 from edgedet_export.quantize.targets.onnxruntime_placement import place_onnxruntime
 from edgedet_export.quantize.tensor_ranges import TensorRanges
 from edgedet_runtime.engines import EngineName
@@ -41,13 +43,13 @@ class OnnxRuntimeTarget:
     costly_forms: tuple[Form, ...] = ("smoothed",)  # a multiplication behind an activation is a pass of its own
     float_residuals = False
 
-    def prepare(self, model: onnx.ModelProto) -> onnx.ModelProto:
+    def prepare(self, model: ir.Model) -> ir.Model:
         """Move the stem's pixels into channels, and write SiLU as one node."""
-        return fuse_silu(stem_to_depth(model))
+        return run_passes(model.clone(), [StemToDepth(), FuseSilu()]).model
 
     def place(
         self,
-        graph: OnnxGraph,
+        graph: ir.Graph,
         layers: tuple[ConvLayer, ...],
         ranges: TensorRanges,
         number_format: NumberFormat,

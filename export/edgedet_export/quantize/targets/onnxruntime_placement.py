@@ -19,9 +19,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-import onnx
+import onnx_ir as ir
 
-from edgedet_export.onnx_graph import OnnxGraph, attribute
+from edgedet_export.graph.edits import by_name
+from edgedet_export.graph.values import attribute, constant, elem_type, only_reader
 from edgedet_export.quantize.fuse_silu import SILU
 from edgedet_export.quantize.layers import MOVES, ConvLayer, byte_source
 from edgedet_export.quantize.number_format import NumberFormat
@@ -41,7 +42,7 @@ _SHARE_LIMIT = 3.0  # a Concat's inputs share a grid where that makes no step mo
 
 
 def place_onnxruntime(
-    graph: OnnxGraph,
+    graph: ir.Graph,
     layers: tuple[ConvLayer, ...],
     ranges: TensorRanges,
     number_format: NumberFormat,
@@ -56,10 +57,11 @@ def place_onnxruntime(
             kept.append(KeptFloat(layer.id, reason, layer.macs))
         else:
             quantized.append(layer)
-    products = tuple(layer.id for layer in quantized if layer.is_pointwise and _wants_floats(graph, layer))
-    tensors = _spread(graph, quantized, products)
+    values = by_name(graph)
+    products = tuple(la.id for la in quantized if la.is_pointwise and _wants_floats(values[la.id]))
+    tensors = _spread(graph, values, quantized, products)
     return QuantPlan(
-        grids=_grids(graph, tensors, ranges, number_format),
+        grids=_grids(graph, [values[name] for name in tensors], ranges, number_format),
         everywhere=frozenset(tensors),
         layers=tuple(layer.id for layer in quantized),
         integer_products=products,
@@ -78,110 +80,114 @@ def _unsuited(layer: ConvLayer) -> str:
     return ""
 
 
-def _wants_floats(graph: OnnxGraph, layer: ConvLayer) -> bool:
+def _wants_floats(value: ir.Value) -> bool:
     """Return whether what reads a layer's output computes in float anyway, or cheaper so."""
-    readers = {node.op_type for node in graph.consumers(layer.id)}
+    readers = {node.op_type for node in value.consumers()}
     return readers == _HARD_SWISH or not readers & (
         _CARRIERS | _INTEGER_KERNELS | _CLIPPING | {"Conv", "ConvTranspose"}
     )
 
 
-def _spread(graph: OnnxGraph, layers: list[ConvLayer], products: Collection[str]) -> list[str]:
+def _spread(
+    graph: ir.Graph, values: Mapping[str, ir.Value], layers: list[ConvLayer], products: Collection[str]
+) -> list[str]:
     """Return the tensors to quantize, in graph order: around the INT8 layers, and what lies between them."""
-    found = {layer.data for layer in layers}
-    found |= {_result(graph, layer.id) for layer in layers if layer.id not in products}
+    found = {values[layer.data] for layer in layers}
+    found |= {_result(values[layer.id]) for layer in layers if layer.id not in products}
+    outside = {*graph.inputs, *graph.outputs}
     size = -1
     while size != len(found):
         size = len(found)
-        for node in graph.nodes:
-            if _passes_on(graph, node, found):
-                found.update(node.output)
-        for node in reversed(graph.nodes):
-            if node.op_type in _PULLING and found.intersection(node.output):
-                found.update(_data_inputs(graph, node))
-        found -= set(graph.outputs) | set(graph.inputs)
-    order = [name for node in graph.nodes for name in node.output]
-    return [name for name in order if name in found]
+        for node in graph:
+            if _passes_on(node, found):
+                found.update(node.outputs)
+        for node in reversed(graph):
+            if node.op_type in _PULLING and found.intersection(node.outputs):
+                found.update(_data_inputs(node))
+        found -= outside
+    return [value.name or "" for node in graph for value in node.outputs if value.name and value in found]
 
 
-def _result(graph: OnnxGraph, tensor: str) -> str:
-    """Return the tensor behind a Relu or Clip, which the convolution's own clipping replaces, else `tensor`."""
-    reader = graph.only_consumer(tensor)
-    if reader is not None and reader.op_type in _CLIPPING and reader.output[0] not in graph.outputs:
-        return str(reader.output[0])
-    return tensor
+def _result(value: ir.Value) -> ir.Value:
+    """Return the tensor behind a Relu or Clip, which the convolution's own clipping replaces, else `value`."""
+    reader = only_reader(value)
+    if reader is not None and reader.op_type in _CLIPPING and not reader.outputs[0].is_graph_output():
+        return reader.outputs[0]
+    return value
 
 
-def _data_inputs(graph: OnnxGraph, node: onnx.NodeProto) -> list[str]:
-    names = node.input if node.op_type in ("Add", "Concat", "Mul") else node.input[:1]
-    return [n for n in names if n and graph.constant(n) is None and graph.elem_type(n) == onnx.TensorProto.FLOAT]
+def _data_inputs(node: ir.Node) -> list[ir.Value]:
+    values = node.inputs if node.op_type in ("Add", "Concat", "Mul") else node.inputs[:1]
+    return [v for v in values if v is not None and constant(v) is None and elem_type(v) == ir.DataType.FLOAT]
 
 
-def _passes_on(graph: OnnxGraph, node: onnx.NodeProto, found: set[str]) -> bool:
+def _passes_on(node: ir.Node, found: Collection[ir.Value]) -> bool:
     """Return whether a node should compute on 8-bit numbers, as its inputs are quantized."""
     if node.op_type not in _CARRIERS and node.op_type not in _INTEGER_KERNELS:
         return False
     if node.op_type in ("Resize", "Upsample") and attribute(node, "mode", "nearest") != "nearest":
         return False
-    data = _data_inputs(graph, node)
+    data = _data_inputs(node)
     if node.op_type == "Concat":
-        return any(name in found for name in data)
+        return any(value in found for value in data)
     if node.op_type in ("Add", "Mul") and len(data) != 2:
         return False
-    return bool(data) and all(name in found for name in data)
+    return bool(data) and all(value in found for value in data)
 
 
-def _grids(graph: OnnxGraph, tensors: list[str], ranges: TensorRanges, number_format: NumberFormat) -> dict[str, Grid]:
+def _grids(
+    graph: ir.Graph, tensors: list[ir.Value], ranges: TensorRanges, number_format: NumberFormat
+) -> dict[str, Grid]:
     grids: dict[str, Grid] = {}
     for members in _groups(graph, tensors, ranges):
-        makers = [t for t in members if not _carries(graph, t)] or members[:1]
-        grid = _grid(graph, makers, ranges, number_format)
-        grids.update(dict.fromkeys(members, grid))
+        makers = [value for value in members if not _carries(value)] or members[:1]
+        grid = _grid(makers, ranges, number_format)
+        grids.update((value.name or "", grid) for value in members)
     return grids
 
 
-def _carries(graph: OnnxGraph, tensor: str) -> bool:
-    node = graph.producer(tensor)
+def _carries(value: ir.Value) -> bool:
+    node = value.producer()
     return node is not None and node.op_type in _CARRIERS
 
 
-def _grid(graph: OnnxGraph, tensors: list[str], ranges: TensorRanges, number_format: NumberFormat) -> Grid:
-    if all(byte_source(graph, t) for t in tensors):
+def _grid(values: list[ir.Value], ranges: TensorRanges, number_format: NumberFormat) -> Grid:
+    if all(byte_source(value) for value in values):
         return Grid.exact_bytes(number_format)
-    if len(tensors) > 1:
-        return Grid.spanning(ranges.choose_joint(tensors), number_format)
-    producer = graph.producer(tensors[0])
+    if len(values) > 1:
+        return Grid.spanning(ranges.choose_joint([value.name or "" for value in values]), number_format)
+    producer = values[0].producer()
     if producer is not None and producer.op_type == "Sigmoid":
         signed = number_format.activations == "int8"
         return Grid(1 / 256, -128 if signed else 0, signed)
-    readers = {n.op_type for n in graph.consumers(tensors[0])}
+    readers = {node.op_type for node in values[0].consumers()}
     floor = _SILU_FLOOR if readers == {SILU} else -float("inf")
-    return Grid.spanning(ranges.choose(tensors[0], floor=floor), number_format)
+    return Grid.spanning(ranges.choose(values[0].name or "", floor=floor), number_format)
 
 
-def _groups(graph: OnnxGraph, tensors: list[str], ranges: TensorRanges) -> list[list[str]]:
+def _groups(graph: ir.Graph, tensors: list[ir.Value], ranges: TensorRanges) -> list[list[ir.Value]]:
     """Group tensors that share a grid, in graph order."""
-    parent = {t: t for t in tensors}
+    parent = {value: value for value in tensors}
 
-    def root(t: str) -> str:
-        while parent[t] != t:
-            t = parent[t]
-        return t
+    def root(value: ir.Value) -> ir.Value:
+        while parent[value] is not value:
+            value = parent[value]
+        return value
 
-    for node in graph.nodes:
+    for node in graph:
         if node.op_type not in _CARRIERS:
             continue
-        outputs = [o for o in node.output if o in parent]
-        data = [n for n in _data_inputs(graph, node) if n in parent]
+        outputs = [value for value in node.outputs if value in parent]
+        data = [value for value in _data_inputs(node) if value in parent]
         if not outputs or not data:
             continue
         if node.op_type == "Concat":
-            low, high = ranges.choose(outputs[0])
-            spans = {n: ranges.choose(n) for n in data}
-            data = [n for n, (a, b) in spans.items() if (high - low) <= _SHARE_LIMIT * (b - a)]
-        for name in [*data, *outputs[1:]]:
-            parent[root(name)] = root(outputs[0])
-    groups: dict[str, list[str]] = {}
-    for t in tensors:
-        groups.setdefault(root(t), []).append(t)
+            low, high = ranges.choose(outputs[0].name or "")
+            spans = {value: ranges.choose(value.name or "") for value in data}
+            data = [value for value, (a, b) in spans.items() if (high - low) <= _SHARE_LIMIT * (b - a)]
+        for value in [*data, *outputs[1:]]:
+            parent[root(value)] = root(outputs[0])
+    groups: dict[ir.Value, list[ir.Value]] = {}
+    for value in tensors:
+        groups.setdefault(root(value), []).append(value)
     return list(groups.values())

@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnx_ir as ir
 
 from edgedet_export.config import Format
-from edgedet_export.onnx_graph import OnnxGraph
+from edgedet_export.graph.edits import by_name
 from edgedet_export.quantize.audit import ExecutedPrecision, audit_file
 from edgedet_export.quantize.equalize import Form
 from edgedet_export.quantize.layers import ConvLayer, byte_source
@@ -50,13 +51,13 @@ class OpenVinoTarget:
     costly_forms: tuple[Form, ...] = ()
     float_residuals = True
 
-    def prepare(self, model: onnx.ModelProto) -> onnx.ModelProto:
+    def prepare(self, model: ir.Model) -> ir.Model:
         """Return the model itself: the plugin rewrites what it needs."""
         return model
 
     def place(
         self,
-        graph: OnnxGraph,
+        graph: ir.Graph,
         layers: tuple[ConvLayer, ...],
         ranges: TensorRanges,
         number_format: NumberFormat,
@@ -65,6 +66,7 @@ class OpenVinoTarget:
         float_residuals: bool = False,
     ) -> QuantPlan:
         """Quantize the inputs of convolutions; depthwise and transposed ones stay in float."""
+        values = by_name(graph)
         grids: dict[str, Grid] = {}
         quantized: list[str] = []
         kept: list[KeptFloat] = []
@@ -75,7 +77,7 @@ class OpenVinoTarget:
                 continue
             quantized.append(layer.id)
             if layer.data not in grids:
-                exact = byte_source(graph, layer.data)
+                exact = byte_source(values[layer.data])
                 spanning = Grid.spanning(ranges.choose(layer.data), number_format) if not exact else None
                 grids[layer.data] = spanning or _byte_grid(number_format)
         return QuantPlan(
