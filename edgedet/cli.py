@@ -15,6 +15,7 @@ import typer
 
 from edgedet import output
 from edgedet.boundary import ErrorBoundary
+from edgedet.caches import keep_caches_aside
 from edgedet.commands import (
     bundle,
     compare,
@@ -79,4 +80,5 @@ app.command("scenes")(scenes.scenes)
 def main() -> None:
     """Run the command line; the entry point that pip installs."""
     output.prepare()
+    keep_caches_aside()
     app()

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import onnx
 
+from edgedet_runtime.engines.openvino_package import openvino_package
 from edgedet_runtime.errors import CheckFailedError
 from edgedet_runtime.spec import ModelSpec
-
-if TYPE_CHECKING:
-    import openvino as ov
 
 __all__ = ["to_openvino"]
 
@@ -27,8 +25,7 @@ def to_openvino(model: onnx.ModelProto, spec: ModelSpec, xml: Path) -> None:
     Raises:
         CheckFailedError: OpenVINO cannot convert the model.
     """
-    import openvino as ov
-
+    ov = openvino_package("writing an IR")
     try:
         converted = ov.Core().read_model(model.SerializeToString())
         _number_anew(converted)
@@ -39,7 +36,7 @@ def to_openvino(model: onnx.ModelProto, spec: ModelSpec, xml: Path) -> None:
         raise CheckFailedError(f"OpenVINO cannot convert the model: {lines[-1] if lines else e}") from e
 
 
-def _number_anew(model: ov.Model) -> None:
+def _number_anew(model: Any) -> None:
     """Name the nodes that the conversion added by their place in the graph.
 
     OpenVINO (2026.4) numbers nodes that were given no name with a counter of the process (``Constant_6247``), so their

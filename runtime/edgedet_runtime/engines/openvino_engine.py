@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgedet_runtime.engines.model_source import ModelSource, label
+from edgedet_runtime.engines.openvino_package import openvino_package
 from edgedet_runtime.engines.tensor_check import check_tensor
-from edgedet_runtime.errors import EngineError, MissingDependencyError
+from edgedet_runtime.errors import EngineError
 from edgedet_runtime.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -65,10 +66,7 @@ def compile_on_cpu(
         MissingDependencyError: openvino is not installed.
         EngineError: OpenVINO refuses the model.
     """
-    try:
-        import openvino as ov
-    except ImportError:
-        raise MissingDependencyError("openvino", "openvino", "the engine openvino") from None
+    ov = openvino_package("the engine openvino")
     _build_type_tables(ov)
     settings = {**cpu_settings(threads), **({"PERF_COUNT": True} if profiled else {})}
     try:
@@ -109,10 +107,7 @@ class OpenVinoEngine:
             MissingDependencyError: openvino is not installed.
             EngineError: OpenVINO refuses the model, or does not hold the precision.
         """
-        try:
-            import openvino as ov
-        except ImportError:
-            raise MissingDependencyError("openvino", "openvino", "the engine openvino") from None
+        ov = openvino_package("the engine openvino")
         self.version: str = ov.__version__.partition("-")[0]
         self._spec = spec
         self._ov = ov
