@@ -9,6 +9,7 @@ Errors and exit codes: `edgedet.boundary`.
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -78,7 +79,13 @@ app.command("scenes")(scenes.scenes)
 
 
 def main() -> None:
-    """Run the command line; the entry point that pip installs."""
+    """Run the command line; the entry point that pip installs.
+
+    OpenCV and FFmpeg report on standard error what is said in edgedet's own words already; whoever sets their
+    variables hears them all the same.
+    """
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     output.prepare()
     keep_caches_aside()
     app()

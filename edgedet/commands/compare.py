@@ -85,8 +85,8 @@ def compare(
     from edgedet.extras import require
     from edgedet.html.page import check_place
     from edgedet_runtime.errors import InputError
+    from edgedet_runtime.pictures import read_image
     from edgedet_runtime.profiling.session import ProfileConfig
-    from edgedet_runtime.sources import read_image
     from edgedet_runtime.writable import require_writable
 
     if html is not None:

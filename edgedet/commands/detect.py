@@ -12,7 +12,10 @@ from edgedet import output
 from edgedet.commands.options import Conf, Engine, Iou, Json, Precision, Threads, split_list
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from edgedet_runtime import Detections, Detector, Frame
+    from edgedet_runtime.sources import Failed, Source
 
 __all__ = ["detect"]
 
@@ -45,15 +48,25 @@ def detect(
     save: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Draw the boxes and write the pictures or video there.")
     ] = None,
+    allow_incomplete: Annotated[
+        bool,
+        typer.Option("--allow-incomplete", help="Exit 0 although a picture is damaged or a stream ends too early."),
+    ] = False,
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many pictures.")] = None,
     json: Json = False,
 ) -> None:
-    """Find objects in pictures."""
+    """Find objects in pictures.
+
+    A picture that cannot be read, and a video or camera that ends too early, is reported; the rest follows, and the
+    exit code is 1.
+    """
     from edgedet.commands.default_model import split_model
 
     model, sources = split_model(arguments)
     from edgedet_runtime import Detector, InputError
     from edgedet_runtime.bundle.plan import PLAN_FILE
+    from edgedet_runtime.errors import CheckFailedError
+    from edgedet_runtime.sources import find_source
     from edgedet_runtime.writable import require_writable
 
     if save is not None:
@@ -62,6 +75,7 @@ def detect(
         raise InputError(f"--plan: expected auto, got {plan!r}")
     if plan is not None and not (model / PLAN_FILE).is_file():
         output.note(f"{model}: no plan is stored, the defaults hold; to store one: edgedet profile {model} --save-plan")
+    found = [find_source(source) for source in sources]
     detector = Detector(
         model,
         engine=engine,
@@ -74,34 +88,54 @@ def detect(
         classes=split_list(classes, _id_or_name, "--classes"),
     )
     images: list[dict[str, Any]] = []
+    failures: list[InputError] = []
+    errors: list[dict[str, str]] = []
+
+    def failed(path: str, error: InputError) -> None:
+        failures.append(error)
+        errors.append({"path": path, "message": str(error)})
+        if several or images:
+            output.error(error)
+
+    several = len(found) > 1 or found[0].many
     interrupted = False
     try:
-        for image in _run(detector, sources, save, max_frames):
+        for image in _run(detector, found, save, max_frames, failed):
             images.append(image)
             if not json:
                 output.line(_sentence(image))
     except KeyboardInterrupt:  # how a camera's stream ends; what was found until then is the result
         interrupted = True
+    if failures and not several and not images:
+        raise failures[0]
     if json:
-        output.document({"model": str(detector.model_file.path), "engine": detector.engine_name, "images": images})
+        document = {"model": str(detector.model_file.path), "engine": detector.engine_name, "images": images}
+        output.document({**document, "errors": errors} if errors else document)
     elif len(images) == 1:
         _show(images[0])
     if interrupted:
         raise typer.Exit(130)
+    if failures:
+        summary = f"{len(failures)} of the pictures and streams could not be read to their end"
+        if not allow_incomplete:
+            raise CheckFailedError(f"{summary}; --allow-incomplete accepts that")
+        output.note(summary)
 
 
 def _id_or_name(text: str) -> int | str:
     return int(text) if text.isdecimal() else text
 
 
-def _run(detector: Detector, sources: list[str], save: Path | None, max_frames: int | None) -> Any:
+def _run(
+    detector: Detector, sources: list[Source], save: Path | None, max_frames: int | None, failed: Failed
+) -> Iterator[dict[str, Any]]:
     """Yield one JSON object per picture."""
     from itertools import islice
 
     from edgedet.commands.drawn import DrawnWriter
     from edgedet_runtime import iter_frames
 
-    frames = (frame for source in sources for frame in iter_frames(source))
+    frames = (frame for source in sources for frame in iter_frames(source, failed=failed))
     with DrawnWriter(save) as writer:
         for frame in islice(frames, max_frames):
             detections = detector(frame.image_bgr)
@@ -111,14 +145,12 @@ def _run(detector: Detector, sources: list[str], save: Path | None, max_frames: 
 
 
 def _as_json(frame: Frame, detections: Detections, detector: Detector) -> dict[str, Any]:
-    from edgedet.commands.drawn import is_stream
-
     height, width = frame.image_bgr.shape[:2]
     times = detector.last_times
     assert times is not None, "the detector has just been called"
     return {
         "path": frame.path,
-        **({"frame": frame.index} if is_stream(frame) else {}),
+        **({"frame": frame.index} if frame.stream else {}),
         "width": width,
         "height": height,
         "detections": [

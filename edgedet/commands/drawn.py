@@ -11,16 +11,9 @@ from edgedet_runtime.errors import InputError
 if TYPE_CHECKING:
     from edgedet_runtime import Detections, Frame
 
-__all__ = ["DrawnWriter", "is_stream"]
+__all__ = ["DrawnWriter"]
 
 _DEFAULT_FPS = 25.0
-
-
-def is_stream(frame: Frame) -> bool:
-    """Tell whether a frame belongs to a video or camera rather than being a picture of its own."""
-    from edgedet_runtime.sources import VIDEO_SUFFIXES
-
-    return frame.path.startswith("camera:") or Path(frame.path).suffix.lower() in VIDEO_SUFFIXES
 
 
 class DrawnWriter:
@@ -55,7 +48,7 @@ class DrawnWriter:
         from edgedet_runtime import draw
 
         picture = draw(frame.image_bgr, detections)
-        if is_stream(frame):
+        if frame.stream:
             if frame.path != self._stream or frame.index == 0:
                 self._start(frame)
             self._video.write(picture)
@@ -66,7 +59,11 @@ class DrawnWriter:
     def _write_picture(self, source: Path, picture: Any) -> None:
         import cv2
 
+        from edgedet_runtime.pictures import PICTURE_SUFFIXES
+
         target = self._target(source.name, source)
+        if target.suffix.lower() not in PICTURE_SUFFIXES:
+            target = target.with_name(f"{target.name}.png")
         good, data = cv2.imencode(target.suffix.lower(), picture)
         if not good:
             raise InputError(f"{target}: OpenCV cannot write pictures of this format")
@@ -82,7 +79,7 @@ class DrawnWriter:
         source = Path(frame.path)
         capture = cv2.VideoCapture(frame.path) if source.is_file() else None
         fps = capture.get(cv2.CAP_PROP_FPS) if capture is not None else 0.0
-        target = self._target(frame.path.replace(":", "-") if capture is None else f"{source.stem}.mp4", source)
+        target = self._target(source.name.replace(":", "-") if capture is None else f"{source.stem}.mp4", source)
         target = target.with_suffix(".mp4")
         height, width = frame.image_bgr.shape[:2]
         codec = cv2.VideoWriter.fourcc(*"mp4v")

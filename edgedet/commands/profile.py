@@ -81,10 +81,10 @@ def profile(
     from edgedet.html.page import check_place
     from edgedet_runtime.cpu import cpu_model
     from edgedet_runtime.errors import InputError
+    from edgedet_runtime.pictures import read_image
     from edgedet_runtime.profiling.changes import check_cpu
     from edgedet_runtime.profiling.report import ProfileReport, read_profile
     from edgedet_runtime.profiling.session import ProfileConfig, profile_model
-    from edgedet_runtime.sources import read_image
 
     if html is not None:
         require("jinja2", "matplotlib", extra="report", purpose="--html")

@@ -14,7 +14,7 @@ import numpy as np
 from edgedet_runtime import Detector, draw
 from edgedet_runtime.choices import EngineName, Precision
 from edgedet_runtime.errors import InputError
-from edgedet_runtime.sources import IMAGE_SUFFIXES, read_image
+from edgedet_runtime.pictures import list_folder, read_image
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -72,9 +72,8 @@ def sample_paths(source: Path | None, dataset: LabelledSet | None) -> list[Path]
         InputError: There is no picture at `source`.
     """
     if source is not None:
-        found = sorted(source.iterdir()) if source.is_dir() else [source]
-        paths = [path for path in found if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES]
-        if not paths:
+        paths = list(list_folder(source).pictures) if source.is_dir() else [source]
+        if not paths or not paths[0].is_file():
             raise InputError(f"--samples: expected a picture or a folder of pictures, got {source}")
     else:
         paths = [p.path for p in dataset.pictures if len(p.class_ids)] if dataset is not None else []

@@ -16,7 +16,7 @@ from edgedet_runtime.choices import EngineName, Precision
 from edgedet_runtime.detections import Detections
 from edgedet_runtime.detector import Detector
 from edgedet_runtime.labelled import Labelled, LabelledSet, load_dataset, match_classes
-from edgedet_runtime.sources import read_image
+from edgedet_runtime.pictures import read_image
 
 __all__ = ["EvalResult", "evaluate", "evaluate_file"]
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgedet_runtime.errors import InputError
+from edgedet_runtime.pictures import read_image
 
 __all__ = ["MAX_PARITY_IMAGES", "parity_images", "probe_picture"]
 
@@ -38,14 +39,23 @@ def probe_picture(size_hw: tuple[int, int] = (480, 640)) -> Image:
 def parity_images(paths: Sequence[Path]) -> list[Image]:
     """Read the pictures for parity: some of `paths`, spread evenly, and the probe picture last.
 
+    Where a picture is damaged, the next takes its place, as in calibration, which leaves it out too.
+
     Raises:
-        InputError: A picture cannot be read.
+        InputError: None of the pictures can be read.
     """
     step = max(1, len(paths) // (MAX_PARITY_IMAGES - 1))
-    images = []
-    for path in list(paths)[::step][: MAX_PARITY_IMAGES - 1]:
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if image is None:
-            raise InputError(f"{path}: expected a picture, got a file that OpenCV cannot decode")
-        images.append(np.asarray(image, np.uint8))
+    starts = list(range(0, len(paths), step))[: MAX_PARITY_IMAGES - 1]
+    images: list[Image] = []
+    first_error: InputError | None = None
+    for start, stop in zip(starts, [*starts[1:], len(paths)], strict=True):
+        for path in paths[start:stop]:
+            try:
+                images.append(read_image(path))
+            except InputError as e:
+                first_error = first_error or e
+            else:
+                break
+    if first_error is not None and not images:
+        raise first_error
     return [*images, probe_picture()]

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
-import numpy as np
-
+from edgedet_runtime.capture import capture_frames
 from edgedet_runtime.errors import InputError
+from edgedet_runtime.pictures import PICTURE_SUFFIXES, FolderListing, list_folder, looks_like_picture, read_image
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
-__all__ = ["Frame", "iter_frames", "read_image"]
+__all__ = ["Frame", "Source", "find_source", "iter_frames"]
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
-VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"})
+_LOGGER = logging.getLogger(__name__)
+_VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"})
+
+Failed = Callable[[str, InputError], object]
+"""Called with the path of what failed, and the error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,94 +35,120 @@ class Frame:
         index: Number of the frame within a video or camera stream, of the picture within its source
             otherwise.
         image_bgr: uint8 (h, w, 3).
+        stream: Whether it belongs to a video or camera rather than being a picture of its own.
     """
 
     path: str
     index: int
     image_bgr: npt.NDArray[np.uint8]
+    stream: bool = False
 
 
-def iter_frames(source: str | Path | int) -> Iterator[Frame]:
-    """Yield the pictures of a source, reading one at a time.
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a source is.
+
+    Attributes:
+        camera: Number of a camera; None: it is files.
+        files: Pictures, videos and devices, in order.
+        many: Whether it names several files, as a folder or a pattern does.
+    """
+
+    camera: int | None
+    files: tuple[Path, ...]
+    many: bool
+
+
+def find_source(source: str | Path | int) -> Source:
+    """Find out what a source is, without reading a picture.
 
     Args:
-        source: An image or video file, a folder of images (not recursive, by name), a glob pattern, or a
-            camera index as a number or digits.
+        source: An image or video file, a folder of images (not recursive, by name), a glob pattern, a camera index
+            as a number or digits, or a device such as ``/dev/video0``.
 
     Raises:
-        InputError: Nothing is there, a file cannot be decoded, or a camera cannot be opened. A folder's or
-            glob's other files are yielded before a bad one raises.
+        InputError: Nothing is there.
     """
     text = str(source)
     path = Path(text)
-    if isinstance(source, int) or (text.isdecimal() and not path.exists()):
-        yield from _capture(int(text), f"camera:{text}")
-    elif path.is_dir():
-        yield from _images(_in_folder(path))
-    elif path.exists():
-        yield from _file(path)
-    elif glob.has_magic(text):
+    try:
+        there, folder = path.exists(), path.is_dir()
+    except (OSError, ValueError):  # a name that no file can have
+        there = folder = False
+    if isinstance(source, int) or (text.isascii() and text.isdecimal() and len(text) < 6 and not there):
+        return Source(int(text), (), many=False)
+    if folder:
+        return Source(None, _in_folder(path), many=True)
+    if there:
+        return Source(None, (path,), many=False)
+    if glob.has_magic(text):
         matches = [Path(p) for p in sorted(glob.glob(text, recursive=True))]
-        files = [p for p in matches if p.is_file() and p.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES]
+        files = [p for p in matches if p.is_file() and (_is_video(p) or _is_picture(p))]
         if not files:
             raise InputError(f"{text}: matches no image or video")
-        if all(p.suffix.lower() in IMAGE_SUFFIXES for p in files):
-            yield from _images(files)
-        else:
-            for file in files:
-                yield from _file(file)
-    else:
-        raise InputError(f"{text}: expected an image, folder, glob pattern, video or camera index; does not exist")
+        return Source(None, tuple(files), many=True)
+    raise InputError(f"{text}: expected an image, folder, glob pattern, video or camera index; does not exist")
 
 
-def read_image(path: Path) -> npt.NDArray[np.uint8]:
-    """Read an image file as BGR.
+def iter_frames(source: Source | str | Path | int, *, failed: Failed | None = None) -> Iterator[Frame]:
+    """Yield the pictures of a source, reading one at a time.
+
+    Args:
+        source: As for `find_source`, or what it found.
+        failed: Called with path and error where a picture cannot be read or a stream ends too early; the pictures that
+            are left follow. None: the error is raised.
 
     Raises:
-        InputError: The file is missing, not an image, or damaged.
+        InputError: Nothing is there, a file cannot be decoded, a camera cannot be opened, or a stream ends too early:
+            a camera that is unplugged, a video that is cut off. What came before is yielded first.
     """
+    found = source if isinstance(source, Source) else find_source(source)
+    if found.camera is not None:
+        name = f"camera:{found.camera}"
+        yield from _guarded(_stream(found.camera, name), name, failed)
+    for index, file in enumerate(found.files):
+        yield from _guarded(_file(file, index), str(file), failed)
+
+
+def _guarded(frames: Iterator[Frame], name: str, failed: Failed | None) -> Iterator[Frame]:
     try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as e:
-        raise InputError(f"{path}: cannot be read ({e.strerror or e})") from None
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if image is None:
-        raise InputError(
-            f"{path}: expected an image, it is {'empty' if not data.size else 'damaged or another format'}"
-        )
-    return np.asarray(image, np.uint8)
+        yield from frames
+    except InputError as e:
+        if failed is None:
+            raise
+        failed(name, e)
 
 
-def _in_folder(folder: Path) -> list[Path]:
-    files = sorted(p for p in folder.iterdir() if p.is_file() and p.suffix.lower() in IMAGE_SUFFIXES)
-    if not files:
-        raise InputError(f"{folder}: expected images ({', '.join(sorted(IMAGE_SUFFIXES))}), there are none")
-    return files
+def _in_folder(folder: Path) -> tuple[Path, ...]:
+    listing = list_folder(folder)
+    if not listing.pictures:
+        kinds = "JPEG, PNG, BMP, GIF, WebP, TIFF, PNM"
+        raise InputError(f"{folder}: expected images ({kinds}), there are none{_others(listing)}")
+    if listing.others:
+        count, first = len(listing.others), listing.others[0].name
+        _LOGGER.warning("%s: %d of its files are no images and are passed over (such as %r)", folder, count, first)
+    return listing.pictures
 
 
-def _images(files: list[Path]) -> Iterator[Frame]:
-    for index, file in enumerate(files):
-        yield Frame(str(file), index, read_image(file))
+def _others(listing: FolderListing) -> str:
+    return f" among its {len(listing.others)} files" if listing.others else ""
 
 
-def _file(path: Path) -> Iterator[Frame]:
-    if path.suffix.lower() in VIDEO_SUFFIXES:
-        yield from _capture(str(path), str(path))
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in _VIDEO_SUFFIXES and not looks_like_picture(path)
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in PICTURE_SUFFIXES or looks_like_picture(path)
+
+
+def _file(path: Path, index: int) -> Iterator[Frame]:
+    if _is_video(path) or not path.is_file():
+        yield from _stream(path, str(path))
     else:
-        yield Frame(str(path), 0, read_image(path))
+        yield Frame(str(path), index, read_image(path))
 
 
-def _capture(source: str | int, name: str) -> Iterator[Frame]:
-    capture = cv2.VideoCapture(source)
-    try:
-        index = 0
-        while capture.isOpened():
-            good, image = capture.read()
-            if not good:
-                break
-            yield Frame(name, index, np.asarray(image, np.uint8))
-            index += 1
-        if index == 0:
-            raise InputError(f"{name}: expected a video or camera that OpenCV can read, it gave no frame")
-    finally:
-        capture.release()
+def _stream(source: int | Path, name: str) -> Iterator[Frame]:
+    for index, image in enumerate(capture_frames(source, name)):
+        yield Frame(name, index, image, stream=True)

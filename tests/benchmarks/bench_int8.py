@@ -42,8 +42,8 @@ from edgedet_runtime.detector import Detector  # noqa: E402
 from edgedet_runtime.engines import EngineName  # noqa: E402
 from edgedet_runtime.errors import EdgedetError  # noqa: E402
 from edgedet_runtime.labelled import LabelledSet  # noqa: E402
+from edgedet_runtime.pictures import read_image  # noqa: E402
 from edgedet_runtime.profiling.layers import int8_share, profile_layers  # noqa: E402
-from edgedet_runtime.sources import read_image  # noqa: E402
 from edgedet_runtime.spec import ModelSpec  # noqa: E402
 from tests.shared_folder import shared_folder  # noqa: E402
 

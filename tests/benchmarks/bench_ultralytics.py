@@ -82,7 +82,7 @@ def quiet() -> dict[str, str]:
 
 
 def _save_picture(image: Path, target: Path) -> None:
-    from edgedet_runtime.sources import read_image
+    from edgedet_runtime.pictures import read_image
 
     target.parent.mkdir(parents=True, exist_ok=True)
     np.save(target, read_image(image))

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from edgedet_runtime.errors import InputError
-from edgedet_runtime.sources import iter_frames, read_image
+from edgedet_runtime.pictures import read_image
+from edgedet_runtime.sources import iter_frames
 from tests.runtime.tiny_models import random_image
 
 

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from edgedet_runtime.errors import ArgumentError, InputError
 from edgedet_runtime.labelled import DATASET_SUFFIXES, load_dataset
+from edgedet_runtime.pictures import list_folder, looks_like_picture, read_image
 from edgedet_runtime.preprocess import Preprocessor
-from edgedet_runtime.sources import IMAGE_SUFFIXES
 from edgedet_runtime.spec import ModelSpec
 
 __all__ = ["CalibrationSet", "Picture", "open_pictures", "picture_paths"]
@@ -41,7 +40,7 @@ def picture_paths(source: Path) -> list[Path]:
         InputError: Nothing usable is there, or labels are malformed.
     """
     if source.is_dir():
-        found = sorted(p for p in source.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+        found = list(list_folder(source, recursive=True).pictures)
     elif not source.is_file():
         raise ArgumentError("calib", f"expected a folder, COCO json or data.yaml, got {source}, which does not exist")
     elif source.suffix.lower() in DATASET_SUFFIXES:
@@ -49,12 +48,12 @@ def picture_paths(source: Path) -> list[Path]:
         for note in data.notes:
             _LOGGER.warning(note)
         found = [picture.path for picture in data.pictures]
-    elif source.suffix.lower() in IMAGE_SUFFIXES:
+    elif looks_like_picture(source):
         found = [source]
     else:
         raise ArgumentError("calib", f"expected a folder, a COCO json or a data.yaml, got {source}")
     if not found:
-        raise ArgumentError("calib", f"expected pictures ({', '.join(sorted(IMAGE_SUFFIXES))}) in {source}, found none")
+        raise ArgumentError("calib", f"expected pictures in {source}, found none")
     return found
 
 
@@ -65,7 +64,7 @@ class CalibrationSet:
     Attributes:
         images: Usable pictures: paths, or uint8 BGR arrays.
         duplicates: Pictures left out because an earlier one has the same pixels.
-        unreadable: Files left out because OpenCV cannot decode them.
+        unreadable: Files left out because they are damaged or not there.
         sha256: Over the decoded pixels of all usable pictures, in order.
     """
 
@@ -82,9 +81,7 @@ class CalibrationSet:
         """Yield one input tensor after another, as `spec` describes it; each is an array of its own."""
         preprocess = Preprocessor(spec.input, spec.resize)
         for picture in self.images[:limit]:
-            image = _read(picture)
-            assert image is not None, "read before"
-            yield preprocess(image)[0].copy()
+            yield preprocess(_read(picture))[0].copy()
 
     def spread(self, count: int) -> CalibrationSet:
         """Return `count` of the pictures, evenly spread over the set."""
@@ -111,9 +108,11 @@ def open_pictures(images: Sequence[Picture], *, limit: int) -> CalibrationSet:
     unreadable: list[str] = []
     for number, picture in enumerate(images[::step]):
         name = str(picture) if isinstance(picture, Path) else f"picture {number}"
-        image = _read(picture)
-        if image is None:
+        try:
+            image = _read(picture)
+        except InputError as e:
             unreadable.append(name)
+            _LOGGER.warning("%s; it is left out", e)
             continue
         digest = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).digest()
         if digest in seen:
@@ -127,8 +126,5 @@ def open_pictures(images: Sequence[Picture], *, limit: int) -> CalibrationSet:
     return CalibrationSet(tuple(usable), tuple(duplicates), tuple(unreadable), total.hexdigest())
 
 
-def _read(picture: Picture) -> npt.NDArray[np.uint8] | None:
-    if not isinstance(picture, Path):
-        return picture
-    image = cv2.imread(str(picture), cv2.IMREAD_COLOR) if picture.is_file() else None
-    return None if image is None else np.asarray(image, np.uint8)
+def _read(picture: Picture) -> npt.NDArray[np.uint8]:
+    return read_image(picture) if isinstance(picture, Path) else picture

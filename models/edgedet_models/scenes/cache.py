@@ -8,11 +8,12 @@ float32 (objects, 32, 2). Shards are written aside and renamed, so a reader may 
 from __future__ import annotations
 
 import os
+import zipfile
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
-from typing import cast
 
 import cv2
 import numpy as np
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from edgedet_models.scenes.scene import render_scene
 from edgedet_runtime.errors import InputError
+from edgedet_runtime.pictures import decode_image
 
 __all__ = ["JPEG_QUALITY", "SceneCache", "write_cache"]
 
@@ -104,8 +106,7 @@ class SceneCache:
         for path in sorted(self.folder.glob("scenes-*.npz")):
             if path.name in self._seen or ".part" in path.name:
                 continue
-            with np.load(path, allow_pickle=False) as data:
-                shard = {name: data[name] for name in data.files}
+            shard = _read_shard(path)
             self._seen.add(path.name)
             self._shards.append(shard)
             self._index += [(len(self._shards) - 1, i) for i in range(len(shard["offsets"]) - 1)]
@@ -117,22 +118,37 @@ class SceneCache:
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float32]]:
         """Return picture (H, W, 3 uint8 BGR), class ids (K,) and outlines (K, 32, 2) in pixels of scene `index`."""
-        return self._decode(index, cv2.IMREAD_COLOR, 1.0)
+        return self._decode(index, half=False)
 
     def half(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float32]]:
         """Return the scene at half its resolution; JPEG decodes that in a fraction of the time."""
-        return self._decode(index, cv2.IMREAD_REDUCED_COLOR_2, 0.5)
+        return self._decode(index, half=True)
 
-    def _decode(
-        self, index: int, flags: int, scale: float
-    ) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float32]]:
+    def _decode(self, index: int, *, half: bool) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float32]]:
         number, scene = self._index[index]
         shard = self._shards[number]
         start, end = (int(v) for v in shard["offsets"][scene : scene + 2])
-        image = cv2.imdecode(cast("NDArray[np.uint8]", shard["data"][start:end]), flags)
+        image = decode_image(shard["data"][start:end].tobytes(), f"{self.folder}: scene {index}", half=half)
         mine = shard["owner"] == scene
         return (
-            np.asarray(image, dtype=np.uint8),
+            image,
             shard["kinds"][mine].astype(np.int64),
-            shard["outlines"][mine].astype(np.float32) * np.float32(scale),
+            shard["outlines"][mine].astype(np.float32) * np.float32(0.5 if half else 1.0),
         )
+
+
+def _read_shard(path: Path) -> dict[str, NDArray[np.generic]]:
+    """Return a shard's arrays.
+
+    Raises:
+        InputError: The file is damaged, or its arrays do not belong together.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            shard = {name: data[name] for name in ("data", "offsets", "owner", "kinds", "outlines")}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as e:
+        raise InputError(f"{path}: expected a shard of rendered scenes, it is damaged ({e}); render it again") from None
+    offsets, objects = shard["offsets"], len(shard["owner"])
+    if offsets.ndim != 1 or not len(offsets) or objects != len(shard["kinds"]) or objects != len(shard["outlines"]):
+        raise InputError(f"{path}: expected a shard of rendered scenes, its arrays do not belong together")
+    return shard

@@ -22,7 +22,7 @@ from edgedet_models.training.config import TrainConfig
 from edgedet_models.training.losses import Targets
 from edgedet_runtime.errors import InputError
 from edgedet_runtime.labelled import DATASET_SUFFIXES, LabelledSet, load_dataset
-from edgedet_runtime.sources import read_image
+from edgedet_runtime.pictures import read_image
 from edgedet_runtime.spec import InputSpec
 
 __all__ = ["BoxFolder", "DataSource", "batches", "collate", "open_data", "to_input"]

@@ -12,7 +12,7 @@ from edgedet_runtime.labelled.bounded_yaml import Tree, read_yaml
 from edgedet_runtime.labelled.faults import Faults, exists, short
 from edgedet_runtime.labelled.values import Labelled, LabelledSet
 from edgedet_runtime.labelled.yolo_labels import LabelRules, label_file, read_labels
-from edgedet_runtime.sources import IMAGE_SUFFIXES
+from edgedet_runtime.pictures import list_folder, looks_like_picture
 
 __all__ = ["read_yolo"]
 
@@ -159,10 +159,10 @@ def _pictures(
 
 def _listed(path: Path, key: str, place: Path, places: _Places, faults: Faults) -> list[Path]:
     if exists(place, folder=True):
-        return sorted(p for p in place.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+        return list(list_folder(place, recursive=True).pictures)
     if not exists(place):
         raise InputError(f"{path}: {key}: expected a folder, a picture or a .txt list, got {place}, which is none")
-    if place.suffix.lower() in IMAGE_SUFFIXES:
+    if looks_like_picture(place):
         return [place]
     try:
         lines = place.read_text(encoding="utf-8-sig").split("\n")
