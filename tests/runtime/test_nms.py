@@ -207,6 +207,15 @@ def test_shapes_are_checked(boxes: tuple[int, ...], scores: int, classes: int) -
         nms(np.zeros(boxes, np.float32), np.zeros(scores, np.float32), np.zeros(classes, np.int64), iou=0.5)
 
 
+def test_scores_are_one_row_and_nothing_may_be_wanted() -> None:
+    with pytest.raises(ValueError, match="boxes_xyxy: expected shape"):
+        nms(np.zeros((3, 4), np.float32), np.zeros((3, 1), np.float32), iou=0.5)
+    boxes, scores, classes = crowd(20, 5, 2)
+    none = nms(boxes, scores, classes, iou=0.5, max_det=0)
+    assert none.shape == (0,)
+    assert none.dtype == np.int64
+
+
 coordinates = st.integers(0, 40).map(float)
 
 

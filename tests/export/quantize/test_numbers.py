@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgedet_export.graph.conversion import from_proto, to_proto
 from edgedet_export.graph.edits import NewTensors, set_outputs
 from edgedet_export.quantize import number_format
+from edgedet_export.quantize.agreement import detect
 from edgedet_export.quantize.apply_plan import quantize_weight
 from edgedet_export.quantize.config import QuantConfig
 from edgedet_export.quantize.integer_islands import repeat_factors, repeated_codes
@@ -322,3 +323,49 @@ def test_weights_by_output_channel() -> None:
     codes, scales = quantize_weight(weight, 127)
     assert codes.reshape(3, 2).tolist() == [[64, -127], [127, 64], [0, 0]]
     assert scales[:2].tolist() == [float(np.float32(2 / 127)), float(np.float32(0.25 / 127))]
+
+
+@pytest.mark.parametrize(
+    ("shape", "attributes", "pointwise"),
+    [
+        ((2, 3, 1, 1), {}, True),
+        ((2, 3, 3, 1), {}, False),
+        ((2, 3, 1, 3), {}, False),
+        ((2, 3, 1, 1), {"strides": [1, 2]}, False),
+        ((2, 3, 1, 1), {"strides": [2, 2]}, False),
+        ((2, 3, 1, 1), {"pads": [0, 0, 0, 1]}, False),
+        ((2, 1, 1, 1), {"group": 3}, False),
+        ((2, 3, 1, 1), {"auto_pad": "SAME_UPPER"}, False),
+    ],
+)
+def test_what_a_matrix_product_can_compute(shape: tuple[int, ...], attributes: dict[str, Any], pointwise: bool) -> None:
+    if "group" in attributes:
+        shape = (3, *shape[1:])
+    node = helper.make_node("Conv", ["x", "w"], ["y"], name="y", **attributes)
+    graph = helper.make_graph(
+        [node],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, shape[0], 5, 7])],
+        [numpy_helper.from_array(np.ones(shape, np.float32), "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    (layer,) = find_layers(OnnxGraph(model))
+    assert layer.is_pointwise is pointwise
+    assert layer.is_depthwise is ("group" in attributes)
+    assert layer.macs == int(np.prod(shape)) * 35
+    assert (layer.is_head, layer.bias, layer.data, layer.weight) == (True, None, "x", "w")
+
+
+def test_a_hundred_detections_are_judged() -> None:
+    """As many as COCO's average precision looks at."""
+    level = LevelSpec(8, "boxes", "scores", "objectness")
+    spec = ModelSpec(
+        "custom", "x", InputSpec("images", 96, 128), ResizeSpec(), DecodeSpec("points-exp", (level,)), ("a",)
+    )
+    outputs = {
+        "boxes": np.full((1, 4, 12, 16), -3.0, np.float32),
+        "objectness": np.full((1, 1, 12, 16), 2.0, np.float32),
+        "scores": np.full((1, 1, 12, 16), 2.0, np.float32),
+    }
+    assert len(detect(outputs, spec)) == 100

@@ -27,6 +27,8 @@ MB, MMAC = 1_000_000, 1_000_000
     [
         (Layer("dense", "Conv", "fp32", 0.5, 20 * MMAC, MB), "compute", 0.2, 0.4),
         (Layer("depthwise", "Conv", "fp32", 0.5, 5 * MMAC, MB), "memory", 0.1, 0.2),
+        (Layer("left of the ridge", "Conv", "fp32", 0.5, 9_900_000, MB), "memory", 0.1, 0.2),
+        (Layer("right of the ridge", "Conv", "fp32", 0.5, 10_100_000, MB), "compute", 0.101, 0.202),
         (Layer("in int8", "Conv", "int8", 0.5, 20 * MMAC, MB), "memory", 0.1, 0.2),
         (Layer("concat", "Concat", "fp32", 0.4, 0, 2 * MB), "memory", 0.2, 0.5),
         (Layer("odd", "Conv", "bf16", 0.4, MMAC, MB), "unknown", None, None),
