@@ -350,7 +350,7 @@ def test_what_a_matrix_product_can_compute(shape: tuple[int, ...], attributes: d
         [numpy_helper.from_array(np.ones(shape, np.float32), "w")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    (layer,) = find_layers(OnnxGraph(model))
+    (layer,) = find_layers(from_proto(model).graph)
     assert layer.is_pointwise is pointwise
     assert layer.is_depthwise is ("group" in attributes)
     assert layer.macs == int(np.prod(shape)) * 35
