@@ -43,6 +43,23 @@ def test_geometry(case: str) -> None:
     assert fit.origin_yx == origin
 
 
+@pytest.mark.parametrize(
+    ("image_hw", "box", "expected"),
+    [
+        ((200, 100), (26.0, 10.0, 42.0, 30.0), (31.25, 31.25, 81.25, 93.75)),  # tall: 16 px at the left
+        ((100, 200), (10.0, 26.0, 30.0, 42.0), (31.25, 31.25, 93.75, 81.25)),  # wide: 16 px at the top
+        ((101, 50), (26.0, 10.0, 42.0, 30.0), (15.53125, 15.78125, 40.78125, 47.34375)),  # 16.158 px
+    ],
+)
+def test_a_centered_pad_is_half_of_what_is_left(
+    image_hw: tuple[int, int], box: tuple[float, ...], expected: tuple[float, ...]
+) -> None:
+    """By hand, for an input of 64 x 64: (box - pad) / gain with gain = 64 / longer side."""
+    fitted = Letterbox.fit(image_hw, (64, 64), ResizeSpec())
+    found = fitted.to_image(np.array([box], np.float32))
+    np.testing.assert_allclose(found[0], expected, atol=1e-4)
+
+
 def test_boxes_go_by_the_exact_pad_and_pixels_by_the_whole_one() -> None:
     """The picture starts at a whole row, boxes are counted from where it would start: half a pixel apart here."""
     half = Letterbox.fit((100, 100), (65, 64), CENTRED)
