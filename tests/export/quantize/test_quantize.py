@@ -44,14 +44,23 @@ def test_report_holds_what_was_done(tmp_path: Path, engine: EngineName, classes:
     tensor = next(open_pictures(pictures(1), limit=1).tensors(spec))
     executed = target.audit(tmp_path / target.file, spec, tensor, threads=1)
     assert executed.macs == pytest.approx(report.int8_share), "all that was planned ran in INT8"
-    found = report.agreement
-    assert found.agreement > {"onnxruntime": 0.66, "openvino": 0.82}[engine]
-    assert found.score_spread < {"onnxruntime": 0.018, "openvino": 0.0115}[engine]
-    assert abs(found.score_shift) < 0.003
-    assert found.matched > 0.97 * found.reference
-    assert found.extra < 0.03 * found.reference
+    assert report.agreement.agreement == chosen.agreement
     assert report.recommended == (report.speedup > 1)
     assert json.loads(json.dumps(report.to_dict()))["engine"] == engine
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("classes", [1, 3])
+def test_int8_finds_what_fp32_finds(engine: EngineName, classes: int) -> None:
+    """Of one recipe: which of the candidates a search takes depends on how fast they happen to run."""
+    model, spec = tiny_detector(classes)
+    bench = Workbench(measure(model, spec, pictures(4), config(engine)), spec, config(engine))
+    found = bench.attempt("all layers, mse", Recipe("mse")).agreement
+    assert found.agreement > {"onnxruntime": 0.66, "openvino": 0.83}[engine]
+    assert found.score_spread < {"onnxruntime": 0.0155, "openvino": 0.0105}[engine]
+    assert abs(found.score_shift) < 0.002
+    assert found.matched > 0.97 * found.reference
+    assert found.extra < 0.03 * found.reference
 
 
 def total(model: onnx.ModelProto) -> int:
