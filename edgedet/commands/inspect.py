@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -72,7 +73,7 @@ def _sensitivity(path: Path, engine: EngineName | None, calib: Path | None, pict
     if picture is not None:
         save_picture(layers, picture)
     if json:
-        output.document({"model": str(path), "layers": [layer.to_dict() for layer in layers]})
+        output.document({"model": str(path), "layers": [asdict(layer) for layer in layers]})
         return
     columns = ["layer", "effect", "MMACs", "input range", "SQNR dB", "worst channel dB", "channels < 10 dB", "outliers"]
     rows = [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from edgedet_runtime.errors import InputError
 
 if TYPE_CHECKING:
-    from edgedet_export.quantize.sensitivity import LayerSensitivity
+    from edgedet_runtime.bundle.quantization import LayerFacts
     from edgedet_runtime.choices import EngineName
 
 __all__ = ["layer_sensitivity", "save_picture"]
@@ -17,7 +17,7 @@ __all__ = ["layer_sensitivity", "save_picture"]
 
 def layer_sensitivity(
     model: Path, *, engine: EngineName | None, calib: Path | None, progress: Callable[[str], object]
-) -> tuple[LayerSensitivity, ...]:
+) -> tuple[LayerFacts, ...]:
     """Quantize each layer alone, as for an engine, and rank the layers by the harm.
 
     Args:
@@ -57,7 +57,7 @@ def layer_sensitivity(
     return inspect_sensitivity(onnx.load(str(file.path)), file.spec, pictures, config, progress=progress)
 
 
-def save_picture(layers: tuple[LayerSensitivity, ...], path: Path) -> None:
+def save_picture(layers: tuple[LayerFacts, ...], path: Path) -> None:
     """Draw the layers as bars.
 
     Raises:

@@ -11,14 +11,14 @@ import pytest
 from edgedet_export import int8
 from edgedet_export.config import ExportConfig
 from edgedet_export.int8 import Int8Files, NoInt8Error, add_int8
-from edgedet_export.quantize.report import BudgetError, ParetoRow
+from edgedet_export.quantize.report import BudgetError
 from edgedet_export.to_onnx import to_onnx
 from edgedet_models.builtin import calibration_images
 from edgedet_runtime.bundle.quantization import CandidateFacts, QuantizationFacts
 from edgedet_runtime.errors import CheckFailedError
 from tests.export.tiny import TinyDetector, tiny_spec
 
-LOST = ParetoRow("all layers, mse", 1.5, None, 0.4, 1.0, None, 1000, within_budget=False, chosen=False)
+LOST = CandidateFacts("all layers, mse", 1.5, None, 0.4, 1.0, None, 1000, within_budget=False, chosen=False)
 
 
 def run(tmp_path: Path, config: ExportConfig) -> Int8Files:

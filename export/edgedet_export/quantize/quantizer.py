@@ -12,10 +12,11 @@ from edgedet_export.quantize.config import QuantConfig
 from edgedet_export.quantize.images import Picture
 from edgedet_export.quantize.measure import Measured, Progress, measure, silent
 from edgedet_export.quantize.plan import KeptFloat
-from edgedet_export.quantize.report import BudgetError, CalibrationReport, ParetoRow, QuantReport, QuantResult
+from edgedet_export.quantize.report import BudgetError, QuantReport, QuantResult
 from edgedet_export.quantize.search import SearchResult, float_fronts, search
-from edgedet_export.quantize.sensitivity import LayerSensitivity, measure_sensitivity
+from edgedet_export.quantize.sensitivity import measure_sensitivity
 from edgedet_export.quantize.trials import Evaluate, Recipe, Trial, Workbench
+from edgedet_runtime.bundle.quantization import CalibrationFacts, CandidateFacts, LayerFacts
 from edgedet_runtime.engines import EngineName
 from edgedet_runtime.spec import ModelSpec
 
@@ -119,7 +120,7 @@ def inspect_sensitivity(
     config: QuantConfig,
     *,
     progress: Progress | None = None,
-) -> tuple[LayerSensitivity, ...]:
+) -> tuple[LayerFacts, ...]:
     """Return how each layer alone reacts to INT8 on an engine, most sensitive first; see `quantize`."""
     say = progress or silent
     bench = Workbench(measure(model, spec, images, config, progress=progress), spec, config)
@@ -140,9 +141,9 @@ def _measure_of(trial: Trial) -> str:
     return "agreement" if trial.ap is None else "ap"
 
 
-def _pareto(result: SearchResult, config: QuantConfig) -> tuple[ParetoRow, ...]:
+def _pareto(result: SearchResult, config: QuantConfig) -> tuple[CandidateFacts, ...]:
     return tuple(
-        ParetoRow(
+        CandidateFacts(
             name=t.name,
             drop=t.drop,
             ap=t.ap,
@@ -178,7 +179,7 @@ def _report(measured: Measured, bench: Workbench, result: SearchResult, best: Tr
         latency_ms=latencies.ms[best.name],
         fp32_latency_ms=latencies.ms["fp32"],
         recommended=latencies.speedup[best.name] > 1.0,
-        calibration=CalibrationReport(
+        calibration=CalibrationFacts(
             images=calibration.images,
             enough=calibration.enough,
             growth=calibration.growth,

@@ -9,38 +9,11 @@ import onnx
 
 from edgedet_export.quantize.agreement import Agreement
 from edgedet_export.quantize.plan import KeptFloat
-from edgedet_export.quantize.sensitivity import LayerSensitivity
+from edgedet_runtime.bundle.quantization import CalibrationFacts, CandidateFacts, LayerFacts
 from edgedet_runtime.engines import EngineName
 from edgedet_runtime.errors import CheckFailedError
 
-__all__ = ["BudgetError", "CalibrationReport", "ParetoRow", "QuantReport", "QuantResult"]
-
-
-@dataclass(frozen=True, slots=True)
-class ParetoRow:
-    """One candidate of the search.
-
-    Attributes:
-        name: What it is, in words.
-        drop: Loss in points of 100, of AP or estimated from the agreement.
-        ap: AP 0..1, if labels were given.
-        agreement: Of detections with FP32, 0..1.
-        int8_share: Share of the MACs in INT8.
-        speedup: FP32 latency divided by this one's, on this machine; None if not measured.
-        bytes: Size of the ONNX model.
-        within_budget: Whether it keeps the budget.
-        chosen: Whether it was written.
-    """
-
-    name: str
-    drop: float
-    ap: float | None
-    agreement: float
-    int8_share: float
-    speedup: float | None
-    bytes: int
-    within_budget: bool
-    chosen: bool
+__all__ = ["BudgetError", "QuantReport", "QuantResult"]
 
 
 class BudgetError(CheckFailedError):
@@ -51,7 +24,7 @@ class BudgetError(CheckFailedError):
         pareto: All candidates.
     """
 
-    def __init__(self, message: str, measure: str, pareto: tuple[ParetoRow, ...]) -> None:
+    def __init__(self, message: str, measure: str, pareto: tuple[CandidateFacts, ...]) -> None:
         """Keep what was tried."""
         super().__init__(message)
         self.measure = measure
@@ -60,27 +33,6 @@ class BudgetError(CheckFailedError):
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
         return {"failed": str(self), "measure": self.measure, "pareto": [asdict(row) for row in self.pareto]}
-
-
-@dataclass(frozen=True, slots=True)
-class CalibrationReport:
-    """What calibrated.
-
-    Attributes:
-        images: Pictures used.
-        enough: Pictures after which the ranges no longer grew by 5 %; None if they still did at the end.
-        growth: (pictures, growth of the ranges since the row before).
-        duplicates: Pictures left out as copies.
-        unreadable: Files left out as unreadable.
-        sha256: Over the pixels of the pictures used.
-    """
-
-    images: int
-    enough: int | None
-    growth: tuple[tuple[int, float], ...]
-    duplicates: tuple[str, ...]
-    unreadable: tuple[str, ...]
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +71,7 @@ class QuantReport:
     max_drop: float
     max_float: float
     reference_ap: float | None
-    pareto: tuple[ParetoRow, ...]
+    pareto: tuple[CandidateFacts, ...]
     kept_float: tuple[KeptFloat, ...]
     int8_share: float
     agreement: Agreement
@@ -128,8 +80,8 @@ class QuantReport:
     latency_ms: float
     fp32_latency_ms: float
     recommended: bool
-    calibration: CalibrationReport
-    sensitivity: tuple[LayerSensitivity, ...]
+    calibration: CalibrationFacts
+    sensitivity: tuple[LayerFacts, ...]
 
     @property
     def threshold(self) -> float | None:

@@ -23,8 +23,9 @@ from edgedet_export.quantize.latency import Latencies, measure_latencies
 from edgedet_export.quantize.layers import total_macs
 from edgedet_export.quantize.measure import Progress
 from edgedet_export.quantize.plan import QuantPlan
-from edgedet_export.quantize.sensitivity import LayerSensitivity, measure_sensitivity
+from edgedet_export.quantize.sensitivity import measure_sensitivity
 from edgedet_export.quantize.trials import Recipe, Trial, Workbench
+from edgedet_runtime.bundle.quantization import LayerFacts
 
 __all__ = ["SearchResult", "float_fronts", "search"]
 
@@ -48,7 +49,7 @@ class SearchResult:
     trials: tuple[Trial, ...]
     latencies: Latencies
     best: Trial | None
-    sensitivity: tuple[LayerSensitivity, ...]
+    sensitivity: tuple[LayerFacts, ...]
 
 
 def search(bench: Workbench, progress: Progress) -> SearchResult:
@@ -75,7 +76,7 @@ class _Attempts:
         self._bench = bench
         self._progress = progress
         self.trials: list[Trial] = []
-        self.sensitivity: tuple[LayerSensitivity, ...] = ()
+        self.sensitivity: tuple[LayerFacts, ...] = ()
 
     def attempt(self, name: str, recipe: Recipe) -> Trial:
         """Build and judge a candidate."""
@@ -152,7 +153,7 @@ def _float_budget(bench: Workbench, plan: QuantPlan) -> float:
     return bench.config.max_float * total_macs(bench.layers) - sum(k.macs for k in plan.kept)
 
 
-def _most_sensitive(bench: Workbench, ranking: tuple[LayerSensitivity, ...], base: Trial, count: int) -> dict[str, str]:
+def _most_sensitive(bench: Workbench, ranking: tuple[LayerFacts, ...], base: Trial, count: int) -> dict[str, str]:
     """Return the `count` most sensitive layers that together fit into the budget of float MACs."""
     budget = _float_budget(bench, base.plan)
     kept: dict[str, str] = {}

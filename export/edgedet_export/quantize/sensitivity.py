@@ -9,8 +9,7 @@ channel, which shows the channels that are small beside an outlier.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,11 +21,11 @@ from edgedet_export.quantize.plan import Grid
 from edgedet_export.quantize.ranges import TensorStatistics
 from edgedet_export.quantize.runner import onnx_runner
 from edgedet_export.quantize.trials import Recipe, Workbench
+from edgedet_runtime.bundle.quantization import LayerFacts
 from edgedet_runtime.candidates import sigmoid
 from edgedet_runtime.spec import ModelSpec
 
 __all__ = [
-    "LayerSensitivity",
     "QuantizedInput",
     "channel_sqnr_db",
     "distortion",
@@ -37,37 +36,6 @@ __all__ = [
 Outputs = Mapping[str, npt.NDArray[np.float32]]
 
 _POOR_DB = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class LayerSensitivity:
-    """One layer's reaction to INT8.
-
-    Attributes:
-        layer: Its id.
-        effect: Distortion of the detections if this layer alone is in INT8; 0 is none.
-        macs: Its multiply-accumulates.
-        low: Smallest element of its input.
-        high: Largest.
-        sqnr_db: Signal to quantization noise at its input over all channels.
-        worst_channel_db: The same for the worst channel that carries a signal.
-        poor_channels: Share of the channels with less than 10 dB.
-        outlier_ratio: Largest channel range divided by the median channel range.
-    """
-
-    layer: str
-    effect: float
-    macs: int
-    low: float
-    high: float
-    sqnr_db: float
-    worst_channel_db: float
-    poor_channels: float
-    outlier_ratio: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON."""
-        return asdict(self)
 
 
 def distortion(reference: Outputs, other: Outputs, spec: ModelSpec) -> float:
@@ -102,7 +70,7 @@ def channel_sqnr_db(statistics: TensorStatistics, grid: Grid) -> npt.NDArray[np.
         return np.where(power > 0, 10 * np.log10(np.maximum(power, 1e-30) / noise), np.inf)
 
 
-def measure_sensitivity(bench: Workbench, recipe: Recipe, progress: Progress) -> tuple[LayerSensitivity, ...]:
+def measure_sensitivity(bench: Workbench, recipe: Recipe, progress: Progress) -> tuple[LayerFacts, ...]:
     """Quantize each layer of a recipe alone and rank the layers by the harm.
 
     Args:
@@ -150,7 +118,7 @@ class QuantizedInput:
 
 def rank_layers(
     inputs: Sequence[QuantizedInput], effect: Callable[[ConvLayer], float], progress: Progress
-) -> tuple[LayerSensitivity, ...]:
+) -> tuple[LayerFacts, ...]:
     """Measure one layer after the other.
 
     Args:
@@ -168,13 +136,13 @@ def rank_layers(
     return tuple(sorted(found, key=lambda s: -s.effect))
 
 
-def _describe(quantized: QuantizedInput, effect: float) -> LayerSensitivity:
+def _describe(quantized: QuantizedInput, effect: float) -> LayerFacts:
     statistics, grid = quantized.statistics, quantized.grid
     db = channel_sqnr_db(statistics, grid)
     alive = db[np.isfinite(db)]
     spans = statistics.channel_high - statistics.channel_low
     overall = 10 * np.log10(max(float(statistics.channel_power.mean()), 1e-30) / (grid.scale**2 / 12))
-    return LayerSensitivity(
+    return LayerFacts(
         layer=quantized.layer.id,
         effect=effect,
         macs=quantized.layer.macs,

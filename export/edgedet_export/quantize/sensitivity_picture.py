@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edgedet_export.quantize.sensitivity import LayerSensitivity
+from edgedet_runtime.bundle.quantization import LayerFacts
 
 __all__ = ["draw_sensitivity"]
 
@@ -20,7 +20,7 @@ _FINE, _POOR = (140, 170, 90), (60, 60, 220)  # BGR
 _POOR_SHARE = 0.25
 
 
-def draw_sensitivity(layers: Sequence[LayerSensitivity], *, rows: int = 60) -> npt.NDArray[np.uint8]:
+def draw_sensitivity(layers: Sequence[LayerFacts], *, rows: int = 60) -> npt.NDArray[np.uint8]:
     """Draw the most sensitive layers.
 
     Args:

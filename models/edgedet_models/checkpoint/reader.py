@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import IO
 
@@ -12,21 +11,13 @@ from edgedet_models.checkpoint.pickle_machine import RefusedPickle
 from edgedet_models.checkpoint.safetensors import looks_like_safetensors, read_safetensors
 from edgedet_models.checkpoint.torch_legacy import read_torch_legacy
 from edgedet_models.checkpoint.torch_zip import read_torch_zip
+from edgedet_runtime.bundle.manifest import file_sha256
 from edgedet_runtime.errors import CheckpointError
 
-__all__ = ["file_sha256", "read_checkpoint"]
+__all__ = ["read_checkpoint"]
 
 DARKNET_SUFFIXES = (".cfg", ".weights")
 EXPECTED = "expected a checkpoint (.pt or .pth of torch.save, .safetensors, or darknet .cfg with .weights)"
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, hex, read in pieces."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def read_checkpoint(path: Path | str) -> Checkpoint:

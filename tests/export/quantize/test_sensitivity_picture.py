@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgedet_export.quantize.sensitivity import LayerSensitivity
 from edgedet_export.quantize.sensitivity_picture import draw_sensitivity
+from edgedet_runtime.bundle.quantization import LayerFacts
 
 
-def layer(name: str, effect: float, poor: float) -> LayerSensitivity:
-    return LayerSensitivity(name, effect, 1000, -1.0, 1.0, 30.0, 5.0, poor, 2.0)
+def layer(name: str, effect: float, poor: float) -> LayerFacts:
+    return LayerFacts(name, effect, 1000, -1.0, 1.0, 30.0, 5.0, poor, 2.0)
 
 
 def test_bars_are_in_proportion() -> None:
