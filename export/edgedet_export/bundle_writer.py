@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edgedet_export.whole_folder import whole_folder
 from edgedet_runtime.bundle.manifest import MANIFEST, Manifest
 from edgedet_runtime.errors import InputError
+from edgedet_runtime.whole_folder import whole_folder
 
 __all__ = ["bundle_folder", "check_place", "write_manifest"]
 

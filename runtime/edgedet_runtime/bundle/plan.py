@@ -13,6 +13,7 @@ from edgedet_runtime.choices import EngineName, Precision, parse_engine, parse_p
 from edgedet_runtime.cpu import Processor, available_threads, this_processor
 from edgedet_runtime.errors import ArgumentError, InputError, ModelFileError
 from edgedet_runtime.from_json import read_json
+from edgedet_runtime.whole_file import write_whole_file
 
 __all__ = ["PLAN_FILE", "Plan", "StoredPlan", "Wishes", "apply_plan", "read_plan", "recommend", "save_plan"]
 
@@ -95,11 +96,9 @@ def save_plan(plan: Plan, bundle: Path, *, measured_on: Processor | None = None)
         InputError: The folder cannot be written to.
     """
     target = bundle / PLAN_FILE
-    aside = target.with_suffix(".json.part")
     document = asdict(plan) | ({} if measured_on is None else {"measured_on": asdict(measured_on)})
     try:
-        aside.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-        aside.replace(target)
+        write_whole_file(target, json.dumps(document, indent=2) + "\n")
     except OSError as e:
         raise InputError(f"{target}: the plan cannot be stored: {e.strerror}") from None
     return target

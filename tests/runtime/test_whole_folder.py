@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from edgedet_export import whole_folder as module
-from edgedet_export.whole_folder import whole_folder
+from edgedet_runtime import whole_folder as module
 from edgedet_runtime.errors import InputError
+from edgedet_runtime.whole_folder import whole_folder
 
 os_close = os.close
 STEPS = ("rename", "fsync", "close", "open")
