@@ -168,9 +168,8 @@ def _adjust(source: Source, config: ExportConfig) -> Source:
             "imgsz", f"the ONNX file has a fixed input of {spec.input.height} {spec.input.width}, got {height} {width}"
         )
     old = spec.thresholds
-    spec = spec.replace(
+    spec = spec.with_size(height, width).replace(
         classes=classes,
-        input=dataclasses.replace(spec.input, height=height, width=width),
         resize=dataclasses.replace(spec.resize, interpolation=config.interpolation or spec.resize.interpolation),
         thresholds=dataclasses.replace(
             old,

@@ -27,7 +27,9 @@ def cell_grid(height: int, width: int, like: Tensor) -> Tensor:
 
 
 def _per_candidate(t: Tensor, anchors: int) -> Tensor:
-    """(N, A * c, h, w) to (N, A, h, w, c)."""
+    """(N, A * c, h, w) to (N, A, h, w, c); queries, (N, Q, c), become a row of cells, (N, 1, 1, Q, c)."""
+    if t.dim() == 3:
+        return t[:, None, None]
     n, channels, h, w = t.shape
     return t.reshape(n, anchors, channels // anchors, h, w).permute(0, 1, 3, 4, 2)
 
@@ -59,11 +61,16 @@ def _dfl(t: Tensor, grid: Tensor, level: LevelSpec, spec: DecodeSpec) -> Tensor:
     return _ltrb(sides, grid, level, spec)
 
 
+def _queries(t: Tensor, grid: Tensor, level: LevelSpec, spec: DecodeSpec) -> Tensor:
+    return _corners(t[..., :2], t[..., 2:]) * torch.tensor(spec.unit_xy * 2, dtype=t.dtype, device=t.device)
+
+
 BOX_DECODERS: Mapping[str, Callable[[Tensor, Tensor, LevelSpec, DecodeSpec], Tensor]] = {
     "anchors": _anchors,
     "points-exp": _points_exp,
     "ltrb": _ltrb,
     "dfl": _dfl,
+    "queries": _queries,
 }
 """Box decoders by kind: raw boxes (N, A, h, w, c), grid (h, w, 2), level, spec → xyxy (N, A, h, w, 4) in pixels."""
 
@@ -73,7 +80,7 @@ def decode_boxes(spec: ModelSpec, raw: Sequence[Tensor]) -> Tensor:
 
     Args:
         spec: The network's contract, of a raw kind.
-        raw: Raw outputs (N, C, h, w) in the order of ``spec.decode.output_names``.
+        raw: Raw outputs (N, C, h, w), of queries (N, Q, C), in the order of ``spec.decode.output_names``.
 
     Returns:
         xyxy boxes (N, M, 4) in pixels of the network input, not clipped.
@@ -82,9 +89,8 @@ def decode_boxes(spec: ModelSpec, raw: Sequence[Tensor]) -> Tensor:
     decoder = BOX_DECODERS[spec.decode.kind]
     boxes = []
     for level in spec.decode.levels:
-        t = named[level.boxes]
-        grid = cell_grid(t.shape[2], t.shape[3], t)
-        xyxy = decoder(_per_candidate(t, max(1, len(level.anchors_px))), grid, level, spec.decode)
+        t = _per_candidate(named[level.boxes], max(1, len(level.anchors_px)))
+        xyxy = decoder(t, cell_grid(t.shape[2], t.shape[3], t), level, spec.decode)
         boxes.append(xyxy.flatten(1, 3))
     return torch.cat(boxes, dim=1)
 

@@ -4,7 +4,8 @@ A detector is an ``nn.Module`` with two promises:
 
 - ``forward(x)`` takes a float batch (N, 3, H, W) in the network's own convention (colour order, scale, mean, std of
   ``spec.input``) and returns the *raw* head outputs: a flat tuple in the order of ``spec.decode.output_names``,
-  each (N, C, h, w), before sigmoid, grid and anchors, in training as in evaluation mode.
+  each (N, C, h, w), before sigmoid, grid and anchors, in training as in evaluation mode; a set of queries gives
+  (N, Q, 4) and (N, Q, classes).
 - ``spec`` says everything else: how a picture becomes ``x``, how the raw outputs become boxes.
 
 Box, objectness and class outputs come from separate convolutions (`split_head`), so that no quantiser ever sees pixel

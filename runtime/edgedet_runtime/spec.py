@@ -39,7 +39,7 @@ Layout = Literal["NCHW", "NHWC"]
 Dtype = Literal["uint8", "float32"]
 ColorOrder = Literal["BGR", "RGB"]
 ResizeMode = Literal["letterbox", "letterbox-topleft", "stretch"]
-BoxKind = Literal["anchors", "points-exp", "ltrb", "dfl", "decoded", "nms"]
+BoxKind = Literal["anchors", "points-exp", "ltrb", "dfl", "queries", "decoded", "nms"]
 ScoreKind = Literal["obj*cls", "cls", "obj"]
 Suppression = Literal["nms", "none"]
 
@@ -138,7 +138,8 @@ class LevelSpec:
 
     Raw outputs are NCHW float32 with A anchors per cell, anchor-major channels:
     boxes (1, A * box_channels, H, W), objectness (1, A, H, W), scores (1, A * classes, H, W), all before any
-    activation.
+    activation. Kind `queries` has one level, without a grid: boxes (1, Q, 4), scores (1, Q, classes); `stride` is then
+    only what the input's sides are multiples of.
 
     Attributes:
         stride: Input pixels per cell.
@@ -179,6 +180,8 @@ class DecodeSpec:
     - `points-exp`: xy = (t + g) * s; wh = exp(t) * s (YOLOX).
     - `ltrb`: l, t, r, b = t * s around the point (g + cell_offset) * s (YOLOv6, FCOS-like).
     - `dfl`: as ltrb, each side the expectation of a softmax over `bins` bins 0..bins-1 (GFL).
+    - `queries`: cx, cy, w, h = t * unit_xy, the boxes of a set of queries (DETR); class logits beside them. Since
+      version 2.
     - `decoded`: a single output (1, M, 4 + classes): xyxy in input pixels and scores after activation; level
       0 names it as `boxes`.
     - `nms`: a single output (K, 6): xyxy in input pixels, score, class; level 0 names it as `boxes`.
@@ -193,6 +196,8 @@ class DecodeSpec:
         suppression: What becomes of candidates that overlap: `nms` drops the lower-scored ones; `none` keeps them, for
             heads that were trained to give each object one box (YOLOv10, YOLO26, DETR): the best `max_det` candidates
             are the detections. Since version 2.
+        unit_xy: Input pixels per unit of a raw box of kind `queries`, along x and y: the input's width and height where
+            boxes are fractions of the picture, 1 and 1 where they are pixels. Since version 2.
     """
 
     kind: BoxKind
@@ -202,6 +207,7 @@ class DecodeSpec:
     bins: int = 0
     cell_offset: float = 0.5
     suppression: Suppression = "nms"
+    unit_xy: tuple[float, float] = (1.0, 1.0)
 
     def __post_init__(self) -> None:
         """Validate that the levels carry what the kind needs."""
@@ -215,6 +221,14 @@ class DecodeSpec:
             )
         if self.kind == "dfl":
             _require(self.bins >= 2, "decode.bins", "2 or more", self.bins)
+        if self.kind == "queries":
+            _require(len(self.levels) == 1, "decode.levels", "one level of queries", self.levels)
+            _require(self.score == "cls", "decode.score", "cls for queries", self.score)
+            _require(self.suppression == "none", "decode.suppression", "none for queries", self.suppression)
+            units = all(math.isfinite(unit) and unit > 0 for unit in self.unit_xy)
+            _require(units, "decode.unit_xy", "two positive numbers", self.unit_xy)
+        else:
+            _require(self.unit_xy == (1.0, 1.0), "decode.unit_xy", "1 and 1 (only queries have units)", self.unit_xy)
         if self.kind in ("decoded", "nms"):
             return
         for level in self.levels:
@@ -287,6 +301,8 @@ class ModelSpec:
     def __post_init__(self) -> None:
         """Validate the classes and find out the version."""
         _require(len(self.classes) > 0, "classes", "at least one class name", self.classes)
+        units = ((1.0, 1.0), _fractions(*self.input.size_hw))
+        _require(self.decode.unit_xy in units, "decode.unit_xy", f"1, 1 or the input's {units[1]}", self.decode.unit_xy)
         object.__setattr__(self, "spec_version", 2 if self._later_fields() else 1)
 
     def _later_fields(self) -> list[tuple[str, str]]:
@@ -334,8 +350,20 @@ class ModelSpec:
         """Return a copy with some fields changed, validated anew."""
         return dataclasses.replace(self, **changes)
 
+    def with_size(self, height: int, width: int) -> ModelSpec:
+        """Return the contract of the same network at another input size."""
+        decode = self.decode
+        if decode.unit_xy != (1.0, 1.0):
+            decode = dataclasses.replace(decode, unit_xy=_fractions(height, width))
+        return self.replace(input=dataclasses.replace(self.input, height=height, width=width), decode=decode)
 
-_SINCE_2: tuple[tuple[str, str, object], ...] = (("decode", "suppression", "nms"),)
+
+def _fractions(height: int, width: int) -> tuple[float, float]:
+    """Return the `DecodeSpec.unit_xy` of boxes that are fractions of an input."""
+    return float(width), float(height)
+
+
+_SINCE_2: tuple[tuple[str, str, object], ...] = (("decode", "suppression", "nms"), ("decode", "unit_xy", (1.0, 1.0)))
 """Fields that version 2 added: the part of the spec, the field, its default, which is what version 1 means."""
 
 

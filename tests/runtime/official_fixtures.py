@@ -48,6 +48,8 @@ DISTANCE_FIXTURES = (
     "v9-yolov9-c-train-w00625",
 )
 """Files of Ultralytics' and YOLOv9's code; where they hold two heads, the one that is meant follows an ``@``."""
+QUERY_FIXTURES = ("ul-rtdetr-l-small", "rtdetrv2-r18-eighth-train", "dfine-n-quarter")
+"""Sets of queries: their lists are compared as sets."""
 ALL_FIXTURES = (
     *ANCHOR_FIXTURES,
     *YOLOV6_FIXTURES,
@@ -85,13 +87,15 @@ def load_reference(fixtures: Path, name: str, image: int) -> Reference:
         decode, raw = _yolov6(meta, arrays)
     elif name in DARKNET_FIXTURES:
         decode, raw = _darknet(fixtures / name / "model.cfg", meta, arrays)
+    elif name in QUERY_FIXTURES:
+        decode, raw = _queries(meta, arrays)
     elif name.startswith(("ul-", "v9-")):
         decode, raw = _distances(meta, arrays, one_to_one=head == "one-to-one")
     elif name == "yolox-nano":
         decode, raw = _yolox(arrays)
     else:
         decode, raw = _damo(fixtures / name, meta, arrays)
-    t = meta["thresholds"]
+    t = meta.get("thresholds", {"conf": 0.25, "iou": 0.7, "max_det": 300})
     thresholds = Thresholds(
         conf=t.get("conf", t.get("score")),
         iou=t.get("iou", t.get("nms")),
@@ -110,7 +114,18 @@ def load_reference(fixtures: Path, name: str, image: int) -> Reference:
         expected = {True: (boxes, scores, classes.astype(np.int64))}
     if name == "damoyolo-T-quarter":  # its post-processing is multi-label only
         expected = {True: expected[False]}
+    if name in QUERY_FIXTURES:  # so is theirs
+        boxes, scores, classes = expected[False]
+        expected = {True: (boxes * _to_input(fixtures / name, meta), scores, classes)}
     return Reference(decode, thresholds, raw, expected)
+
+
+def _to_input(folder: Path, meta: dict[str, Any]) -> Floats:
+    """Return the factors from official boxes in pixels of the source picture, which was stretched, to input pixels."""
+    with np.load(folder / "preproc.npz") as file:
+        source_height, source_width = file["image0_bgr"].shape[:2]
+    height, width = meta["input_size"][2:]
+    return np.array((width / source_width, height / source_height) * 2, np.float32)
 
 
 def _split(raw: Floats, na: int, classes: int) -> tuple[Floats, Floats, Floats]:
@@ -183,6 +198,15 @@ def _distances(
     suppression: Suppression = "none" if one_to_one else "nms"
     kind: BoxKind = "dfl" if bins else "ltrb"
     return DecodeSpec(kind, tuple(levels), "cls", bins=bins, suppression=suppression), tuple(raw)
+
+
+def _queries(meta: dict[str, Any], arrays: dict[str, Floats]) -> tuple[DecodeSpec, tuple[Floats, ...]]:
+    boxes = arrays["decoded_boxes" if "decoded_boxes" in arrays else "pred_boxes"]
+    logits = arrays["raw_logits" if "raw_logits" in arrays else "pred_logits"]
+    height, width = meta["input_size"][2:]
+    level = LevelSpec(32, "boxes", "scores")
+    decode = DecodeSpec("queries", (level,), "cls", suppression="none", unit_xy=(width, height))
+    return decode, (boxes, logits)
 
 
 def _yolox(arrays: dict[str, Floats]) -> tuple[DecodeSpec, tuple[Floats, ...]]:

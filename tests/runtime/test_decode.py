@@ -15,7 +15,7 @@ from edgedet_runtime.decode import KINDS, decode_outputs
 from edgedet_runtime.errors import EngineError
 from edgedet_runtime.selection import select
 from edgedet_runtime.spec import BoxKind, DecodeSpec, LevelSpec, ScoreKind
-from tests.runtime.official_fixtures import ALL_FIXTURES, load_reference
+from tests.runtime.official_fixtures import ALL_FIXTURES, QUERY_FIXTURES, load_reference
 
 Floats = npt.NDArray[np.float32]
 Raw = tuple[Floats, ...]
@@ -131,8 +131,8 @@ def test_equals_dense_decoding(case: str, conf: float, multi_label: bool) -> Non
     np.testing.assert_allclose(found.boxes_xyxy, expected.boxes_xyxy, rtol=1e-5, atol=1e-3)
 
 
-def test_every_raw_kind_is_covered_here() -> None:
-    assert {s.kind for s in SPECS.values()} | {"decoded", "nms"} == set(KINDS)
+def test_every_raw_kind_is_covered_here_or_in_test_queries() -> None:
+    assert {s.kind for s in SPECS.values()} | {"queries", "decoded", "nms"} == set(KINDS)
 
 
 @pytest.mark.parametrize("conf", [1e-6, 0.25, 0.5, 0.999, 0.9999999])
@@ -282,7 +282,7 @@ def test_finished_outputs_of_another_model(spec: DecodeSpec, shape: tuple[int, .
 
 @pytest.mark.interop
 @pytest.mark.parametrize("image", [0, 1])
-@pytest.mark.parametrize("name", ALL_FIXTURES)
+@pytest.mark.parametrize("name", [*ALL_FIXTURES, *QUERY_FIXTURES])
 def test_official_boxes(name: str, image: int, shared: Path) -> None:
     """Raw outputs of the official code → the boxes of the official post-processing: same order, none missing."""
     reference = load_reference(shared / "fixtures", name, image)
@@ -292,7 +292,8 @@ def test_official_boxes(name: str, image: int, shared: Path) -> None:
         found = decode_outputs(reference.raw, reference.decode, conf=limits.conf, multi_label=multi_label)
         best = select(found, reference.decode, limits)
         np.testing.assert_array_equal(best.class_ids, class_ids)
-        np.testing.assert_allclose(best.scores, scores, rtol=0, atol=2e-6)
+        rounding = 1e-5 if name in QUERY_FIXTURES else 2e-6  # two runs of the official code differ by 5e-6
+        np.testing.assert_allclose(best.scores, scores, rtol=0, atol=rounding)
         np.testing.assert_allclose(best.boxes_xyxy, boxes, rtol=0, atol=1e-3)
 
 

@@ -56,7 +56,10 @@ def inputs(draw: st.DrawFn) -> InputSpec:
 
 @st.composite
 def decodes(draw: st.DrawFn) -> DecodeSpec:
-    kind: BoxKind = draw(st.sampled_from(["anchors", "points-exp", "ltrb", "dfl", "decoded", "nms"]))
+    kind: BoxKind = draw(st.sampled_from(["anchors", "points-exp", "ltrb", "dfl", "queries", "decoded", "nms"]))
+    if kind == "queries":
+        only = LevelSpec(draw(st.integers(1, 128)), draw(names), draw(names))
+        return DecodeSpec(kind, (only,), "cls", suppression="none")
     score: ScoreKind = draw(st.sampled_from(["obj*cls", "cls", "obj"]))
     pairs = st.lists(st.tuples(positive, positive), min_size=1, max_size=3).map(tuple)
     level = st.builds(
@@ -72,6 +75,13 @@ def decodes(draw: st.DrawFn) -> DecodeSpec:
     wh: Literal["exp", "square"] = draw(st.sampled_from(["exp", "square"]))
     suppression: Suppression = draw(st.sampled_from(["nms", "none"]))
     return DecodeSpec(kind, levels, score, wh, draw(st.integers(2, 32)), draw(finite), suppression)
+
+
+def in_fractions(spec: ModelSpec) -> ModelSpec:
+    """Return a contract whose queries, where it has any, are fractions of the input."""
+    if spec.decode.kind != "queries":
+        return spec
+    return spec.replace(decode=dataclasses.replace(spec.decode, unit_xy=(spec.input.width, spec.input.height)))
 
 
 specs = st.builds(
@@ -102,7 +112,7 @@ specs = st.builds(
 
 
 @settings(deadline=None, max_examples=60)
-@given(spec=specs)
+@given(spec=specs | specs.map(in_fractions))
 def test_every_spec_survives_json_and_fits_the_schema(spec: ModelSpec) -> None:
     text = spec.to_json()
     assert ModelSpec.from_json(text) == spec

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -308,5 +308,4 @@ def _resize(
     if [o.shape[2:] for o in outputs] != [(imgsz[0] // s, imgsz[1] // s) for s in strides.values()]:
         raise ModelFileError(fixed)
     infer_shapes(resized)
-    changed = replace(spec.input, height=imgsz[0], width=imgsz[1])
-    return to_proto(resized), spec.replace(input=changed)
+    return to_proto(resized), spec.with_size(*imgsz)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from edgedet_models.checkpoint.content import Checkpoint
 from edgedet_runtime.spec import ModelSpec
 
@@ -28,5 +26,5 @@ def restore(built: ModelSpec, stored: ModelSpec | None) -> ModelSpec:
     """Return the spec of a network as built, with the stored names, thresholds, input size and resizing."""
     if stored is None:
         return built
-    size = replace(built.input, height=stored.input.height, width=stored.input.width)
-    return built.replace(classes=stored.classes, thresholds=stored.thresholds, input=size, resize=stored.resize)
+    sized = built.with_size(*stored.input.size_hw)
+    return sized.replace(classes=stored.classes, thresholds=stored.thresholds, resize=stored.resize)
