@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgedet import output
-from edgedet.commands.options import Json
+from edgedet.commands.options import Json, split_list
 
 __all__ = ["app"]
 
@@ -22,7 +22,7 @@ def keygen(
     key: Annotated[Path, typer.Argument(help="Private key to write (PEM); the public one goes beside it, as .pub.")],
 ) -> None:
     """Make a key pair."""
-    from edgedet_runtime.bundle.signature import make_keys
+    from edgedet_runtime.bundle.keys import make_keys
 
     output.line(f"private key {key} (keep it off the devices), public key {make_keys(key)}")
 
@@ -30,25 +30,54 @@ def keygen(
 @app.command("sign")
 def sign(
     bundle: Folder,
-    key: Annotated[Path, typer.Option(metavar="FILE", help="Private key, PEM.", show_default=False)],
+    key: Annotated[
+        list[Path],
+        typer.Option(metavar="FILE", help="Private key, PEM; several times: devices with any of them take the bundle."),
+    ],
+    version: Annotated[
+        int, typer.Option(metavar="N", help="Grows with each update; devices take no older one than they have seen.")
+    ] = 0,
+    expires: Annotated[
+        str | None, typer.Option(metavar="DATE", help="Day (its end) or time, UTC, from which on devices refuse it.")
+    ] = None,
+    architectures: Annotated[
+        str | None,
+        typer.Option("--arch", metavar="LIST", help="Machines that it is for, such as aarch64,x86_64; default: all."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The model that it is an update of; each has its own versions.")
+    ] = None,
 ) -> None:
     """Sign a bundle: the manifest, and through its hashes every file."""
     from edgedet_runtime.bundle.signature import sign_bundle
 
-    output.line(f"signature written to {sign_bundle(bundle, key)}")
+    machines = split_list(architectures, str, "--arch") or ()
+    path = sign_bundle(bundle, *key, version=version, expires=expires, architectures=machines, model=model)
+    output.line(f"signature written to {path}")
+    if version == 0:
+        output.note("without a version: devices that have seen a version of this model refuse it; give --version")
 
 
 @app.command("verify")
 def verify(
     bundle: Folder,
-    key: Annotated[Path, typer.Option(metavar="FILE", help="Public key, PEM.", show_default=False)],
+    key: Annotated[
+        list[Path],
+        typer.Option(metavar="FILE", help="Public key, PEM, or a folder of them; may be given several times."),
+    ],
     json: Json = False,
 ) -> None:
-    """Check that a bundle is signed with a key and unaltered; exit 1 if not."""
+    """Check that a bundle is signed with a key, unaltered and in force; exit 1 if not."""
+    from dataclasses import asdict
+
+    from edgedet_runtime.bundle.keys import read_public_keys
     from edgedet_runtime.bundle.signature import verify_signature
 
-    fingerprint = verify_signature(bundle, key)
+    signed = verify_signature(bundle, read_public_keys(key))
+    signed.check_files()
+    signed.statement.require_in_force(bundle, new=True)
     if json:
-        output.document({"bundle": str(bundle), "key": fingerprint, "verified": True})
+        facts = {"bundle": str(bundle), "key": signed.key.fingerprint, "key_file": str(signed.key.file)}
+        output.document({**facts, "verified": True, **asdict(signed.statement)})
     else:
-        output.line(f"{bundle}: every file as signed with {fingerprint[:16]}…")
+        output.line(f"{bundle}: {signed.statement}, every file as signed with {signed.key}")

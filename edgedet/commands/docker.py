@@ -36,7 +36,7 @@ def docker(
     ] = None,
     public_key: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="The image refuses bundles that are not signed with this key."),
+        typer.Option(metavar="FILE", help="Key, or folder of keys: the image refuses bundles not signed with one."),
     ] = None,
     build_arg: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="For the Dockerfile, such as BUILD_IMAGE=….")
@@ -80,7 +80,7 @@ def docker(
         network=network,
     )
     context = out or bundle.with_name(f"{bundle.name}-image")
-    write_context(image, context)
+    output.notes(write_context(image, context))
     command = build_command(image, context)
     if not json:
         output.line(shlex.join(command))

@@ -44,7 +44,7 @@ class Image:
         platforms: Of `PLATFORMS`.
         engine: The engine that the image holds.
         tag: Name of the image.
-        public_key: Key that the image shall trust; None: it takes unsigned bundles.
+        public_key: Keys that the image shall trust, a file or a folder; None: it takes unsigned bundles.
         build_args: More ``KEY=VALUE`` for the Dockerfile.
         secrets: As Docker's ``--secret``, such as ``id=pipconf,src=pip.conf``.
         network: As Docker's ``--network``, for the build.
@@ -89,19 +89,23 @@ def choose_engine(bundle: Path, platforms: tuple[str, ...]) -> EngineName:
     return next((engine for engine in ENGINE_NAMES if engine in made_for), "onnxruntime")
 
 
-def write_context(image: Image, out: Path) -> None:
+def write_context(image: Image, out: Path) -> tuple[str, ...]:
     """Write a folder from which ``docker buildx build`` makes the image; it is complete or absent.
 
     Args:
         image: What to build.
         out: The folder; an older context there is replaced, anything else is not.
 
+    Returns:
+        What the user should know about signatures, a sentence each.
+
     Raises:
-        CheckFailedError: The bundle is damaged, or not signed with the key that the image shall trust.
+        CheckFailedError: The bundle is damaged, or not signed with a key that the image shall trust, or, where none is
+            given, that is trusted here (``EDGEDET_PUBLIC_KEY``).
         InputError: The bundle has nothing for the engine, or the folder cannot be written.
         ModelFileError: The manifest cannot be read.
     """
-    _check_bundle(image)
+    remarks = _check_bundle(image)
     if out.exists() and not (out / _DOCKERFILE).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: expected a free place or an older context, got something else; choose another `out`")
     inside = out.resolve()
@@ -117,9 +121,10 @@ def write_context(image: Image, out: Path) -> None:
             context.rename(out)
     except OSError as e:
         raise InputError(f"{out}: cannot write the build context: {e.strerror or e}") from None
+    return remarks
 
 
-def _check_bundle(image: Image) -> None:
+def _check_bundle(image: Image) -> tuple[str, ...]:
     files = read_manifest(image.bundle).files
     problems = verify_bundle(image.bundle)
     if problems:
@@ -127,10 +132,27 @@ def _check_bundle(image: Image) -> None:
     if not any(image.engine in file.engines for file in files):
         have = sorted({engine for file in files for engine in file.engines})
         raise InputError(f"{image.bundle}: expected files for {image.engine}, it has some for {', '.join(have)}")
-    if image.public_key is not None:
-        from edgedet_runtime.bundle.signature import verify_signature
+    return _check_signature(image)
 
-        verify_signature(image.bundle, image.public_key)
+
+def _check_signature(image: Image) -> tuple[str, ...]:
+    """Refuse a bundle that is not signed as it has to be; return what remains to be said."""
+    from edgedet_runtime.bundle.keys import KEY_VARIABLE, device_keys, read_public_keys
+    from edgedet_runtime.bundle.signature import SIGNATURE, verify_signature
+
+    given = image.public_key
+    keys = device_keys() if given is None else read_public_keys([given])
+    if keys is not None:
+        try:
+            verify_signature(image.bundle, keys).check_files()
+        except CheckFailedError as e:
+            where = f"{KEY_VARIABLE} is set here" if given is None else "the image shall trust this key only"
+            raise CheckFailedError(f"{e}; {where}: sign the bundle first: edgedet bundle sign") from None
+    if given is not None:
+        return ()
+    if keys is not None or (image.bundle / SIGNATURE).is_file():
+        return ("the bundle is signed, but the image will not check it: give --public-key",)
+    return ()
 
 
 def _fill(image: Image, context: Path) -> None:
@@ -150,7 +172,9 @@ def _fill(image: Image, context: Path) -> None:
     keys.mkdir()
     shutil.copy(home / "docker/keys/README.txt", keys)
     if image.public_key is not None:
-        shutil.copy(image.public_key, keys / _KEY)
+        from edgedet_runtime.bundle.keys import public_keys_pem, read_public_keys
+
+        (keys / _KEY).write_bytes(public_keys_pem(read_public_keys([image.public_key])))
     names = [file.path for file in read_manifest(image.bundle).files] + [MANIFEST, "manifest.sig", "plan.json"]
     for name in names:
         if (image.bundle / name).is_file():

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from edgedet_runtime.bundle.model_files import ModelFile, find_model_file
+from edgedet_runtime.bundle.model_files import ModelFile, OpenedModel, open_model
 from edgedet_runtime.bundle.plan import Plan, Wishes, apply_plan
 from edgedet_runtime.choices import EngineName, Precision
 from edgedet_runtime.cpu import available_threads, check_threads
@@ -103,19 +103,24 @@ class Detector:
             EngineError: The engine refuses the file.
         """
         wishes = apply_plan(model, plan, Wishes(engine, precision, threads))
-        self.model_file: ModelFile = _find(model, wishes)
+        opened = _open(model, wishes)
+        self.model_file: ModelFile = opened.file
         self.spec: ModelSpec = self.model_file.spec
         self.thresholds = _thresholds(self.spec.thresholds, conf, iou, max_det, multi_label)
         self._wanted = _wanted(self.spec.classes, classes)
         self.threads = available_threads() if wishes.threads is None else check_threads(wishes.threads)
         try:
-            self.engine = load_engine(self.engine_name, self.model_file.path, self.spec, threads=self.threads)
+            self.engine = load_engine(self.engine_name, opened.source, self.spec, threads=self.threads)
         except MissingDependencyError as e:
             if wishes.plan_path is None:
                 raise
             raise MissingDependencyError(
                 e.package, e.extra, f"{wishes.plan_path}: the engine {self.engine_name}"
             ) from None
+        if opened.signed is not None:
+            from edgedet_runtime.bundle.trust import remember
+
+            remember(opened.signed)
         self._preprocessor = Preprocessor(self.spec.input, self.spec.resize)
         self._model = Path(model)
         self._one_thread = _OneThread()
@@ -236,10 +241,10 @@ class _OneThread:
         self._lock.release()
 
 
-def _find(model: str | Path, wishes: Wishes) -> ModelFile:
+def _open(model: str | Path, wishes: Wishes) -> OpenedModel:
     """Find the model file; where it is a stored plan that cannot be met, say so."""
     try:
-        return find_model_file(model, engine=wishes.engine, precision=wishes.precision)
+        return open_model(model, engine=wishes.engine, precision=wishes.precision)
     except InputError as e:
         if wishes.plan_path is None:
             raise

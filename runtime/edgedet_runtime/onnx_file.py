@@ -41,13 +41,19 @@ class OnnxSummary:
         return bool(self.op_types & {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger"})
 
 
-def onnx_summary(path: Path) -> OnnxSummary:
+def onnx_summary(path: Path, content: bytes | None = None) -> OnnxSummary:
     """Read an ONNX file's metadata and operator types.
+
+    Args:
+        path: The file.
+        content: Its content, where that was read already; the file is then not opened.
 
     Raises:
         ModelFileError: The file is missing, empty, truncated, or not ONNX.
     """
     try:
+        if content is not None:
+            return _summary(content)
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return _summary(data)
     except OSError as e:
@@ -56,7 +62,7 @@ def onnx_summary(path: Path) -> OnnxSummary:
         raise ModelFileError(f"{path}: expected an ONNX file, it is truncated or something else ({e})") from None
 
 
-def _summary(data: mmap.mmap) -> OnnxSummary:
+def _summary(data: mmap.mmap | bytes) -> OnnxSummary:
     metadata: dict[str, str] = {}
     op_types: set[str] = set()
     graphs = 0

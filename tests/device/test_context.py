@@ -123,7 +123,8 @@ def test_commands(bundle: Path) -> None:
 
 def test_image_with_a_key_takes_only_a_bundle_signed_with_it(bundle: Path, tmp_path: Path) -> None:
     pytest.importorskip("cryptography")
-    from edgedet_runtime.bundle.signature import make_keys, sign_bundle
+    from edgedet_runtime.bundle.keys import make_keys
+    from edgedet_runtime.bundle.signature import sign_bundle
 
     public = make_keys(tmp_path / "owner.pem")
     with pytest.raises(CheckFailedError, match="unsigned"):
@@ -136,6 +137,46 @@ def test_image_with_a_key_takes_only_a_bundle_signed_with_it(bundle: Path, tmp_p
     command = build_command(image(bundle, public_key=public), tmp_path / "context")
     assert "SIGN=1" in command
     assert "PUBLIC_KEY=/etc/edgedet/keys/device.pub" in command
+
+
+def test_a_key_that_is_set_here_is_not_passed_over(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("cryptography")
+    from edgedet_runtime.bundle.keys import KEY_VARIABLE, make_keys
+    from edgedet_runtime.bundle.signature import sign_bundle
+
+    monkeypatch.setenv(KEY_VARIABLE, str(make_keys(tmp_path / "owner.pem")))
+    out = ("--out", tmp_path / "context", "--no-run")
+    refused(run("docker", bundle, *out), KEY_VARIABLE, "unsigned", "bundle sign", code=1)
+    assert not (tmp_path / "context").exists()
+    sign_bundle(bundle, tmp_path / "owner.pem")
+    assert "give --public-key" in run("docker", bundle, *out).stderr
+    assert "--public-key" not in run("docker", bundle, *out, "--public-key", tmp_path / "owner.pub").stderr
+    monkeypatch.setenv(KEY_VARIABLE, "")
+    refused(run("docker", bundle, *out), KEY_VARIABLE, "empty")
+
+
+def test_a_folder_of_keys_goes_into_the_image(bundle: Path, tmp_path: Path) -> None:
+    pytest.importorskip("cryptography")
+    from edgedet_runtime.bundle.keys import make_keys, read_public_keys
+    from edgedet_runtime.bundle.signature import sign_bundle
+
+    (tmp_path / "keys").mkdir()
+    for name in ("old", "new"):
+        make_keys(tmp_path / f"keys/{name}.pem")
+    sign_bundle(bundle, tmp_path / "keys/new.pem")
+    write_context(image(bundle, public_key=tmp_path / "keys"), tmp_path / "context")
+    given, packed = (read_public_keys([p]) for p in (tmp_path / "keys", tmp_path / "context/docker/keys/device.pub"))
+    assert {k.fingerprint for k in packed} == {k.fingerprint for k in given}
+    assert not list((tmp_path / "context").rglob("*.pem"))
+
+
+def test_the_variable_is_set_in_images_with_a_key_only() -> None:
+    stages = (REPOSITORY / "docker/Dockerfile").read_text().split("\nFROM ")
+    named = [stage.splitlines()[0] for stage in stages if "EDGEDET_PUBLIC_KEY=" in stage]
+    assert named == ["device-open AS device-open-signed"]
+    assert stages[-1].strip() == "device-open${PUBLIC_KEY:+-signed} AS device"
 
 
 def test_command_line_writes_and_prints(bundle: Path, tmp_path: Path) -> None:

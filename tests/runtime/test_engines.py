@@ -118,7 +118,7 @@ def test_an_unknown_engine_is_refused() -> None:
 
 def test_opencv_refuses_what_it_cannot_run(tmp_path: Path) -> None:
     path = tiny_onnx(tmp_path / "tiny.int8.onnx", quantised=True)
-    with pytest.raises(EngineError, match="cannot run the quantised model"):
+    with pytest.raises(EngineError, match="cannot run the quantized model"):
         load_engine("opencv", path, TINY_SPEC, threads=1)
     with pytest.raises(EngineError, match=r"reads \.onnx files only"):
         load_engine("opencv", tmp_path / "model.xml", TINY_SPEC, threads=1)

@@ -16,7 +16,7 @@ from edgedet_runtime.bundle.facts import ComplexityFacts, FuseFacts, SimplifyFac
 from edgedet_runtime.bundle.quantization import QuantizationFacts
 from edgedet_runtime.bundle.rungs import Noise, Rung
 from edgedet_runtime.errors import ModelFileError
-from edgedet_runtime.from_json import from_json, read_json
+from edgedet_runtime.from_json import from_json, parse_json
 from edgedet_runtime.spec import ModelSpec
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Manifest",
     "describe_file",
     "file_sha256",
+    "parse_manifest",
     "read_manifest",
     "verify_bundle",
 ]
@@ -175,10 +176,30 @@ def read_manifest(folder: Path) -> Manifest:
             "wrote, or a single .onnx or .xml file"
         )
     try:
-        return Manifest.from_dict(read_json(path))
+        return parse_manifest(path.read_bytes(), path)
+    except OSError as e:
+        raise ModelFileError(f"{path}: cannot be read ({e.strerror or e})") from None
+
+
+def parse_manifest(content: bytes, path: Path) -> Manifest:
+    """Read the content of a manifest.
+
+    Args:
+        content: Of the file.
+        path: What messages call it.
+
+    Raises:
+        ModelFileError: It is not what ``edgedet export`` writes.
+    """
+    try:
+        return Manifest.from_dict(parse_json(content.decode()))
     except ModelFileError as e:
-        raise ModelFileError(str(e) if str(path) in str(e) else f"{path}: {e}") from None
-    except (ValueError, RecursionError) as e:
+        raise ModelFileError(f"{path}: {e}") from None
+    except RecursionError:
+        raise ModelFileError(f"{path}: cannot be read as JSON (it is nested too deeply)") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as e:
+        raise ModelFileError(f"{path}: cannot be read as JSON ({e})") from None
+    except ValueError as e:
         raise ModelFileError(f"{path}: not a manifest of edgedet: {e}") from None
 
 

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from edgedet_runtime.bundle.manifest import BundleFile, Manifest, read_manifest
 from edgedet_runtime.choices import PRECISIONS, EngineName, Precision, is_precision, parse_engine, parse_precision
+from edgedet_runtime.engines.model_source import ModelContent
 from edgedet_runtime.errors import InputError, ModelFileError
 from edgedet_runtime.onnx_file import onnx_summary
 from edgedet_runtime.spec import ModelSpec
@@ -24,7 +25,9 @@ from edgedet_runtime.spec import ModelSpec
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-__all__ = ["ModelFile", "Precision", "find_model_file", "model_bytes", "read_spec"]
+    from edgedet_runtime.bundle.signature import SignedBundle
+
+__all__ = ["ModelFile", "OpenedModel", "Precision", "find_model_file", "model_bytes", "open_model", "read_spec"]
 
 ENGINE_VARIABLE = "EDGEDET_ENGINE"
 _READS: dict[EngineName, tuple[str, ...]] = {
@@ -51,6 +54,21 @@ class ModelFile:
     precision: Precision
 
 
+@dataclass(frozen=True, slots=True)
+class OpenedModel:
+    """A chosen model file and what the engine shall load.
+
+    Attributes:
+        file: The file, with its engine and precision.
+        source: Its path; its content where the device has a public key.
+        signed: The signed bundle that it lies in; None where the device has no key.
+    """
+
+    file: ModelFile
+    source: Path | ModelContent
+    signed: SignedBundle | None
+
+
 def model_bytes(path: Path) -> int:
     """Return the size of a model file, the weights of an IR with it."""
     weights = path.with_suffix(".bin")
@@ -74,33 +92,76 @@ def find_model_file(
         ModelFileError: A file or the manifest cannot be read, or has no spec.
         CheckFailedError: The device has a public key, and the model is not signed with it.
     """
+    return open_model(model, engine=engine, precision=precision).file
+
+
+def open_model(
+    model: str | Path, *, engine: EngineName | None = None, precision: Precision | None = None
+) -> OpenedModel:
+    """Choose a file as `find_model_file` does, and say what the engine shall load.
+
+    Where the device has a public key, that is the file's content: read once, compared with what was signed, and the
+    spec is taken from it. Else it is the file's path.
+
+    Args:
+        model: As in `find_model_file`.
+        engine: As in `find_model_file`.
+        precision: As in `find_model_file`.
+
+    Raises:
+        InputError: No such model, or it has no file for these wishes.
+        ModelFileError: A file or the manifest cannot be read, or has no spec.
+        CheckFailedError: The device has a public key, and the model is not signed with it.
+    """
     if engine is not None:
         parse_engine(engine)
     if precision is not None:
         parse_precision(precision)
     path = Path(model)
     default = parse_engine(os.environ.get(ENGINE_VARIABLE, "").strip() or "onnxruntime", argument=ENGINE_VARIABLE)
+    signed = None
     if path.exists():
-        from edgedet_runtime.bundle.signature import require_trusted
+        from edgedet_runtime.bundle.trust import trusted
 
-        require_trusted(path)
+        signed = trusted(path)
     if path.is_dir():
-        return _from_bundle(path, engine or default, precision)
+        manifest = read_manifest(path) if signed is None else signed.manifest
+        engine = engine or default
+        listed, chosen = _choose(path, manifest, engine, precision)
+        source = _source(path / listed, listed, signed)
+        return OpenedModel(ModelFile(path / listed, read_spec(source), engine, chosen), source, signed)
     if not path.exists():
         raise InputError(f"model: expected a bundle folder, an .onnx or an .xml file, {path} does not exist")
-    return _from_file(path, engine or (None if path.suffix.lower() == ".xml" else default), precision)
+    engine = _engine_for(path, engine or (None if path.suffix.lower() == ".xml" else default))
+    inside = "" if signed is None else path.resolve().relative_to(signed.folder).as_posix()
+    source = _source(path, inside, signed)
+    return OpenedModel(_as_model_file(path, source, engine, precision), source, signed)
 
 
-def _from_bundle(folder: Path, engine: EngineName, wish: Precision | None) -> ModelFile:
-    manifest = read_manifest(folder)
+def _source(path: Path, listed: str, signed: SignedBundle | None) -> Path | ModelContent:
+    """Return what an engine shall load for a file: itself, or its content where it has to be what was signed.
+
+    Args:
+        path: The file.
+        listed: What its manifest calls it.
+        signed: Its bundle, where that has to be signed.
+    """
+    if signed is None:
+        return path
+    weights = PurePosixPath(listed).with_suffix(".bin").as_posix() if listed.lower().endswith(".xml") else None
+    contents = signed.check_files({listed} if weights is None else {listed, weights})
+    return ModelContent(path, contents[listed], None if weights is None else contents.get(weights))
+
+
+def _choose(folder: Path, manifest: Manifest, engine: EngineName, wish: Precision | None) -> tuple[str, Precision]:
+    """Return the path within the bundle of the file for an engine, and its precision."""
     fitting = [f for f in manifest.files if _fits(f, engine)]
     order = _preference(manifest, engine) if wish is None else (wish,)
     for precision in order:
         for suffix in _READS[engine]:
             for file in fitting:
                 if file.precision == precision and file.path.endswith(suffix):
-                    path = folder / file.path
-                    return ModelFile(path, read_spec(path), engine, precision)
+                    return file.path, precision
     have = ", ".join(
         f"{f.path} ({f.precision}: {', '.join(f.engines) or 'any engine'})"
         for f in manifest.files
@@ -131,7 +192,8 @@ def _preference(manifest: Manifest, engine: EngineName) -> tuple[Precision, ...]
     return PRECISIONS if not is_precision(recommended) else (recommended, *(p for p in PRECISIONS if p != recommended))
 
 
-def _from_file(path: Path, engine: EngineName | None, wish: Precision | None) -> ModelFile:
+def _engine_for(path: Path, engine: EngineName | None) -> EngineName:
+    """Return the engine that shall run a single file, which must be one that it reads."""
     suffix = path.suffix.lower()
     if suffix not in (".onnx", ".xml"):
         raise InputError(
@@ -141,35 +203,42 @@ def _from_file(path: Path, engine: EngineName | None, wish: Precision | None) ->
     engine = engine or ("openvino" if suffix == ".xml" else "onnxruntime")
     if suffix not in _READS[engine]:
         raise InputError(f"{path}: engine {engine} reads {' and '.join(_READS[engine])} files, not {suffix}")
-    spec = read_spec(path)
-    precision: Precision = "int8" if _is_quantized(path) else "fp32"
+    return engine
+
+
+def _as_model_file(path: Path, source: Path | ModelContent, engine: EngineName, wish: Precision | None) -> ModelFile:
+    spec = read_spec(source)
+    precision: Precision = "int8" if _is_quantized(source) else "fp32"
     if wish not in (None, precision):
         raise InputError(f"{path}: is {precision}, asked for was {wish}: give the bundle folder or the other file")
     return ModelFile(path, spec, engine, precision)
 
 
-def _is_quantized(path: Path) -> bool:
+def _is_quantized(source: Path | ModelContent) -> bool:
+    path, content = _path_and_content(source)
     if path.suffix.lower() == ".xml":
-        return any(layer.get("type") == "FakeQuantize" for layer in _xml(path).iter("layer"))
-    return onnx_summary(path).is_quantized
+        return any(layer.get("type") == "FakeQuantize" for layer in _xml(path, content).iter("layer"))
+    return onnx_summary(path, content).is_quantized
 
 
-def read_spec(path: Path) -> ModelSpec:
+def read_spec(source: Path | ModelContent) -> ModelSpec:
     """Read the spec stored in a model file, without loading weights.
 
     Args:
-        path: An .onnx file (``metadata_props["edgedet"]``) or an OpenVINO .xml (``rt_info/edgedet``).
+        source: An .onnx file (``metadata_props["edgedet"]``), an OpenVINO .xml (``rt_info/edgedet``), or the content of
+            one.
 
     Raises:
         ModelFileError: The file is unreadable, or has no spec, or one that does not validate.
     """
-    if not path.is_file():
+    path, content = _path_and_content(source)
+    if content is None and not path.is_file():
         raise ModelFileError(f"{path}: expected a model file, it does not exist")
     if path.suffix.lower() == ".xml":
-        entry = _xml(path).find("./rt_info/edgedet")
+        entry = _xml(path, content).find("./rt_info/edgedet")
         text = None if entry is None else entry.get("value", entry.text)
     else:
-        text = onnx_summary(path).metadata.get("edgedet")
+        text = onnx_summary(path, content).metadata.get("edgedet")
     if text is None:
         raise ModelFileError(
             f"{path}: carries no edgedet spec, so its boxes cannot be understood; export it with: "
@@ -181,11 +250,15 @@ def read_spec(path: Path) -> ModelSpec:
         raise ModelFileError(f"{path}: {e}") from None
 
 
-def _xml(path: Path) -> Element:
+def _path_and_content(source: Path | ModelContent) -> tuple[Path, bytes | None]:
+    return (source, None) if isinstance(source, Path) else (source.path, source.model)
+
+
+def _xml(path: Path, content: bytes | None) -> Element:
     from xml.etree import ElementTree
 
     try:
-        root = ElementTree.parse(path).getroot()
+        root = ElementTree.parse(path).getroot() if content is None else ElementTree.fromstring(content)
     except OSError as e:
         raise ModelFileError(f"{path}: cannot be read ({e.strerror or e})") from None
     except ElementTree.ParseError as e:

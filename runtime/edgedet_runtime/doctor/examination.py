@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from edgedet_runtime.bundle.golden import Golden, read_golden
 from edgedet_runtime.bundle.manifest import BundleFile, read_manifest, verify_bundle
 from edgedet_runtime.bundle.model_files import read_spec
 from edgedet_runtime.bundle.plan import read_plan
-from edgedet_runtime.bundle.signature import KEY_VARIABLE, require_trusted
+from edgedet_runtime.bundle.trust import require_trusted
 from edgedet_runtime.choices import EngineName, parse_engine
 from edgedet_runtime.detector import Detector
 from edgedet_runtime.doctor.findings import Finding, Report
@@ -80,11 +79,12 @@ def _integrity(bundle: Path) -> Iterator[Finding]:
 
 def _signature(bundle: Path) -> Iterator[Finding]:
     """Return whether the bundle is signed with the device's key, where the device has one."""
-    if not os.environ.get(KEY_VARIABLE, "").strip():
-        return
     try:
-        require_trusted(bundle)
-        yield Finding("signature", "ok", "signed with this device's key, nothing added")
+        signed = require_trusted(bundle)
+        if signed is not None:
+            version = signed.statement.version
+            which = f"version {version}" if version else "no version"
+            yield Finding("signature", "ok", f"{which}, signed with {signed.key}, nothing added")
     except EdgedetError as e:
         yield Finding("signature", "failure", str(e))
 

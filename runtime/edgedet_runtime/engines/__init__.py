@@ -82,7 +82,7 @@ def load_engine(name: EngineName, source: ModelSource, spec: ModelSpec, *, threa
 
     Args:
         name: A key of `ENGINES`.
-        source: The model file, or an ONNX model as bytes, which opencv does not take.
+        source: The model file, its content, or an ONNX model as bytes, which opencv does not take.
         spec: The model's contract.
         threads: Threads the engine may use.
 

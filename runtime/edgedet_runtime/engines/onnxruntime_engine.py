@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgedet_runtime.engines.model_source import ModelSource, label
+from edgedet_runtime.engines.model_source import ModelSource, content_of, label
 from edgedet_runtime.engines.tensor_check import check_tensor
 from edgedet_runtime.errors import EngineError, MissingDependencyError
 from edgedet_runtime.spec import ModelSpec
@@ -57,7 +57,7 @@ def open_session(source: ModelSource, options: Any, *, what: str | None = None) 
         import onnxruntime as ort
     except ImportError:
         raise MissingDependencyError("onnxruntime", "onnxruntime", "the engine onnxruntime") from None
-    model = source if isinstance(source, bytes) else str(source)
+    model = content_of(source) or str(source)
     try:
         return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as e:  # onnxruntime raises its own classes without a common root
@@ -80,7 +80,7 @@ class OnnxRuntimeEngine:
         """Load the model.
 
         Args:
-            source: A .onnx file, or its bytes.
+            source: A .onnx file, its content, or the bytes of a model.
             spec: The model's contract.
             threads: Threads within an operator.
 

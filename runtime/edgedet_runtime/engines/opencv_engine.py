@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from edgedet_runtime.engines.model_source import ModelSource, label
+from edgedet_runtime.engines.model_source import ModelContent, ModelSource, content_of, label
 from edgedet_runtime.engines.tensor_check import check_tensor
 from edgedet_runtime.errors import EngineError
 from edgedet_runtime.onnx_file import onnx_summary
@@ -38,24 +38,26 @@ class OpenCvEngine:
             EngineError: The file is not ONNX, is quantized, suppresses boxes in the graph, or has operators that
                 cv2.dnn does not know.
         """
-        if isinstance(source, bytes) or source.suffix.lower() != ".onnx":
+        path = source.path if isinstance(source, ModelContent) else source
+        if isinstance(path, bytes) or path.suffix.lower() != ".onnx":
             raise EngineError(f"opencv reads .onnx files only, got {label(source)}")
-        if onnx_summary(source).is_quantized:
+        content = content_of(source)
+        if onnx_summary(path, content).is_quantized:
             raise EngineError(
-                f"opencv cannot run the quantised model {source}: take the fp32 file, or the engine onnxruntime"
+                f"opencv cannot run the quantized model {path}: take the fp32 file, or the engine onnxruntime"
             )
         if spec.decode.kind == "nms" and spec.decode.suppression == "nms":
             raise EngineError(
-                f"opencv cannot run {source}: its graph suppresses boxes, and cv2.dnn ends the process where none is"
+                f"opencv cannot run {path}: its graph suppresses boxes, and cv2.dnn ends the process where none is"
                 " left; take a file with raw or decoded outputs, or another engine"
             )
         self._spec = spec
         self._names = list(spec.decode.output_names)
         cv2.setNumThreads(threads)
         try:
-            self._net: Any = cv2.dnn.readNetFromONNX(str(source))
+            self._net: Any = cv2.dnn.readNetFromONNX(str(path) if content is None else np.frombuffer(content, np.uint8))
         except cv2.error as e:
-            raise EngineError(f"opencv {self.version} cannot load {source}: {_reason(e)}") from None
+            raise EngineError(f"opencv {self.version} cannot load {path}: {_reason(e)}") from None
 
     def infer(self, tensor: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], ...]:
         """Run the model; outputs are new arrays."""

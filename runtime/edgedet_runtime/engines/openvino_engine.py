@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgedet_runtime.engines.model_source import ModelSource, label
+from edgedet_runtime.engines.model_source import ModelContent, ModelSource, content_of, label
 from edgedet_runtime.engines.openvino_package import openvino_package
 from edgedet_runtime.engines.tensor_check import check_tensor
 from edgedet_runtime.errors import EngineError
@@ -71,7 +71,9 @@ def compile_on_cpu(
     settings = {**cpu_settings(threads), **({"PERF_COUNT": True} if profiled else {})}
     try:
         core = ov.Core()
-        model = core.read_model(source if isinstance(source, bytes) else str(source))
+        content = content_of(source)
+        weights = (source.weights if isinstance(source, ModelContent) else None) or b""
+        model = core.read_model(str(source)) if content is None else core.read_model(content, weights)
         given = {name for output in model.outputs for name in output.get_names()}
         inner = [name for name in also if name not in given]
         if inner:
@@ -98,7 +100,7 @@ class OpenVinoEngine:
         """Load and compile the model.
 
         Args:
-            source: A .xml file with its .bin, a .onnx file, or the bytes of an ONNX model.
+            source: A .xml file with its .bin, a .onnx file, the content of either, or the bytes of an ONNX model.
             spec: The model's contract.
             threads: Threads that it may use.
             inner: The outputs of `spec` may be tensors within the graph.
