@@ -1,11 +1,16 @@
 """The Ultralytics side of `bench_ultralytics`; runs in a virtual environment of its own, without edgedet.
 
-``build DATA IMAGE OUT`` writes an INT8 OpenVINO model with Ultralytics' own exporter. The network is its YOLOv5n,
-untrained, since no weights are at hand: batch-norm statistics are taken from real photos, and the class head is scaled
-and shifted until about fifty places of the picture score above 0.25, so that postprocessing has something to do.
+``build NETWORK DATA IMAGE FOLDER`` makes a network of Ultralytics' zoo, saves its checkpoint (``best.pt``), and exports
+it with Ultralytics' own exporter: ``fp32.onnx``, ``fp32_openvino_model``, ``int8.onnx`` and ``int8_openvino_model``.
+The network is untrained, since no weights are at hand: batch-norm statistics are taken from real photos, and the class
+head is scaled and shifted until about fifty places of the picture score above 0.25, so that postprocessing has
+something to do.
 
-``serve MODEL IMAGE`` loads the model, detects once, and then runs as often as each line of standard input says. It
+``serve MODEL IMAGE`` loads a model, detects once, and then runs as often as each line of standard input says. It
 answers with one JSON document per line.
+
+``detect MODEL OUT PICTURES...`` writes what it finds in the pictures to a JSON file: per picture a list of
+[x0, y0, x1, y1, score, class].
 """
 
 from __future__ import annotations
@@ -25,43 +30,51 @@ CONF, IOU = 0.25, 0.45
 
 
 def main() -> None:
-    """Run one of the two commands."""
+    """Run one of the three commands."""
     command, *rest = sys.argv[1:]
     if command == "build":
-        build(*(Path(path) for path in rest))
-    else:
+        build(rest[0], *(Path(path) for path in rest[1:]))
+    elif command == "serve":
         serve(*rest)
+    else:
+        detect_all(rest[0], Path(rest[1]), rest[2:])
 
 
-def build(data: Path, image: Path, out: Path) -> None:
-    """Make the network, give it statistics, export it to INT8 OpenVINO."""
+def build(network: str, data: Path, image: Path, folder: Path) -> None:
+    """Make the network, give it statistics, save it, export it in every form."""
     import cv2
     import numpy as np
 
     torch: Any = importlib.import_module("torch")
     ultralytics: Any = importlib.import_module("ultralytics")
     torch.manual_seed(0)
-    yolo = ultralytics.YOLO("yolov5n.yaml")
-    photos = sorted((data.parent / "images" / "calib").glob("*.jpg"))[:32]
+    yolo = ultralytics.YOLO(f"{network}.yaml")
+    photos = sorted((data.parent / "images" / "calib").glob("*.jpg"))[:64]
     read = [np.asarray(cv2.imread(str(p)), np.uint8) for p in photos[:BATCH]]
     batch = _batch([cv2.resize(picture, (SIZE, SIZE)) for picture in read])
     measured = _batch([ultralytics.data.augment.LetterBox((SIZE, SIZE), auto=False)(image=np.load(image))])
-    network = yolo.model
+    model = yolo.model
     with torch.no_grad():
-        network.train()
-        for module in network.modules():
+        model.train()
+        for module in model.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.momentum = None
         for _ in range(3):
-            network(batch)
-        network.eval()
-        _give_scores(network, measured)
-    yolo.ckpt = {}
-    described = _calibration_set(photos, out.parent / "calibration")
-    written = Path(yolo.export(format="openvino", int8=True, imgsz=SIZE, data=str(described), verbose=False))
-    if out.exists():
-        shutil.rmtree(out)
-    shutil.move(str(written), out)
+            model(batch)
+        model.eval()
+        _give_scores(model, measured)
+    model.args = {"task": "detect", "imgsz": SIZE, "model": network}
+    checkpoint = folder / "best.pt"
+    torch.save({"epoch": -1, "model": model, "ema": None, "train_args": dict(model.args)}, checkpoint)
+    described = _calibration_set(photos, folder / "calibration")
+    for form, suffix in (("onnx", ".onnx"), ("openvino", "_openvino_model")):
+        for int8 in (False, True):
+            options = {"int8": True, "data": str(described)} if int8 else {}
+            written = ultralytics.YOLO(str(checkpoint)).export(format=form, imgsz=SIZE, verbose=False, **options)
+            target = folder / f"{'int8' if int8 else 'fp32'}{suffix}"
+            if target.is_dir():
+                shutil.rmtree(target)
+            shutil.move(str(written), target)
 
 
 def _batch(pictures: list[Any]) -> Any:
@@ -88,15 +101,26 @@ def _calibration_set(photos: list[Path], folder: Path) -> Path:
 
 def _give_scores(network: Any, batch: Any) -> None:
     """Scale and shift the class logits of each level to a spread of 2 with `CANDIDATES` above the threshold."""
-    torch: Any = importlib.import_module("torch")
     head = network.model[-1]
+    for name in ("cv3", "one2one_cv3"):
+        chains = getattr(head, name, None)
+        if chains is not None:
+            _shift_logits(network, batch, [chain[-1] for chain in chains])
+
+
+def _shift_logits(network: Any, batch: Any, lasts: list[Any]) -> None:
+    torch: Any = importlib.import_module("torch")
     seen: list[Any] = []
-    hooks = [branch[-1].register_forward_hook(lambda _m, _i, o: seen.append(o)) for branch in head.cv3]
+    hooks = [last.register_forward_hook(lambda _m, _i, o: seen.append(o)) for last in lasts]
+    network.train()  # both heads run in training mode alone; the statistics must not move
+    frozen = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    for module in frozen:
+        module.eval()
     network(batch)
+    network.eval()
     for hook in hooks:
         hook.remove()
-    for branch, logits in zip(head.cv3, seen, strict=True):
-        last = branch[-1]
+    for last, logits in zip(lasts, seen, strict=True):
         scale = 2.0 / float(logits.std())
         best = (logits * scale).amax(1).flatten(1)
         wanted = max(1, round(CANDIDATES * best.shape[1] / 8400))
@@ -127,6 +151,17 @@ def serve(model: str, image: str) -> None:
             total = (time.perf_counter() - start) * 1e3
             rows.append([speed["preprocess"], speed["inference"], speed["postprocess"], total])
         _answer({"rows": rows, "resident_mb": _resident_mb()})
+
+
+def detect_all(model: str, out: Path, pictures: list[str]) -> None:
+    """Write the boxes found in each picture."""
+    ultralytics: Any = importlib.import_module("ultralytics")
+    yolo = ultralytics.YOLO(model, task="detect")
+    found = {}
+    for picture in pictures:
+        result = yolo.predict(picture, imgsz=SIZE, rect=False, conf=CONF, iou=IOU, verbose=False)[0]
+        found[picture] = result.boxes.data.tolist()
+    out.write_text(json.dumps(found))
 
 
 def _resident_mb() -> float:

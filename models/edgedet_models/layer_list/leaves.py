@@ -120,8 +120,7 @@ def _conv_transpose(name: str, node: ModuleNode) -> nn.Module:
 
 def _batch_norm(name: str, node: ModuleNode) -> nn.Module:
     channels = len(own_tensor(name, node, "weight", 1))
-    momentum = number(name, node, "momentum", 0.1)
-    return _copy(name, nn.BatchNorm2d(channels, number(name, node, "eps"), momentum), node)
+    return _copy(name, nn.BatchNorm2d(channels, number(name, node, "eps")), node)
 
 
 def _max_pool(name: str, node: ModuleNode) -> nn.Module:
