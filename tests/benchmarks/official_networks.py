@@ -3,7 +3,9 @@
     python tests/benchmarks/official_networks.py [--venv VENV] [NAME ...]
 
 The official code builds each network (random weights, BatchNorms with statistics), saves it in half precision as its
-trainer does, and computes the raw heads in a process of its own; edgedet reads the file and must give the same. A
+trainer does, and computes the raw heads in a process of its own; edgedet reads the file and must give the same. Beside it stand the
+parameters, and GFLOPs at 640 px by each side's count: the official one adds softmax, twice as much for a BatchNorm, and
+both heads of YOLOv10 and YOLO26 where edgedet counts the one that runs. A
 change may follow a ``+``: ``relu``, ``leaky`` (activations of the whole network), ``gray`` (one channel), ``fused``
 (saved after the official fusing). Exits 1 where a head differs by more than 1e-4, relative to max(1, value).
 """
@@ -39,8 +41,8 @@ def main() -> int:
     parser.add_argument("--venv", type=Path, default=ROOT.parent / "venv-ultralytics")
     options = parser.parse_args()
     python = prepare(options.venv)
-    sys.stdout.write("| network | read as | official parameters | edgedet's | head | largest difference |\n")
-    sys.stdout.write("|---|---|--:|--:|---|--:|\n")
+    sys.stdout.write("| network | read as | official parameters | edgedet's | official GFLOPs | edgedet's |")
+    sys.stdout.write(" head | largest difference |\n|---|---|--:|--:|--:|--:|---|--:|\n")
     failed = False
     for name in options.names or NAMES:
         with tempfile.TemporaryDirectory(prefix="edgedet-official-") as folder:
@@ -57,6 +59,7 @@ def _compare(name: str, folder: Path) -> bool:
     import torch
 
     from edgedet_models import families
+    from edgedet_models.complexity import count
     from edgedet_models.checkpoint import read_checkpoint
     from edgedet_models.families import ultralytics
 
@@ -68,6 +71,7 @@ def _compare(name: str, folder: Path) -> bool:
     if pictures.shape[1] == 1:
         pictures = pictures.expand(-1, 3, -1, -1)
     failed = False
+    gflops = count(both, (640, 640)).gflops
     for head in both.head_choices:
         detector = families.load(checkpoint, head=head)
         with torch.no_grad():
@@ -75,8 +79,8 @@ def _compare(name: str, folder: Path) -> bool:
         expected = [arrays[f"{head} {i}"] for i in range(len(raw))]
         worst = max(float((np.abs(a - b) / np.maximum(1, np.abs(b))).max()) for a, b in zip(raw, expected, strict=True))
         sys.stdout.write(
-            f"| {name} | {both.spec.variant} | {int(arrays['params']):,} | {both.num_parameters:,} | {head} |"
-            f" {worst:.0e} |\n"
+            f"| {name} | {both.spec.variant} | {int(arrays['params']):,} | {both.num_parameters:,} |"
+            f" {float(arrays['gflops']):.2f} | {gflops:.2f} | {head} | {worst:.0e} |\n"
         )
         sys.stdout.flush()
         failed |= not worst <= LIMIT

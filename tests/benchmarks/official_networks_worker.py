@@ -1,7 +1,7 @@
 """The official side of `official_networks`: ``NAME FOLDER``; needs ultralytics, not edgedet.
 
-Writes ``best.pt`` as the official trainer saves it, and ``outputs.npz`` with ``input``, ``params`` and the raw heads
-``<head> <number>``, boxes and classes of each level in turn.
+Writes ``best.pt`` as the official trainer saves it, and ``outputs.npz`` with ``input``, ``params``, ``gflops`` (at
+640 px, by the official count) and the raw heads ``<head> <number>``, boxes and classes of each level in turn.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 CHANGES = {"relu": {"activation": "nn.ReLU()"}, "leaky": {"activation": "torch.nn.LeakyReLU(0.1)"}}
-CLASSES = 7
+CLASSES = 80
 
 
 def main() -> None:
@@ -29,10 +29,12 @@ def main() -> None:
     if change == "fused":
         network.eval().fuse(verbose=False)
     params = sum(p.numel() for p in network.parameters())
-    network = network.eval().half()
+    utils: Any = importlib.import_module("ultralytics.utils.torch_utils")
+    costs = {"params": params, "gflops": utils.get_flops(network.eval())}
+    network = network.half()
     network.args = {"task": "detect", "imgsz": 640}
     torch.save({"epoch": -1, "model": network, "ema": None, "train_args": {"imgsz": 640}}, folder / "best.pt")
-    run(torch, network.float(), channels, params, folder / "outputs.npz")
+    run(torch, network.float(), channels, costs, folder / "outputs.npz")
 
 
 def randomize(torch: Any, network: Any) -> None:
@@ -48,7 +50,7 @@ def randomize(torch: Any, network: Any) -> None:
             torch.nn.init.uniform_(parameter, 0.5, 1.5)
 
 
-def run(torch: Any, network: Any, channels: int, params: int, target: Path) -> None:
+def run(torch: Any, network: Any, channels: int, costs: dict[str, float], target: Path) -> None:
     """Run up to the head, then each chain of both heads, and store what they give."""
     import numpy as np
 
@@ -57,7 +59,7 @@ def run(torch: Any, network: Any, channels: int, params: int, target: Path) -> N
     head = network.model[-1]
     seen: list[Any] = []
     hook = head.register_forward_pre_hook(lambda _module, inputs: seen.append(list(inputs[0])))
-    arrays: dict[str, Any] = {"input": pictures.numpy(), "params": params}
+    arrays: dict[str, Any] = {"input": pictures.numpy(), **costs}
     with torch.no_grad():
         network(pictures)
         hook.remove()
