@@ -3,10 +3,11 @@
     python tests/benchmarks/official_networks.py [--venv VENV] [NAME ...]
 
 The official code builds each network (random weights, BatchNorms with statistics), saves it in half precision as its
-trainer does, and computes the raw heads in a process of its own; edgedet reads the file and must give the same. Beside it stand the
-parameters, and GFLOPs at 640 px by each side's count: the official one adds softmax, twice as much for a BatchNorm, and
-both heads of YOLOv10 and YOLO26 where edgedet counts the one that runs. A
-change may follow a ``+``: ``relu``, ``leaky`` (activations of the whole network), ``gray`` (one channel), ``fused``
+trainer does, and computes the raw heads in a process of its own; edgedet reads the file and must give the same. Beside
+it stand the parameters, and GFLOPs at 640 px by each side's count: the official one adds softmax, twice as much for a
+BatchNorm, and both heads of YOLOv10 and YOLO26 where edgedet counts the one that runs.
+
+A change may follow a ``+``: ``relu``, ``leaky`` (activations of the whole network), ``gray`` (one channel), ``fused``
 (saved after the official fusing). Exits 1 where a head differs by more than 1e-4, relative to max(1, value).
 """
 
@@ -59,8 +60,8 @@ def _compare(name: str, folder: Path) -> bool:
     import torch
 
     from edgedet_models import families
-    from edgedet_models.complexity import count
     from edgedet_models.checkpoint import read_checkpoint
+    from edgedet_models.complexity import count
     from edgedet_models.families import ultralytics
 
     checkpoint = read_checkpoint(folder / "best.pt")
