@@ -59,7 +59,7 @@ def detect_all(model: str, engine: EngineName, out: Path, pictures: list[str]) -
     detector = Detector(model, engine=engine, conf=CONF, iou=IOU)
     found = {}
     for picture in pictures:
-        objects = detector(read_image(picture))
+        objects = detector(read_image(Path(picture)))
         rows = np.column_stack([objects.boxes_xyxy, objects.scores, objects.class_ids])
         found[picture] = rows.tolist()
     out.write_text(json.dumps(found))
