@@ -5,132 +5,20 @@ Nothing here knows a file format or a family. The readers produce a `Checkpoint`
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from torch import Tensor
 
-from edgedet_models.checkpoint.budget import ITEM, MalformedPickle, ReadBudget
+from edgedet_models.checkpoint.module_tree import ModuleNode, PickledObject
+from edgedet_models.checkpoint.weights import Weights, find_weights
 from edgedet_runtime.errors import CheckpointError
 
 __all__ = ["Checkpoint", "ModuleNode", "PickledObject"]
 
 Format = Literal["torch-zip", "torch-legacy", "safetensors", "darknet"]
-
-MAX_MODULES = 20_000
-MAX_MODULE_DEPTH = 100
-_PARALLEL = ("DataParallel", "DistributedDataParallel")
-
-
-def _named(value: Any) -> dict[str, Tensor | None]:
-    """Return the tensors of a module's ``_parameters`` or ``_buffers``."""
-    items = value.items() if isinstance(value, Mapping) else ()
-    return {n: t for n, t in items if isinstance(n, str) and (t is None or isinstance(t, Tensor))}
-
-
-@dataclass(slots=True, eq=False)
-class PickledObject:
-    """An object of a class that was named in a pickle and never imported.
-
-    Attributes:
-        class_path: Dotted path as the file names it, such as ``models.common.Conv``.
-        args: Arguments of its constructor, as pickled.
-        state: What ``__setstate__`` or ``__dict__`` would have received; usually a dict of attributes.
-        items: Elements appended or set by the pickle (for pickled lists, dicts and sets of unknown classes).
-    """
-
-    class_path: str
-    args: tuple[Any, ...] = ()
-    state: Any = None
-    items: list[Any] = field(default_factory=list)
-
-    @property
-    def type_name(self) -> str:
-        """Last part of the class path."""
-        return self.class_path.rpartition(".")[2]
-
-
-@dataclass(frozen=True, slots=True)
-class ModuleNode:
-    """A pickled ``nn.Module``, seen as a tree; built by `ModuleNode.wrap` from a `PickledObject`.
-
-    Attributes:
-        class_path: Dotted path as the file names it.
-        attributes: Instance attributes other than parameters, buffers and submodules.
-        parameters: Own parameters by name; None where the module registered none.
-        buffers: Own buffers by name.
-        children: Submodules by name, in registration order.
-    """
-
-    class_path: str
-    attributes: Mapping[str, Any]
-    parameters: Mapping[str, Tensor | None]
-    buffers: Mapping[str, Tensor | None]
-    children: Mapping[str, ModuleNode]
-
-    @property
-    def type_name(self) -> str:
-        """Last part of the class path, such as ``Conv``."""
-        return self.class_path.rpartition(".")[2]
-
-    @staticmethod
-    def is_module(value: object) -> bool:
-        """Tell whether an object of a checkpoint is a pickled ``nn.Module``."""
-        return isinstance(value, PickledObject) and isinstance(value.state, dict) and "_modules" in value.state
-
-    @classmethod
-    def wrap(cls, obj: PickledObject) -> ModuleNode:
-        """View a pickled module and all below it as a tree; tensors are shared, not copied.
-
-        Submodules that were None are left out of `children`.
-
-        Raises:
-            CheckpointError: The tree has no end, or far more modules than a network has (a file may name one
-                module under many others).
-        """
-        return cls._wrap(obj, prefix=0, depth=0, modules_left=itertools.count(MAX_MODULES, -1), budget=ReadBudget(0))
-
-    @classmethod
-    def _wrap(
-        cls, obj: PickledObject, prefix: int, depth: int, modules_left: Iterator[int], budget: ReadBudget
-    ) -> ModuleNode:
-        if depth > MAX_MODULE_DEPTH or next(modules_left) <= 0:
-            raise CheckpointError(
-                f"pickled module {obj.class_path}: expected at most {MAX_MODULES} submodules, nested at most"
-                f" {MAX_MODULE_DEPTH} deep, got more; the checkpoint is damaged or made to fill the memory"
-            )
-        try:
-            budget.charge(prefix + ITEM * (1 + len(obj.state)))
-        except MalformedPickle as e:
-            raise CheckpointError(f"pickled module {obj.class_path}: {e}") from None
-        state = dict(obj.state)
-        parameters = _named(state.pop("_parameters", None))
-        buffers = _named(state.pop("_buffers", None))
-        modules = state.pop("_modules", None)
-        children = {
-            name: cls._wrap(child, prefix + len(name), depth + 1, modules_left, budget)
-            for name, child in (modules.items() if isinstance(modules, Mapping) else ())
-            if isinstance(name, str) and cls.is_module(child)
-        }
-        return cls(obj.class_path, state, parameters, buffers, children)
-
-    def walk(self, prefix: str = "") -> Iterator[tuple[str, ModuleNode]]:
-        """Yield (dotted name, node) for this module (name `prefix`) and all below, depth first."""
-        yield prefix, self
-        for name, child in self.children.items():
-            yield from child.walk(f"{prefix}.{name}" if prefix else name)
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return parameters and buffers by dotted name, as ``nn.Module.state_dict`` would."""
-        result: dict[str, Tensor] = {}
-        for prefix, node in self.walk():
-            for name, tensor in [*node.parameters.items(), *node.buffers.items()]:
-                if tensor is not None:
-                    result[f"{prefix}.{name}" if prefix else name] = tensor
-        return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,43 +41,21 @@ class Checkpoint:
     content: Any
     metadata: Mapping[str, str] = field(default_factory=dict)
 
+    def weights(self) -> Weights:
+        """Return the weights that training meant to be used: an average before the plain ones, see `find_weights`.
+
+        Raises:
+            CheckpointError: A pickled module has no end.
+        """
+        try:
+            return find_weights(self.content)
+        except CheckpointError as e:
+            raise CheckpointError(f"{self.path}: {e}") from None
+
     def module(self) -> ModuleNode | None:
-        """Return the pickled module that training meant to be used: ``ema`` before ``model``, or the file
-        itself."""
-        candidates = [self.content]
-        if isinstance(self.content, Mapping):
-            candidates = [self.content.get("ema"), self.content.get("model")]
-        for value in candidates:
-            if isinstance(value, tuple) and value:  # YOLOv5 around v5.0 saved (ema, updates)
-                value = value[0]
-            if ModuleNode.is_module(value):
-                try:
-                    node = ModuleNode.wrap(value)
-                except CheckpointError as e:
-                    raise CheckpointError(f"{self.path}: {e}") from None
-                return node.children.get("module", node) if node.type_name in _PARALLEL else node
-        return None
+        """Return the pickled module of `weights`, or None."""
+        return self.weights().module
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the state dict: of `module` if there is one, else the first mapping of names to tensors.
-
-        Looks, in this order, under ``ema``, ``model_ema``, ``model``, ``state_dict`` and at the top level; a
-        common ``module.`` prefix (DataParallel) is removed. Empty if the file holds no state dict.
-        """
-        module = self.module()
-        if module is not None:
-            return module.state_dict()
-        if not isinstance(self.content, Mapping):
-            return {}
-        for value in [
-            *(self.content.get(k) for k in ("ema", "model_ema", "model", "state_dict")),
-            self.content,
-        ]:
-            if not isinstance(value, Mapping):
-                continue
-            found = {k: v for k, v in value.items() if isinstance(k, str) and isinstance(v, Tensor)}
-            if found:
-                if all(k.startswith("module.") for k in found):
-                    found = {k.removeprefix("module."): v for k, v in found.items()}
-                return found
-        return {}
+        """Return the state dict of `weights`; empty if the file holds none."""
+        return self.weights().tensors
