@@ -14,6 +14,10 @@ from edgedet.commands.options import Json, engine_option
 from edgedet_runtime.choices import EngineName
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
     from edgedet_runtime import ModelSpec
 
 __all__ = ["inspect"]
@@ -134,7 +138,8 @@ def _checkpoint(path: Path) -> dict[str, Any]:
 
     checkpoint = read_checkpoint(path)
     found = families.recognise(checkpoint)
-    tensors = checkpoint.tensors()
+    weights = checkpoint.weights()
+    tensors = weights.tensors
     facts: dict[str, Any] = {
         "kind": "training checkpoint",
         "format": checkpoint.format,
@@ -142,6 +147,8 @@ def _checkpoint(path: Path) -> dict[str, Any]:
         "sha256": checkpoint.sha256,
         "numbers": sum(tensor.numel() for tensor in tensors.values()),
         "dtypes": sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()}),
+        "weights": weights.words,
+        **_non_finite(tensors),
     }
     if not found:
         if not tensors:
@@ -158,6 +165,14 @@ def _checkpoint(path: Path) -> dict[str, Any]:
         "also": [{"family": r.family, "variant": r.variant, "why": r.why} for r in found if r is not best],
         **({"note": "more than one family fits: name one with --family"} if len(certain) > 1 else {}),
     }
+
+
+def _non_finite(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return the tensors that hold NaN or infinity, where there are some; no export is possible then."""
+    from edgedet_models.checkpoint.leftovers import non_finite
+
+    found = [{"tensor": name, "NaN or infinite": bad, "of": of} for name, (bad, of) in non_finite(tensors).items()]
+    return {"damaged": found} if found else {}
 
 
 def _spec(spec: ModelSpec) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, cast
 
 from edgedet_models.checkpoint.content import Checkpoint
+from edgedet_models.checkpoint.leftovers import non_finite
 from edgedet_models.checkpoint.stored_spec import restore, stored_spec
 from edgedet_models.detector import DetectorModule, HeadName
 from edgedet_runtime.errors import ArgumentError, CheckpointError
@@ -163,9 +164,22 @@ def _only_one(checkpoint: Checkpoint, found: list[Recognition]) -> Recognition:
 def _load(family: str, checkpoint: Checkpoint, head: HeadName | None) -> DetectorModule:
     model = get_family(family).load(checkpoint)
     model.choose_head(head)
+    _require_finite(model, checkpoint)
     spec = model.spec
     model.spec = restore(spec, stored_spec(checkpoint, family=spec.family, classes=len(spec.classes)))
     return model
+
+
+def _require_finite(model: DetectorModule, checkpoint: Checkpoint) -> None:
+    """Refuse a network with NaN or infinite weights, which is a fault of the file."""
+    damaged = non_finite(model.state_dict())
+    if damaged:
+        name, (bad, of) = next(iter(damaged.items()))
+        more = f" and {len(damaged) - 1} more tensors" if len(damaged) > 1 else ""
+        raise CheckpointError(
+            f"{checkpoint.path}: {name}{more}: expected finite weights, got {bad} of {of} that are NaN or infinite;"
+            " training diverged or the file is damaged; take an earlier checkpoint"
+        )
 
 
 def variants() -> dict[str, str]:
