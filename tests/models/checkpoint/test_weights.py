@@ -18,16 +18,18 @@ from edgedet_models.families.yolox import Yolox, YoloxConfig, _spec
 from edgedet_runtime.errors import CheckpointError
 
 
-def network(value: float) -> nn.Module:
-    model = nn.Sequential()
-    model.add_module("stem", nn.Conv2d(3, 4, 3))
-    model.add_module("norm", nn.BatchNorm2d(4))
-    nn.init.constant_(model.stem.weight, value)
-    return model
+class Network(nn.Module):
+    """A convolution and a normalization."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3)
+        self.norm = nn.BatchNorm2d(4)
+        nn.init.constant_(self.stem.weight, value)
 
 
-AVERAGE: dict[str, Tensor] = dict(network(2.0).state_dict())
-PLAIN: dict[str, Tensor] = dict(network(1.0).state_dict())
+AVERAGE: dict[str, Tensor] = dict(Network(2.0).state_dict())
+PLAIN: dict[str, Tensor] = dict(Network(1.0).state_dict())
 
 
 def prefixed(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -94,7 +96,7 @@ def test_a_numbered_list_of_layers_keeps_its_own_prefix() -> None:
 
 
 def test_pruning_masks_are_applied(tmp_path: Path) -> None:
-    model = network(3.0)
+    model = Network(3.0)
     prune.l1_unstructured(model.stem, "weight", amount=50)
     expected = model.stem.weight.detach()
     assert int((expected == 0).sum()) == 50
@@ -107,7 +109,7 @@ def test_pruning_masks_are_applied(tmp_path: Path) -> None:
 
 
 def test_a_pickled_averaged_model_is_unwrapped(tmp_path: Path) -> None:
-    torch.save({"model": AveragedModel(network(2.0))}, tmp_path / "swa.pt")
+    torch.save({"model": AveragedModel(Network(2.0))}, tmp_path / "swa.pt")
     assert set(read_checkpoint(tmp_path / "swa.pt").tensors()) == set(AVERAGE)
 
 
