@@ -138,7 +138,7 @@ def _checkpoint(path: Path) -> dict[str, Any]:
 
     checkpoint = read_checkpoint(path)
     found = families.recognise(checkpoint)
-    weights = checkpoint.weights()
+    weights = checkpoint.weights
     tensors = weights.tensors
     facts: dict[str, Any] = {
         "kind": "training checkpoint",

@@ -124,7 +124,7 @@ def _untrained(variant: str, config: ExportConfig) -> Source:
 def _from_checkpoint(path: Path, config: ExportConfig) -> Source:
     checkpoint = edgedet_models.read_checkpoint(path)
     model, recognition = load_recognized(checkpoint, family=config.family, head=config.head)
-    notes = (recognition.why, checkpoint.weights().words, *head_note(model))
+    notes = (recognition.why, checkpoint.weights.words, *head_note(model))
     return Source(path.stem, model, model.spec, path, checkpoint.sha256, notes=notes)
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgedet_runtime.errors import ModelFileError
+from edgedet_runtime.mistaken import mistaken_file
 
 __all__ = ["OnnxSummary", "fields", "onnx_summary", "varint"]
 
@@ -59,7 +60,8 @@ def onnx_summary(path: Path, content: bytes | None = None) -> OnnxSummary:
     except OSError as e:
         raise ModelFileError(f"{path}: cannot be read ({e.strerror or e})") from None
     except (ValueError, IndexError) as e:  # mmap of an empty file, and the reader's own
-        raise ModelFileError(f"{path}: expected an ONNX file, it is truncated or something else ({e})") from None
+        got = mistaken_file(path) or f"a truncated one or something else ({e})"
+        raise ModelFileError(f"{path}: expected an ONNX file, got {got}") from None
 
 
 def _summary(data: mmap.mmap | bytes) -> OnnxSummary:

@@ -115,3 +115,41 @@ def test_sensitivity(tmp_path: Path) -> None:
     assert effects[0] > 0
     assert picture.stat().st_size > 1000
     refused(run("inspect", bundle, "--sensitivity", "--engine", "opencv"), "expected onnxruntime or openvino")
+
+
+@pytest.mark.parametrize("command", ["inspect", "export"])
+@pytest.mark.parametrize("suffix", [".onnx", ".pt"])
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer"),
+        (b"<!DOCTYPE html><html></html>", "a web page"),
+    ],
+)
+def test_files_given_in_place_of_a_model(tmp_path: Path, command: str, suffix: str, data: bytes, words: str) -> None:
+    pytest.importorskip("torch")
+    path = tmp_path / f"model{suffix}"
+    path.write_bytes(data)
+    refused(run(command, path, *(["--out", tmp_path / "out"] if command == "export" else [])), words)
+
+
+def test_a_zip_cut_short(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "last.pt"
+    torch.save({"model": {"weight": torch.ones(9, 9)}}, path)
+    path.write_bytes(path.read_bytes()[:700])
+    refused(run("inspect", path), "a zip file cut short: 700 bytes")
+
+
+def test_weights_that_are_not_finite(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from edgedet_models.families.yolox import Yolox, YoloxConfig, _spec
+
+    state = Yolox(YoloxConfig(8, 1, 1, depthwise=True), _spec("custom", ("a", "b"))).state_dict()
+    state["head.cls_preds.0.weight"][1, :3] = float("nan")
+    path = tmp_path / "diverged.pth"
+    torch.save({"model": {"x": torch.ones(1)}, "ema": {"module": state}}, path)
+    found = run_json("inspect", path)
+    assert found["weights"] == "the average under ema.module; left: model"
+    assert found["damaged"] == [{"tensor": "head.cls_preds.0.weight", "NaN or infinite": 3, "of": 64}]
+    refused(run("export", path, "--out", tmp_path / "out"), "head.cls_preds.0.weight")

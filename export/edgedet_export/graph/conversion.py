@@ -11,6 +11,7 @@ import onnx_ir as ir
 from edgedet_export.graph.values import array_of
 from edgedet_export.graph.walks import reads
 from edgedet_runtime.errors import ModelFileError
+from edgedet_runtime.mistaken import mistaken_file
 
 __all__ = ["from_proto", "load_model", "set_metadata", "to_proto"]
 
@@ -28,9 +29,11 @@ def load_model(path: str | Path) -> ir.Model:
     except FileNotFoundError as e:
         raise ModelFileError(f"{path}: no such file, or its external data is missing ({_line(e)})") from None
     except Exception as e:  # protobuf and onnx raise many unrelated types for a damaged file
-        raise ModelFileError(f"{path}: expected an ONNX model, got something unreadable ({_line(e)})") from None
+        got = mistaken_file(Path(path)) or f"something unreadable ({_line(e)})"
+        raise ModelFileError(f"{path}: expected an ONNX model, got {got}") from None
     if not proto.graph.node or not proto.graph.output:
-        raise ModelFileError(f"{path}: expected an ONNX model with nodes and outputs, got an empty or cut-off one")
+        got = mistaken_file(Path(path)) or "an empty or cut-off one"
+        raise ModelFileError(f"{path}: expected an ONNX model with nodes and outputs, got {got}")
     return from_proto(proto)
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from edgedet_models.checkpoint.budget import ReadBudget
 from edgedet_models.checkpoint.module_tree import ModuleNode, PickledObject
 from edgedet_models.checkpoint.weights import Weights, find_weights
 from edgedet_runtime.errors import CheckpointError
@@ -23,16 +24,16 @@ Format = Literal["torch-zip", "torch-legacy", "safetensors", "darknet"]
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A checkpoint's content.
+    """What a training checkpoint holds, as plain data.
 
     Attributes:
-        path: Where it was read.
+        path: File that was read.
         format: Container format.
-        sha256: Hash of the file, hex.
-        content: Top-level object: a dict for nearly all torch files (values: tensors, numbers, text, lists,
-            dicts, `PickledObject`); name to tensor for safetensors; for darknet a dict with the keys ``cfg``
-            (text of the .cfg), ``header`` and ``weights`` (a float32 vector).
-        metadata: Text metadata of the container (safetensors' header).
+        sha256: Hash of the file.
+        content: Top-level object: dicts, lists, scalars, tensors, and `PickledObject` for everything else.
+        metadata: Text beside the weights: safetensors' header; empty for other formats.
+        size_bytes: Size of the file; what reading its weights may take depends on it.
+        weights: The weights that training meant to be used: an average before the plain ones, see `find_weights`.
     """
 
     path: Path
@@ -40,22 +41,25 @@ class Checkpoint:
     sha256: str
     content: Any
     metadata: Mapping[str, str] = field(default_factory=dict)
+    size_bytes: int = 0
+    weights: Weights = field(init=False, repr=False, compare=False)
 
-    def weights(self) -> Weights:
-        """Return the weights that training meant to be used: an average before the plain ones, see `find_weights`.
+    def __post_init__(self) -> None:
+        """Find the weights.
 
         Raises:
-            CheckpointError: A pickled module has no end.
+            CheckpointError: A pickled module has no end, or unfolds into far more than the file's size allows.
         """
         try:
-            return find_weights(self.content)
+            weights = find_weights(self.content, ReadBudget(self.size_bytes))
         except CheckpointError as e:
             raise CheckpointError(f"{self.path}: {e}") from None
+        object.__setattr__(self, "weights", weights)
 
     def module(self) -> ModuleNode | None:
         """Return the pickled module of `weights`, or None."""
-        return self.weights().module
+        return self.weights.module
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the state dict of `weights`; empty if the file holds none."""
-        return self.weights().tensors
+        """Return the state dict of `weights`, a new one each time; empty if the file holds none."""
+        return dict(self.weights.tensors)

@@ -60,7 +60,7 @@ def read_darknet(path: Path) -> Checkpoint:
         "weights": weights,
         "names": names,
     }
-    return Checkpoint(weights_path, "darknet", hashlib.sha256(data).hexdigest(), content)
+    return Checkpoint(weights_path, "darknet", hashlib.sha256(data).hexdigest(), content, size_bytes=len(data))
 
 
 def _companion(path: Path, suffix: str) -> Path | None:

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from edgedet_models.checkpoint.budget import ReadBudget
+
 __all__ = ["non_finite", "settle"]
 
 COUNTERS = frozenset(["n_averaged", "total_ops", "total_params"])
@@ -20,11 +22,15 @@ MAY_BE_INFINITE = frozenset(["anchors"])
 """Buffers of DETR-like decoders hold infinity where an anchor lies outside the picture."""
 
 
-def settle(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def settle(tensors: Mapping[str, Tensor], budget: ReadBudget) -> dict[str, Tensor]:
     """Return the tensors by the names and with the values that the network runs with.
 
     Args:
         tensors: Parameters and buffers by dotted name.
+        budget: Charged with the memory of each masked weight: a file may name one pair of tensors many times.
+
+    Raises:
+        MalformedPickle: The budget is used up.
     """
     found: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
@@ -36,6 +42,7 @@ def settle(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if mask is None or mask.shape != tensor.shape:
             found[name] = tensor
         else:
+            budget.charge(2 * tensor.numel() * tensor.element_size())  # the product, and the mask in its type
             found[name.removesuffix(ORIGINAL)] = tensor * mask.to(tensor.dtype)
     return found
 

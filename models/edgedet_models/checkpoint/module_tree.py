@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
@@ -76,20 +76,24 @@ class ModuleNode:
 
     @staticmethod
     def is_module(value: object) -> bool:
-        """Tell whether an object of a checkpoint is a pickled ``nn.Module``."""
+        """Return whether an object of a checkpoint is a pickled ``nn.Module``."""
         return isinstance(value, PickledObject) and isinstance(value.state, dict) and "_modules" in value.state
 
     @classmethod
-    def wrap(cls, obj: PickledObject) -> ModuleNode:
-        """View a pickled module and all below it as a tree; tensors are shared, not copied.
+    def wrap(cls, obj: PickledObject, budget: ReadBudget) -> ModuleNode:
+        """View a pickled module and all below it as a tree; tensors are shared, except those under a pruning mask.
 
         Submodules that were None are left out of `children`.
+
+        Args:
+            obj: The module as pickled.
+            budget: What the tree may take; charged with each module and masked weight.
 
         Raises:
             CheckpointError: The tree has no end, or far more modules than a network has (a file may name one
                 module under many others).
         """
-        return cls._wrap(obj, prefix=0, depth=0, modules_left=itertools.count(MAX_MODULES, -1), budget=ReadBudget(0))
+        return cls._wrap(obj, prefix=0, depth=0, modules_left=itertools.count(MAX_MODULES, -1), budget=budget)
 
     @classmethod
     def _wrap(
@@ -102,12 +106,13 @@ class ModuleNode:
             )
         try:
             budget.charge(prefix + ITEM * (1 + len(obj.state)))
+            state = dict(obj.state)
+            parameters = _named(state.pop("_parameters", None))
+            buffers = _named(state.pop("_buffers", None))
+            both = [*parameters.items(), *buffers.items()]
+            settled = settle({name: t for name, t in both if t is not None}, budget)
         except MalformedPickle as e:
             raise CheckpointError(f"pickled module {obj.class_path}: {e}") from None
-        state = dict(obj.state)
-        parameters = _named(state.pop("_parameters", None))
-        buffers = _named(state.pop("_buffers", None))
-        settled = settle({name: t for name, t in [*parameters.items(), *buffers.items()] if t is not None})
         buffers = {
             name: t if t is None else settled[name] for name, t in buffers.items() if t is None or name in settled
         }
@@ -126,6 +131,15 @@ class ModuleNode:
         yield prefix, self
         for name, child in self.children.items():
             yield from child.walk(f"{prefix}.{name}" if prefix else name)
+
+    def with_tensors(self, tensors: Mapping[str, Tensor], prefix: str = "") -> ModuleNode:
+        """Return the same tree with other values for the parameters and buffers that `tensors` names."""
+
+        def taken(own: Mapping[str, Tensor | None]) -> dict[str, Tensor | None]:
+            return {name: tensors.get(f"{prefix}{name}", value) for name, value in own.items()}
+
+        children = {name: child.with_tensors(tensors, f"{prefix}{name}.") for name, child in self.children.items()}
+        return replace(self, parameters=taken(self.parameters), buffers=taken(self.buffers), children=children)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return parameters and buffers by dotted name, as ``nn.Module.state_dict`` would."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import IO
 
@@ -13,6 +14,7 @@ from edgedet_models.checkpoint.torch_legacy import read_torch_legacy
 from edgedet_models.checkpoint.torch_zip import read_torch_zip
 from edgedet_runtime.bundle.manifest import file_sha256
 from edgedet_runtime.errors import CheckpointError
+from edgedet_runtime.mistaken import HEAD_BYTES, what_it_is
 
 __all__ = ["read_checkpoint"]
 
@@ -55,33 +57,29 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
 
 
 def _read(path: Path, file: IO[bytes]) -> Checkpoint:
-    head = file.read(64)
+    head = file.read(HEAD_BYTES)
+    size = os.fstat(file.fileno()).st_size
     file.seek(0)
     if not head:
         raise MalformedPickle("it is empty")
     if head.startswith(b"PK"):
-        return Checkpoint(path, "torch-zip", file_sha256(path), read_torch_zip(file))
+        return Checkpoint(path, "torch-zip", file_sha256(path), read_torch_zip(file), size_bytes=size)
     if looks_like_safetensors(head):
         tensors, metadata = read_safetensors(file)
-        return Checkpoint(path, "safetensors", file_sha256(path), tensors, metadata)
+        return Checkpoint(path, "safetensors", file_sha256(path), tensors, metadata, size)
     try:
         content = read_torch_legacy(file)
     except MalformedPickle as e:
         hint = _what_it_is(head)
         raise MalformedPickle(hint or str(e)) from None
-    return Checkpoint(path, "torch-legacy", file_sha256(path), content)
+    return Checkpoint(path, "torch-legacy", file_sha256(path), content, size_bytes=size)
 
 
 def _what_it_is(head: bytes) -> str | None:
     """Name well-known files that are given in place of a checkpoint; None for what starts as a binary pickle
     does."""
-    if head.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer, not the file itself (run git lfs pull)"
-    if head.lstrip()[:1] == b"<":
-        return "a web page (the download failed)"
     if head.startswith(b"\x08"):
         return "an ONNX model or other protocol buffer (give ONNX models a name that ends in .onnx)"
     if head.startswith(b"\x80"):
         return None
-    printable = all(c >= 32 or c in b"\t\r\n" for c in head)
-    return "a text file" if printable else "an unknown binary format"
+    return what_it_is(head) or "an unknown binary format"

@@ -43,6 +43,11 @@ def read_torch_zip(file: IO[bytes]) -> Any:
         with zipfile.ZipFile(file) as archive:
             return _read(archive, file.seek(0, os.SEEK_END))
     except _DAMAGE as e:
+        if not zipfile.is_zipfile(file):
+            raise MalformedPickle(
+                f"a zip file cut short: {file.seek(0, os.SEEK_END)} bytes, and no directory at its end; copy or"
+                " download it again"
+            ) from None
         reason = " ".join(str(e).split())[:200] or type(e).__name__
         raise MalformedPickle(f"damaged or truncated zip archive ({reason})") from None
 

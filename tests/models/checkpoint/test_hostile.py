@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from edgedet_models.checkpoint import ModuleNode, PickledObject, read_checkpoint
+from edgedet_models.checkpoint.budget import ReadBudget
 from edgedet_runtime.errors import CheckpointError
 
 
@@ -201,7 +202,7 @@ def test_modules_named_by_each_other_without_end() -> None:
     node = PickledObject("models.common.Loop", state={"_modules": {}})
     node.state["_modules"]["child"] = node
     with pytest.raises(CheckpointError, match="nested at most"):
-        ModuleNode.wrap(node)
+        ModuleNode.wrap(node, ReadBudget(0))
 
 
 def test_one_module_named_two_to_the_forty_times() -> None:
@@ -209,7 +210,7 @@ def test_one_module_named_two_to_the_forty_times() -> None:
     for _ in range(40):
         node = PickledObject("models.common.Pair", state={"_modules": {"a": node, "b": node}})
     with pytest.raises(CheckpointError, match="submodules"):
-        ModuleNode.wrap(node)
+        ModuleNode.wrap(node, ReadBudget(0))
 
 
 def test_zip_bomb(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def found(content: Any) -> Checkpoint:
     ],
 )
 def test_the_average_is_taken(content: dict[str, Any], taken: str) -> None:
-    weights = found(content).weights()
+    weights = found(content).weights
     assert weights.taken == taken
     assert set(weights.tensors) == set(AVERAGE)
     assert float(weights.tensors["stem.weight"].mean()) == 2.0
@@ -119,3 +119,31 @@ def test_weights_that_are_not_finite_are_a_fault_of_the_file(value: float) -> No
     state["head.cls_preds.0.weight"][0, :3] = value
     with pytest.raises(CheckpointError, match=r"head\.cls_preds\.0\.weight: .* 3 of 64 that are NaN or infinite"):
         families.load(found({"model": state}))
+
+
+def test_masked_weights_named_again_and_again_are_charged(tmp_path: Path) -> None:
+    """Each product takes memory of its own, so a small file could name one pair of tensors a thousand times."""
+    layer = nn.Linear(1000, 1000, bias=False)
+    prune.identity(layer, "weight")
+    model = nn.Sequential(*(nn.Identity() for _ in range(60)))
+    for child in model:
+        child._parameters, child._buffers = layer._parameters, layer._buffers
+    torch.save({"model": model}, tmp_path / "repeated.pt")  # 8 MB, and 60 products of 4 MB with as many masks
+    with pytest.raises(CheckpointError, match="far more than its size allows"):
+        read_checkpoint(tmp_path / "repeated.pt")
+    torch.save({"model": model[:30]}, tmp_path / "fewer.pt")
+    assert len(read_checkpoint(tmp_path / "fewer.pt").tensors()) == 30
+
+
+def test_containers_named_in_each_other_are_looked_at_once() -> None:
+    value: dict[str, Any] = {"w": torch.ones(2)}
+    for _ in range(3):
+        value = {f"k{i}": value for i in range(2000)}
+    assert set(found(value).tensors()) == {"w"}
+
+
+def test_weights_are_found_once() -> None:
+    checkpoint = found({"model": PLAIN})
+    assert checkpoint.weights is checkpoint.weights
+    checkpoint.tensors().clear()
+    assert set(checkpoint.tensors()) == set(PLAIN)
