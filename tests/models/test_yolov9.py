@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +83,7 @@ def with_auxiliary() -> Model:
 def official(checkpoint: Checkpoint) -> Checkpoint:
     """Give the model the class path that YOLOv9 shares with YOLOv5."""
     checkpoint.content["model"].class_path = "models.yolo.DetectionModel"
-    return checkpoint
+    return replace(checkpoint)
 
 
 def test_main_head_of_the_training_form(tmp_path: Path) -> None:
@@ -99,7 +100,7 @@ def test_families_of_the_same_module_paths_are_told_apart(tmp_path: Path) -> Non
     assert yolov5.recognise(checkpoint) is None
     assert ultralytics.recognise(checkpoint) is None
     checkpoint.content["model"].class_path = "ultralytics.nn.tasks.DetectionModel"
-    assert [found.family for found in families.recognise(checkpoint)] == ["ultralytics"]
+    assert [found.family for found in families.recognise(replace(checkpoint))] == ["ultralytics"]
 
 
 def test_state_dict_round_trip() -> None:
