@@ -1,4 +1,4 @@
-"""Ultralytics' detectors: YOLOv3u, v5u, v8, v9, v10, YOLO11, 12 and 26, and whatever is made of the same blocks.
+"""Ultralytics' detectors: YOLOv3u, v5u, v8, v9, v10, YOLO11, 12 and 26, RT-DETR, and what is made of the same blocks.
 
 One loader for all: the network is rebuilt from the pickled module tree, whatever the version that wrote it (8.0 to 8.4)
 and the YAML that it came from. Bare state dicts are compared with the published networks. YOLOv10's official files are
@@ -14,6 +14,8 @@ from edgedet_models.detector import DetectorModule
 from edgedet_models.families import Recognition
 from edgedet_models.layer_list.pickled import naming
 from edgedet_models.ultralytics.pickled import PickledDetector
+from edgedet_models.ultralytics.pickled_queries import PickledQueries
+from edgedet_models.ultralytics.rtdetr import RTDETR_BUILDERS
 from edgedet_models.ultralytics.state_dict import MatchedNetwork, match_networks
 from edgedet_models.ultralytics.variants import BUILDERS, LAYOUTS, name_variant
 from edgedet_runtime.errors import CheckpointError
@@ -24,7 +26,7 @@ FAMILY = "ultralytics"
 LICENCE = "AGPL-3.0"
 """Of the code since 2023; files of its first months, under GPL-3.0, do not say so and are given the stricter one."""
 FORMS = ("pickled modules", "state dict")
-VARIANTS: Mapping[str, Callable[[tuple[str, ...]], DetectorModule]] = BUILDERS
+VARIANTS: Mapping[str, Callable[[tuple[str, ...]], DetectorModule]] = {**BUILDERS, **RTDETR_BUILDERS}
 
 
 def recognise(checkpoint: Checkpoint) -> Recognition | None:
@@ -37,6 +39,9 @@ def recognise(checkpoint: Checkpoint) -> Recognition | None:
         network = _find(checkpoint)
         if network is not None:
             return Recognition(FAMILY, _variant(network), network.class_names(), network.evidence)
+        queries = PickledQueries.find(checkpoint)
+        if queries is not None:
+            return Recognition(FAMILY, queries.variant, queries.class_names(), queries.evidence)
         found = _match(checkpoint)
         return None if found is None else Recognition(FAMILY, found.variant, found.class_names, found.evidence)
 
@@ -55,6 +60,9 @@ def load(checkpoint: Checkpoint) -> DetectorModule:
                 variant=_variant(network),
                 licence=_licence(checkpoint),
             )
+        queries = PickledQueries.find(checkpoint)
+        if queries is not None:
+            return queries.build(family=FAMILY, variant=queries.variant, licence=_licence(checkpoint))
         found = _match(checkpoint)
         if found is None:
             raise CheckpointError("expected a detector of Ultralytics' code, got another kind of file")
@@ -72,7 +80,7 @@ def _variant(network: PickledDetector) -> str:
 
 
 def _match(checkpoint: Checkpoint) -> MatchedNetwork | None:
-    return None if checkpoint.module() is not None else match_networks(LAYOUTS, VARIANTS, checkpoint.tensors())
+    return None if checkpoint.module() is not None else match_networks(LAYOUTS, BUILDERS, checkpoint.tensors())
 
 
 def _licence(checkpoint: Checkpoint) -> str:

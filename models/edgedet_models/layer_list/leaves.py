@@ -156,6 +156,29 @@ def _zero_pad(name: str, node: ModuleNode) -> nn.Module:
     return nn.ZeroPad2d((padding[0], padding[1], padding[2], padding[3]))
 
 
+def _linear(name: str, node: ModuleNode) -> nn.Module:
+    rows, columns = own_tensor(name, node, "weight", 2).shape
+    bias = node.parameters.get("bias") is not None
+    return _copy(name, nn.utils.skip_init(nn.Linear, columns, rows, bias=bias), node)
+
+
+def _embedding(name: str, node: ModuleNode) -> nn.Module:
+    rows, columns = own_tensor(name, node, "weight", 2).shape
+    return _copy(name, nn.Embedding(rows, columns, _weight=torch.empty(rows, columns)), node)
+
+
+def _layer_norm(name: str, node: ModuleNode) -> nn.Module:
+    channels = len(own_tensor(name, node, "weight", 1))
+    return _copy(name, nn.LayerNorm(channels, number(name, node, "eps"), bias="bias" in node.parameters), node)
+
+
+def _gelu(name: str, node: ModuleNode) -> nn.Module:
+    approximate = node.attributes.get("approximate", "none")
+    if approximate not in ("none", "tanh"):
+        raise CheckpointError(f"{name} (GELU): approximate: expected none or tanh, got {approximate!r:.20}")
+    return nn.GELU(approximate)
+
+
 def _leaky(name: str, node: ModuleNode) -> nn.Module:
     return nn.LeakyReLU(number(name, node, "negative_slope", 0.01))
 
@@ -172,15 +195,19 @@ LEAVES: Mapping[str, Leaf] = {
     "Dropout": _plain(nn.Identity),
     "Dropout2d": _plain(nn.Identity),
     "ELU": _plain(nn.ELU),
-    "GELU": _plain(nn.GELU),
+    "Embedding": _embedding,
+    "GELU": _gelu,
     "Hardsigmoid": _plain(nn.Hardsigmoid),
     "Hardswish": _plain(nn.Hardswish),
     "Identity": _plain(nn.Identity),
+    "LayerNorm": _layer_norm,
     "LeakyReLU": _leaky,
+    "Linear": _linear,
     "MaxPool2d": _max_pool,
     "MemoryEfficientMish": _plain(nn.Mish),
     "MemoryEfficientSwish": _plain(nn.SiLU),
     "Mish": _plain(nn.Mish),
+    "NonDynamicallyQuantizableLinear": _linear,
     "ReLU": _plain(nn.ReLU),
     "ReLU6": _plain(nn.ReLU6),
     "SiLU": _plain(nn.SiLU),

@@ -20,6 +20,7 @@ ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
     "sigmoid": nn.Sigmoid,
     "tanh": nn.Tanh,
     "elu": nn.ELU,
+    "gelu": nn.GELU,
     "selu": nn.SELU,
 }
 """Constructors by name; the slope of ``leaky`` is 0.1, that of darknet, YOLOX and YOLOv7-tiny."""

@@ -18,6 +18,7 @@ from edgedet_models.layer_list.rebuilding import Block, Parts, rebuild_tree
 from edgedet_models.layers import attention, chain, csp, elan, fusion, parallel, split_stage, spp
 from edgedet_models.layers.adopt import adopt
 from edgedet_models.layers.conv_bn_act import ConvBnAct
+from edgedet_models.ultralytics.query_blocks import OWN_TENSORS, QUERY_BLOCKS
 from edgedet_runtime.errors import CheckpointError
 
 __all__ = ["BLOCKS", "build_block"]
@@ -27,7 +28,7 @@ MAX_HEADS = 4096
 
 def build_block(name: str, node: ModuleNode) -> nn.Module:
     """Rebuild a pickled module and all below it; see `rebuild_tree`."""
-    return rebuild_tree(name, node, lambda block: BLOCKS.get(block.type_name), own_tensors=frozenset(["gamma"]))
+    return rebuild_tree(name, node, lambda block: BLOCKS.get(block.type_name), own_tensors=OWN_TENSORS | {"gamma"})
 
 
 _take, _of = common.take, common.made_of
@@ -159,6 +160,7 @@ BLOCKS: Mapping[str, Block] = {
             *("GhostBottleneck", "GhostConv", "ModuleList", "SP", "SPP", "Sequential"),
         )
     },
+    **QUERY_BLOCKS,
     "A2C2f": _area_stage,
     "AAttn": _area_attention,
     "ABlock": _of(attention.AreaCell, "attn", "mlp"),

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from torch import nn
 
 from edgedet_models.checkpoint.content import Checkpoint, ModuleNode
 from edgedet_models.layer_list.gray import take_color
-from edgedet_models.layer_list.leaves import number, own_tensor
 from edgedet_models.layer_list.names import class_names
 from edgedet_models.layer_list.network import Wiring, measure_strides
 from edgedet_models.layer_list.tree import check_strides, layers_of, read_wiring, unwrap, without_unread
 from edgedet_models.ultralytics.blocks import build_block
 from edgedet_models.ultralytics.head import HeadNode
 from edgedet_models.ultralytics.network import DistanceDetector
-from edgedet_models.ultralytics.options import find_option
+from edgedet_models.ultralytics.pickled_layers import PickledLayers
 from edgedet_models.ultralytics.spec import distance_spec
 from edgedet_models.ultralytics.tasks import refuse_other_tasks
 from edgedet_runtime.errors import CheckpointError
@@ -25,24 +22,15 @@ from edgedet_runtime.spec import Thresholds
 
 __all__ = ["PickledDetector"]
 
-DEFAULT_SIZE_PX = 640
-MAX_SIZE_PX = 8192
-
 
 @dataclass(frozen=True, slots=True)
-class PickledDetector:
-    """A pickled model whose ``model`` is a list of layers that ends in a head of distances.
+class PickledDetector(PickledLayers):
+    """Layers that end in a head of distances.
 
     Attributes:
-        checkpoint: Where it was found.
-        node: The model.
-        layers: Its layers, in order.
         head: The last layer.
     """
 
-    checkpoint: Checkpoint
-    node: ModuleNode
-    layers: tuple[ModuleNode, ...]
     head: HeadNode
 
     @classmethod
@@ -62,27 +50,9 @@ class PickledDetector:
             return None
         return cls(checkpoint, node, layers, HeadNode.read(layers[-1]))
 
-    @property
-    def type_names(self) -> frozenset[str]:
-        """Names of all classes in the tree."""
-        return frozenset(node.type_name for _, node in self.node.walk())
-
     def class_names(self) -> tuple[str, ...]:
         """Return the class names, or ``class0`` … where the file has none."""
         return class_names(self.node.attributes.get("names"), self.head.classes)
-
-    def option(self, key: str) -> Any:
-        """Return an entry of the training options, wherever the version that wrote the file put them."""
-        content = self.checkpoint.content
-        places = [content.get(name) for name in ("train_args", "opt")] if isinstance(content, Mapping) else []
-        return find_option([*places, self.node.attributes.get("args")], key)
-
-    @property
-    def size_px(self) -> int:
-        """Input size of training; 640 where the file does not say."""
-        size = self.option("imgsz")
-        size = max(size) if isinstance(size, (list, tuple)) and size and all(type(s) is int for s in size) else size
-        return size if type(size) is int and 0 < size <= MAX_SIZE_PX else DEFAULT_SIZE_PX
 
     @property
     def has_auxiliary(self) -> bool:
@@ -92,28 +62,11 @@ class PickledDetector:
     @property
     def evidence(self) -> str:
         """What was found, for a person to read."""
-        content = self.checkpoint.content
-        version = content.get("version") if isinstance(content, Mapping) else None
         heads = ", with a one-to-many and a one-to-one head" if self.head.has_two else ""
         heads += ", for gray pictures (color is weighted in the first convolution)" if self.channels == 1 else ""
         heads += ", auxiliary branch left out" if self.has_auxiliary else ""
-        written = f", written by version {version}"[:60] if isinstance(version, str) else ""
         head = f"head {self.head.node.type_name}{heads}"
-        return f"pickled {self.node.class_path}, {len(self.layers)} layers, {head}{written}"
-
-    @property
-    def channels(self) -> int:
-        """Channels of the input: those of the first convolution.
-
-        Raises:
-            CheckpointError: There is none.
-        """
-        convs = (node for _, node in self.node.walk() if node.type_name == "Conv2d")
-        conv = next(convs, None)
-        if conv is None:
-            raise CheckpointError("expected a convolution as the first layer; the file is damaged")
-        channels = own_tensor("model", conv, "weight", 4).shape[1] * int(number("model", conv, "groups", 1))
-        return channels // 4 if self.layers[0].type_name == "Focus" else channels
+        return f"pickled {self.node.class_path}, {len(self.layers)} layers, {head}{self.written_by}"
 
     @property
     def read_layers(self) -> list[ModuleNode]:
