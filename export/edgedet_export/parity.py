@@ -7,6 +7,8 @@ FP32 rungs must hold 1e-4 on scores and 0.02 px on boxes. float32 itself does no
 the checkpoint in float32 already differs from itself in float64 by more, no rung can be asked for less than that
 noise, so the tolerance is the larger of the two (`NOISE_FACTOR` times the noise), and the report says so.
 
+Queries are a set: their rows are put into one order before they are compared, see `edgedet_export.alignment`.
+
 The ladder ends at the written files, see `edgedet_export.written`. Their rungs hold raw outputs and detections too.
 """
 
@@ -19,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from edgedet_export.alignment import align
 from edgedet_models.decode import decode
 from edgedet_runtime.bundle.rungs import Noise, OutputDifference, Rung
 from edgedet_runtime.errors import CheckFailedError
@@ -80,6 +83,7 @@ def candidate_errors(boxes_a: Array, scores_a: Array, boxes_b: Array, scores_b: 
 
 def measure_noise(spec: ModelSpec, single: Sequence[Outputs], double: Sequence[Outputs]) -> Noise:
     """Measure float32's rounding noise from the outputs of one network in float32 and in float64."""
+    single = [align(spec, a, b) for a, b in zip(double, single, strict=True)]
     errors = [_meaning_errors(spec, a, b) for a, b in zip(double, single, strict=True)]
     raw = max(d.max_rel for d in output_differences(spec, double, single))
     return Noise(max(e[0] for e in errors), max(e[1] for e in errors), raw)
@@ -135,6 +139,7 @@ def compare(
     Raises:
         CheckFailedError: The stages' outputs have different shapes.
     """
+    after = [align(spec, a, b) for a, b in zip(before, after, strict=True)]
     differences = output_differences(spec, before, after, rung=f"parity {against} → {stage}")
     errors = [_meaning_errors(spec, a, b) for a, b in zip(before, after, strict=True)]
     floor = noise or Noise()

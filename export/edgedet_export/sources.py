@@ -132,6 +132,10 @@ def head_note(model: DetectorModule) -> tuple[str, ...]:
     """Say that the detector's candidates are not suppressed, where that is so."""
     if model.spec.decode.suppression == "nms":
         return ()
+    if model.spec.decode.kind == "queries":
+        return (
+            "a set of queries: the best pairs of query and class are the detections, no suppression; the IoU is idle",
+        )
     return ("one-to-one head: the best candidates are the detections, no non-maximum suppression; the IoU is idle",)
 
 

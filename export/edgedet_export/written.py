@@ -28,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from edgedet_export.alignment import align, matching_order
 from edgedet_export.golden import threshold_in_gap
 from edgedet_export.parity import (
     BOX_TOLERANCE_PX,
@@ -195,16 +196,14 @@ def check_file(folder: Path, written: Written, judge: Judge, noise: Noise) -> Fi
         names = spec.decode.output_names
         heads = [[dict(zip(detector.spec.decode.output_names, b, strict=True))[n] for n in names] for b in after]
     if heads is not None:
+        heads = [align(spec, a, b) for a, b in zip(before, heads, strict=True)]
         differences = output_differences(spec, before, heads, rung=f"parity {judge.judged.name} → {stage}")
         errors += [
             candidate_errors(*decode_candidates(spec, a), *decode_candidates(spec, b))
             for a, b in zip(before, heads, strict=True)
         ]
     if kind == "decoded":
-        errors += [
-            candidate_errors(*decode_candidates(spec, a), b[0][0, :, :4], b[0][0, :, 4:])
-            for a, b in zip(before, after, strict=True)
-        ]
+        errors += [_decoded_errors(spec, a, b[0][0]) for a, b in zip(before, after, strict=True)]
     same = written.engine == judge.judged.engine
     rung = Rung(
         stage=stage,
@@ -220,6 +219,14 @@ def check_file(folder: Path, written: Written, judge: Judge, noise: Noise) -> Fi
         gained=sum(s.gained for s in seen),
     )
     return FileCheck(rung, seen[-1].conf, seen[-1].expected)
+
+
+def _decoded_errors(spec: ModelSpec, before: Sequence[Tensor], rows: Tensor) -> tuple[float, float]:
+    """Compare judged raw outputs with what a file decoded, (M, 4 + classes); see `candidate_errors`."""
+    boxes, scores = decode_candidates(spec, before)
+    if spec.decode.kind == "queries" and rows.shape == (len(boxes), 4 + scores.shape[1]):
+        rows = rows[matching_order(np.concatenate((boxes, scores), axis=1), rows)]
+    return candidate_errors(boxes, scores, rows[:, :4], rows[:, 4:])
 
 
 def _raw_heads(path: Path, name: EngineName, judge: Judge) -> list[tuple[Tensor, ...]] | None:

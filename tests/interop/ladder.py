@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 
 import edgedet_models
+from edgedet_export.alignment import align
 from edgedet_export.config import ExportConfig, Head
 from edgedet_export.fuse import fuse
 from edgedet_export.pipeline import export
@@ -23,6 +24,7 @@ from edgedet_runtime.bundle.model_files import read_spec
 from edgedet_runtime.decode import decode_outputs
 from edgedet_runtime.doctor.matching import detections_differ
 from edgedet_runtime.nms import nms
+from edgedet_runtime.spec import ModelSpec
 from tests.runtime.official_fixtures import DARKNET_FIXTURES, Reference, load_reference
 
 __all__ = ["FixtureResult", "checkpoint_of", "run_fixture"]
@@ -74,8 +76,10 @@ def checkpoint_of(folder: Path) -> Path:
     return next(p for p in sorted(folder.iterdir()) if p.stem == "checkpoint")
 
 
-def _worst(spec_names: tuple[str, ...], got: Any, reference: Reference) -> float:
+def _worst(spec: ModelSpec, got: Any, reference: Reference) -> float:
     expected = dict(zip(reference.decode.output_names, reference.raw, strict=True))
+    spec_names = spec.decode.output_names
+    got = align(spec, [expected[name] for name in spec_names], got)
     worst = 0.0
     for name, value in zip(spec_names, got, strict=True):
         want = expected[name].astype(np.float64)
@@ -87,8 +91,7 @@ def _worst(spec_names: tuple[str, ...], got: Any, reference: Reference) -> float
 def _torch_worst(model: DetectorModule, inputs: Array, references: list[Reference]) -> float:
     with torch.no_grad():  # all pictures at once, as the official code: rounding depends on the batch
         raw = [o.numpy() for o in model(torch.from_numpy(inputs))]
-    names = model.spec.decode.output_names
-    return max(_worst(names, [o[i : i + 1] for o in raw], r) for i, r in enumerate(references))
+    return max(_worst(model.spec, [o[i : i + 1] for o in raw], r) for i, r in enumerate(references))
 
 
 def _pixels(inputs: Array, model: DetectorModule) -> list[npt.NDArray[np.uint8]]:
@@ -140,7 +143,7 @@ def run_fixture(folder: Path, work: Path, *, int8: bool = False, calib: Path | N
     chosen = cast("Head | None", head or None)
     model = edgedet_models.load(edgedet_models.read_checkpoint(checkpoint_of(folder)), head=chosen)
     size = (int(inputs.shape[2]), int(inputs.shape[3]))
-    model.spec = model.spec.replace(input=dataclasses.replace(model.spec.input, height=size[0], width=size[1]))
+    model.spec = model.spec.with_size(*size)
     unfused = _torch_worst(model, inputs, references)
     fused, report = fuse(model, model.dummy_input())
     config = ExportConfig(
@@ -158,10 +161,7 @@ def run_fixture(folder: Path, work: Path, *, int8: bool = False, calib: Path | N
     spec = read_spec(work / name / "model.onnx")
 
     def worst(stage: Stage) -> float:
-        return max(
-            _worst(spec.decode.output_names, raw, reference)
-            for raw, reference in zip(stage(pictures), references, strict=True)
-        )
+        return max(_worst(spec, raw, reference) for raw, reference in zip(stage(pictures), references, strict=True))
 
     multi_label = next(iter(references[0].expected))
     differences: dict[str, str | None] = {}

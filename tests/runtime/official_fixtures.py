@@ -57,6 +57,7 @@ ALL_FIXTURES = (
     "damoyolo-T-quarter",
     *DARKNET_FIXTURES,
     *DISTANCE_FIXTURES,
+    QUERY_FIXTURES[0],
 )
 
 
