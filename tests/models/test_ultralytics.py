@@ -19,6 +19,7 @@ from edgedet_models.decode import decode
 from edgedet_models.detector import DetectorModule, HeadName
 from edgedet_models.families import ultralytics
 from edgedet_models.ultralytics.network import DistanceDetector
+from edgedet_models.ultralytics.rtdetr import RTDETR_BUILDERS
 from edgedet_runtime.errors import CheckpointError, InputError
 from tests.models import distance_networks as net
 from tests.models.family_template import (
@@ -109,7 +110,7 @@ def test_gflops_of_the_official_tables(variant: str) -> None:
 def test_every_variant_is_published_or_derived() -> None:
     derived = {f"yolov8{size}-{form}" for size in "smlx" for form in ("p2", "p6")}
     derived |= {f"yolov5{size}6u" for size in "smlx"}
-    assert set(ultralytics.VARIANTS) == {*SIZES, *MILLIONS} | derived
+    assert set(ultralytics.VARIANTS) == {*SIZES, *MILLIONS, *RTDETR_BUILDERS} | derived
 
 
 OFFICIAL = [name for name in DISTANCE_FIXTURES if name.startswith("ul-")]
