@@ -17,7 +17,10 @@ HEAD_BYTES = 16
 """How many bytes `picture_format` looks at."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# JPEG's markers (T.81, table B.1): those that hold the size, those that stand alone, and what comes after all headers
+_FRAME_HEADERS = b"\xc0\xc1\xc2\xc3\xc5\xc6\xc7\xc9\xca\xcb\xcd\xce\xcf"
+_ALONE = b"\x01\xd0\xd1\xd2\xd3\xd4\xd5\xd6\xd7\xd8"
+_TOO_LATE = b"\xd9\xda"
 _TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
 
 
@@ -59,13 +62,13 @@ def check_png(data: bytes) -> None:
     at, kind = len(_PNG), b""
     view = memoryview(data)
     while kind != b"IEND":
-        if at + 12 > len(data):
-            raise ValueError("its end is missing")
-        length, kind = struct.unpack_from(">I4s", data, at)
-        end = at + 8 + length
-        if end + 4 > len(data):
-            raise ValueError("its end is missing")
-        if zlib.crc32(view[at + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
+        try:
+            length, kind = struct.unpack_from(">I4s", data, at)
+            end = at + 8 + length
+            (checksum,) = struct.unpack_from(">I", data, end)
+        except struct.error:
+            raise ValueError("its end is missing") from None
+        if zlib.crc32(view[at + 4 : end]) != checksum:
             raise ValueError("a checksum does not match")
         at = end + 4
 
@@ -86,12 +89,13 @@ def _jpeg(data: bytes) -> tuple[int, int]:
             return width, height
         if kind == 0xFF:
             at += 1
-        elif kind == 0x01 or 0xD0 <= kind <= 0xD8:
+        elif kind in _ALONE:
             at += 2
-        elif kind in (0xD9, 0xDA):
-            raise ValueError("its header is malformed")
         else:
-            at += 2 + max(2, struct.unpack_from(">H", data, at + 2)[0])
+            length = struct.unpack_from(">H", data, at + 2)[0]
+            if kind in _TOO_LATE or length < 2:
+                raise ValueError("its header is malformed")
+            at += 2 + length
 
 
 def _gif(data: bytes) -> tuple[int, int]:
@@ -110,7 +114,7 @@ def _bmp(data: bytes) -> tuple[int, int]:
 def _webp(data: bytes) -> tuple[int, int]:
     kind = data[12:16]
     if kind == b"VP8X":
-        sides = data[24:27], data[27:30]
+        sides = struct.unpack_from("3s3s", data, 24)
         width, height = (int.from_bytes(side, "little") + 1 for side in sides)
     elif kind == b"VP8L":
         bits = struct.unpack_from("<I", data, 21)[0]

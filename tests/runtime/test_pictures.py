@@ -106,3 +106,63 @@ def test_pixels_are_those_of_opencv(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(data)
     np.testing.assert_array_equal(read_image(path), cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "size", "words"),
+    [
+        (0, 5, 33, "0x5 pixels"),
+        (5, 0, 33, "5x0 pixels"),
+        (1, 1, 33, "its end is missing"),
+        (1 << 13, 1 << 13, 33, "its end is missing"),
+        (1 << 13, (1 << 13) + 1, 33, "8192x8193 pixels in 33 bytes, which no camera writes"),
+        (20_000, 10_000, 1_000_000, "a checksum does not match"),
+        (20_000, 10_000, 999_999, "20000x10000 pixels in 999999 bytes"),
+        (1 << 15, 1 << 15, 6_000_000, "a checksum does not match"),
+        (1 << 15, (1 << 15) + 1, 6_000_000, "more than 2^30"),
+    ],
+)
+def test_how_many_pixels_a_file_may_claim(width: int, height: int, size: int, words: str) -> None:
+    """2^26 always, a byte for 200 beyond that, 2^30 at most; what may be is then looked at, and found damaged."""
+    with pytest.raises(InputError) as caught:
+        decode_image(png_header(width, height).ljust(size, b"\0"), "x.png")
+    assert words in str(caught.value)
+
+
+def test_a_file_of_more_than_a_gigabyte_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open(tmp_path / "huge.png", "wb") as file:
+        file.truncate((1 << 30) + 1)
+    with pytest.raises(InputError, match="at most 1 GiB, it is larger"):
+        read_image(tmp_path / "huge.png")
+    data = encoded(".png")
+    (tmp_path / "a.png").write_bytes(data)
+    monkeypatch.setattr("edgedet_runtime.pictures._MOST_BYTES", len(data))
+    assert read_image(tmp_path / "a.png").shape == (48, 64, 3)
+    (tmp_path / "a.png").write_bytes(data + b"\0")
+    with pytest.raises(InputError, match="it is larger"):
+        read_image(tmp_path / "a.png")
+
+
+def test_half_the_width_and_height() -> None:
+    data = encoded(".jpg")
+    half = decode_image(data, "a.jpg", half=True)
+    assert half.shape == (24, 32, 3)
+    whole = cv2.resize(decode_image(data, "a.jpg"), (32, 24), interpolation=cv2.INTER_AREA)
+    assert np.abs(half.astype(int) - whole).mean() < 15
+
+
+def test_what_is_not_there_looks_like_no_picture(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "text").write_text("hello")
+    assert not any(looks_like_picture(tmp_path / name) for name in ("pipe", "text", "absent", ".", "null\0"))
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"gone: cannot be read \(No such file"):
+        list_folder(tmp_path / "gone")
+
+
+def test_what_no_decoder_reads_is_damaged() -> None:
+    for data in (b"P6\n4 4\n255\nabc", b"GIF89a" + struct.pack("<HH", 4, 4) + b"\xf7\0\0"):
+        with pytest.raises(InputError, match=r"x: expected an image, it is a damaged (PNM|GIF)$"):
+            decode_image(data, "x")
