@@ -8,8 +8,8 @@ Where each number comes from:
 
 - gain ``g = min(H / h, W / w)`` in both aspect-keeping modes (YOLOv5 ``letterbox``, YOLOX ``preproc``);
 - resized size ``round(w * g)`` in YOLOv5 (Python's rounding, halves to even), ``int(w * g)`` in YOLOX;
-- the centered picture starts at ``round(d / 2 - 0.1)`` of the left-over d, so an odd row or column goes to the
-  end;
+- the centered picture starts at half of the left-over d, rounded down (``round(d / 2 - 0.1)`` in YOLOv5), so an odd
+  row or column goes to the end;
 - boxes return with the *unrounded* ``pad = (W - w * g) / 2`` (YOLOv5 ``scale_boxes``), which may differ by up
   to half a pixel from where the picture starts; YOLOX has no pad;
 - `stretch` has one gain per axis.
@@ -71,11 +71,10 @@ class Letterbox:
         if not resize.scale_up:
             g = min(g, 1.0)
         whole = round if resize.rounding == "round" else int
-        new_h = min(max(whole(h * g), 1), in_h)
-        new_w = min(max(whole(w * g), 1), in_w)
+        new_h, new_w = max(whole(h * g), 1), max(whole(w * g), 1)
         if resize.mode == "letterbox-topleft":
             return cls((h, w), (in_h, in_w), (new_h, new_w), (0, 0), (g, g), (0.0, 0.0), resize)
-        origin = (round((in_h - new_h) / 2 - 0.1), round((in_w - new_w) / 2 - 0.1))
+        origin = ((in_h - new_h) // 2, (in_w - new_w) // 2)
         pad = ((in_w - w * g) / 2, (in_h - h * g) / 2)
         return cls((h, w), (in_h, in_w), (new_h, new_w), origin, (g, g), pad, resize)
 
@@ -106,8 +105,7 @@ class Letterbox:
         bottom, right = top + new_h, left + new_w
         pad = self.resize.pad_bgr
         for border in (out[:top], out[bottom:], out[top:bottom, :left], out[top:bottom, right:]):
-            if border.size:
-                border[...] = pad[0] if pad[0] == pad[1] == pad[2] else pad
+            border[...] = pad[:1] if len(set(pad)) == 1 else pad
         window = out[top:bottom, left:right]
         if (new_h, new_w) == self.image_hw:
             window[...] = image_bgr
@@ -118,9 +116,7 @@ class Letterbox:
             method = cv2.INTER_LINEAR_EXACT
         elif self.resize.interpolation == "area-down" and shrinks:
             method = cv2.INTER_AREA
-        scaled = cv2.resize(image_bgr, (new_w, new_h), dst=window, interpolation=method)
-        if not np.shares_memory(scaled, out):
-            window[...] = scaled
+        cv2.resize(image_bgr, (new_w, new_h), dst=window, interpolation=method)
         return out
 
     def to_input(self, boxes_xyxy: npt.ArrayLike, *, clip: bool = False) -> npt.NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -88,6 +89,27 @@ def test_garbage_is_refused_in_one_line(name: EngineName, content: bytes, tmp_pa
         load_engine(name, path, TINY_SPEC, threads=1)
     assert "\n" not in str(error.value)
     assert "bad.onnx" in str(error.value)
+
+
+def unknown_operator(path: Path) -> Path:
+    import onnx
+
+    model = onnx.load(tiny_onnx(path))
+    model.graph.node[-1].op_type = "Unheard"
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_refusal_begins_with_engine_and_version_and_tells_no_source_lines(name: EngineName, tmp_path: Path) -> None:
+    path = unknown_operator(tmp_path / "odd.onnx")
+    with pytest.raises(EngineError) as caught:
+        load_engine(name, path, TINY_SPEC, threads=1)
+    text = str(caught.value)
+    assert re.match(rf"{name} \d+(\.\w+)+ cannot load {re.escape(str(path))}: .*Unheard", text), text
+    assert "\n" not in text
+    assert ".cpp:" not in text.partition("odd.onnx")[2]
+    assert f"{path}: OpenCV(" not in text
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino"])

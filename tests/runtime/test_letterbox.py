@@ -21,6 +21,11 @@ CENTRED = ResizeSpec()
 TOPLEFT = ResizeSpec("letterbox-topleft", rounding="floor")
 STRETCH = ResizeSpec("stretch")
 
+
+def padded(pad_bgr: tuple[int, int, int]) -> ResizeSpec:
+    return ResizeSpec(pad_bgr=pad_bgr)
+
+
 # image (h, w), input (h, w), rules → resized (h, w), origin (y, x)
 GEOMETRY = {
     "bus.jpg in 640": ((1080, 810), (640, 640), CENTRED, (640, 480), (0, 80)),
@@ -30,6 +35,7 @@ GEOMETRY = {
     "half a pixel rounds to even": ((5, 2), (1, 1), CENTRED, (1, 1), (0, 0)),
     "YOLOX cuts": ((427, 640), (416, 416), TOPLEFT, (277, 416), (0, 0)),
     "thin picture keeps a column": ((10000, 3), (64, 64), CENTRED, (64, 1), (0, 31)),
+    "flat picture keeps a row": ((3, 10000), (64, 64), CENTRED, (1, 64), (31, 0)),
     "no scaling up": ((32, 48), (64, 64), ResizeSpec(scale_up=False), (32, 48), (16, 8)),
     "stretched": ((10, 90), (64, 32), STRETCH, (64, 32), (0, 0)),
 }
@@ -72,7 +78,9 @@ def test_boxes_go_by_the_exact_pad_and_pixels_by_the_whole_one() -> None:
     np.testing.assert_allclose(fit.to_input([[0, 0, 500, 333]]), [[0, 69.472, 416, 346.528]], rtol=1e-6)
 
 
-@pytest.mark.parametrize("rules", [CENTRED, TOPLEFT, STRETCH, ResizeSpec(pad_bgr=(1, 2, 3))])
+@pytest.mark.parametrize(
+    "rules", [CENTRED, TOPLEFT, STRETCH, *map(padded, [(1, 2, 3), (1, 1, 2), (2, 1, 1), (1, 2, 1)])]
+)
 @pytest.mark.parametrize("image_hw", [(37, 53), (64, 96), (90, 20), (200, 300)])
 def test_apply_writes_every_pixel(rules: ResizeSpec, image_hw: tuple[int, int]) -> None:
     image = np.random.default_rng(0).integers(0, 256, (*image_hw, 3), np.uint8)
@@ -104,6 +112,25 @@ def test_area_averaging_only_where_it_shrinks() -> None:
     np.testing.assert_array_equal(grown, cv2.resize(image, (384, 256), interpolation=cv2.INTER_LINEAR))
 
 
+@pytest.mark.parametrize(
+    ("image_hw", "method"),
+    [
+        ((40, 192), cv2.INTER_AREA),
+        ((128, 60), cv2.INTER_AREA),
+        ((64, 192), cv2.INTER_AREA),
+        ((64, 60), cv2.INTER_LINEAR),
+        ((40, 96), cv2.INTER_LINEAR),
+    ],
+    ids=["narrower", "lower", "narrower alone", "wider alone", "higher alone"],
+)
+def test_area_averaging_where_one_side_shrinks(image_hw: tuple[int, int], method: int) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*image_hw, 3), np.uint8)
+    found = Letterbox.fit(image_hw, (64, 96), ResizeSpec("stretch", interpolation="area-down")).apply(image)
+    other = {cv2.INTER_AREA: cv2.INTER_LINEAR, cv2.INTER_LINEAR: cv2.INTER_AREA}[method]
+    np.testing.assert_array_equal(found, cv2.resize(image, (96, 64), interpolation=method))
+    assert (found != cv2.resize(image, (96, 64), interpolation=other)).any()
+
+
 def test_exact_interpolation_is_the_one_that_is_alike_on_every_cpu() -> None:
     image = np.random.default_rng(0).integers(0, 256, (97, 131, 3), np.uint8)
     fit = Letterbox.fit((97, 131), (64, 96), ResizeSpec(mode="stretch", interpolation="linear-exact"))
@@ -128,8 +155,10 @@ def test_apply_refuses_other_arrays(image: Any, out: Any) -> None:
 
 
 def test_picture_without_pixels() -> None:
-    with pytest.raises(InputError, match="0x5"):
-        Letterbox.fit((5, 0), (8, 8), CENTRED)
+    for image_hw, words in (((5, 0), "0x5"), ((0, 5), "5x0")):
+        with pytest.raises(InputError, match=f"at least 1x1 pixels, got {words}"):
+            Letterbox.fit(image_hw, (8, 8), CENTRED)
+    assert Letterbox.fit((1, 1), (8, 8), CENTRED).resized_hw == (8, 8)
 
 
 @pytest.mark.parametrize(

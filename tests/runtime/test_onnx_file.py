@@ -100,3 +100,8 @@ def test_a_file_has_one_graph(graphs: int, tmp_path: Path) -> None:
     path.write_bytes(b"\x08\x09" + GRAPH * graphs)
     with pytest.raises(ModelFileError, match=r"expected an ONNX file, it is .*\(no graph in it\)"):
         onnx_summary(path)
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match=r"gone\.onnx: cannot be read \(No such file"):
+        onnx_summary(tmp_path / "gone.onnx")

@@ -23,9 +23,7 @@ __all__ = ["read_coco"]
 _Entry = Mapping[str, Any]
 
 
-def read_coco(
-    path: Path, *, images: Path | None = None, limit: int | None = None, need_labels: bool = True
-) -> LabelledSet:
+def read_coco(path: Path, *, images: Path | None = None, limit: int | None = None, need_labels: bool) -> LabelledSet:
     """Read a COCO json.
 
     Args:

@@ -43,7 +43,7 @@ def read_yolo(
     split: str | tuple[str, ...] = "val",
     images: Path | None = None,
     limit: int | None = None,
-    need_labels: bool = True,
+    need_labels: bool,
 ) -> LabelledSet:
     """Read a data.yaml and the labels of one split.
 
@@ -104,7 +104,7 @@ def _count(path: Path, entry: Tree) -> int | None:
         return None
     if not isinstance(entry, str) or not entry.isascii() or not entry.isdecimal():
         raise InputError(f"{path}: nc: expected a number of classes, got {short(entry)}")
-    if len(entry) > 9 or not 1 <= int(entry) <= _MOST_CLASSES:
+    if len(entry) > len(str(_MOST_CLASSES)) or not 1 <= int(entry) <= _MOST_CLASSES:
         raise InputError(f"{path}: nc: expected 1..{_MOST_CLASSES} classes, got {short(entry)}")
     return int(entry)
 
@@ -152,7 +152,6 @@ def _pictures(
             raise InputError(f"{path}: {key}: expected folders or .txt lists, got {short(item)}")
         files += _listed(path, key, places.find(item), places, faults)
     if not files:
-        faults.check()
         raise InputError(f"{path}: {key}: expected pictures, found none in {short(entry)}")
     return files
 

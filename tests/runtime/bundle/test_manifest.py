@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -182,3 +186,17 @@ def test_version_1_still_opens(tmp_path: Path) -> None:
     assert found.source == SourceFacts("best.pt", "ef", "MIT")
     assert found.recommended == {"onnxruntime": "fp32"}
     assert (found.manifest_version, found.quantization, found.complexity) == (1, {}, None)
+
+
+def test_what_no_rung_measured_is_no_noise() -> None:
+    assert Noise() == Noise(0, 0, 0)
+
+
+def test_the_published_schema_is_what_its_module_writes(tmp_path: Path) -> None:
+    """Run in a copy of the package that lacks the file."""
+    package = SCHEMA_FILE.parents[1]
+    copy = tmp_path / package.name
+    shutil.copytree(package, copy, ignore=shutil.ignore_patterns("__pycache__", SCHEMA_FILE.name))
+    command = [sys.executable, "-m", f"{package.name}.bundle.manifest_schema"]
+    subprocess.run(command, env={**os.environ, "PYTHONPATH": str(tmp_path)}, check=True, timeout=60)
+    assert (copy / "bundle" / SCHEMA_FILE.name).read_text() == SCHEMA_FILE.read_text()

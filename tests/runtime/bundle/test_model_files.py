@@ -105,6 +105,13 @@ def test_without_int8_the_default_is_fp32(bundle: Path) -> None:
     assert find_model_file(bundle, engine="openvino").path.name == "model.onnx"
 
 
+def test_what_is_recommended_but_not_there_is_passed_over(bundle: Path) -> None:
+    keep_only(bundle, "model.onnx", recommended={"onnxruntime": "int8"})
+    assert find_model_file(bundle).precision == "fp32"
+    keep_only(bundle, "model.int8.onnx", recommended={"onnxruntime": "fp32"})
+    assert find_model_file(bundle).precision == "int8"
+
+
 def test_an_int8_file_of_another_engine_is_never_taken(bundle: Path) -> None:
     keep_only(bundle, "model.onnx", "model.int8.onnx")
     engines: tuple[EngineName, ...] = ("openvino", "opencv")

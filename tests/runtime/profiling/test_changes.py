@@ -127,7 +127,8 @@ DIFFERENCES: dict[str, tuple[ProfileReport, ProfileReport, tuple[str, ...]]] = {
         report(),
         ("numpy: 2.0, now 2.1", "onnxruntime: None, now 1.20", "openvino: 2025.0, now None"),
     ),
-    "a quarter of a CPU": (report(other_load_cpus=0.35), report(other_load_cpus=0.11), ()),
+    "a quarter of a CPU": (report(other_load_cpus=0.5), report(other_load_cpus=0.25), ()),
+    "a quarter of a CPU less": (report(other_load_cpus=0.25), report(other_load_cpus=0.5), ()),
     "more": (
         report(other_load_cpus=0.37),
         report(other_load_cpus=0.11),
