@@ -98,7 +98,7 @@ def test_operators_of_quantized_inference(op: str, tmp_path: Path) -> None:
 def test_a_file_has_one_graph(graphs: int, tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(b"\x08\x09" + GRAPH * graphs)
-    with pytest.raises(ModelFileError, match=r"expected an ONNX file, it is .*\(no graph in it\)"):
+    with pytest.raises(ModelFileError, match=r"expected an ONNX file, got .*\(no graph in it\)"):
         onnx_summary(path)
 
 

@@ -56,8 +56,8 @@ NAMED: tuple[NamedFault, ...] = (
     NamedFault(
         "runtime",
         _LETTERBOX,
-        "(in_h - new_h) / 2 - 0.1",
-        "(in_h - new_h) / 2 + 0.1",
+        "(in_h - new_h) // 2",
+        "(in_h - new_h + 1) // 2",
         "an odd row goes to the top",
     ),
     NamedFault(
