@@ -42,6 +42,7 @@ def layer_sensitivity(
     from edgedet_export.quantize.images import picture_paths
     from edgedet_models.builtin import calibration_images
     from edgedet_runtime.bundle.model_files import find_model_file
+    from edgedet_runtime.model_check import check_model
 
     target = next((target for target in TARGETS.values() if target.name == (engine or "onnxruntime")), None)
     if target is None:
@@ -54,6 +55,7 @@ def layer_sensitivity(
         )
     pictures = calibration_images() if calib is None else picture_paths(calib)
     config = QuantConfig(engine=target.name)
+    check_model(file.path)
     return inspect_sensitivity(onnx.load(str(file.path)), file.spec, pictures, config, progress=progress)
 
 

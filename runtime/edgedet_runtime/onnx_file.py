@@ -16,12 +16,15 @@ from pathlib import Path
 from edgedet_runtime.errors import ModelFileError
 from edgedet_runtime.mistaken import mistaken_file
 
-__all__ = ["OnnxSummary", "fields", "onnx_summary", "varint"]
+__all__ = ["MOST_FIELDS", "CountedFields", "OnnxSummary", "fields", "keyed_fields", "onnx_summary", "varint"]
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_MODEL_GRAPH, _MODEL_METADATA = 7, 14
-_GRAPH_NODE, _NODE_OP_TYPE = 1, 4
-_ENTRY_KEY, _ENTRY_VALUE = 1, 2
+_MODEL_GRAPH, _MODEL_METADATA = 7 << 3 | _BYTES, 14 << 3 | _BYTES
+_GRAPH_NODE, _NODE_OP_TYPE = 1 << 3 | _BYTES, 4 << 3 | _BYTES
+_ENTRY_KEY, _ENTRY_VALUE = 1 << 3 | _BYTES, 2 << 3 | _BYTES
+
+MOST_FIELDS = 5_000_000
+"""Fields of a file that are read, at most; those of a large detector are some ten thousands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,22 +71,42 @@ def _summary(data: mmap.mmap | bytes) -> OnnxSummary:
     metadata: dict[str, str] = {}
     op_types: set[str] = set()
     graphs = 0
-    for number, start, end in fields(data, 0, len(data)):
-        if number == _MODEL_GRAPH:
+    counted = CountedFields(data)
+    for key, start, end in counted(0, len(data)):
+        if key == _MODEL_GRAPH:
             graphs += 1
-            for node, node_start, node_end in fields(data, start, end):
+            for node, node_start, node_end in counted(start, end):
                 if node == _GRAPH_NODE:
                     op_types.update(
-                        data[s:e].decode()
-                        for field, s, e in fields(data, node_start, node_end)
-                        if field == _NODE_OP_TYPE
+                        data[s:e].decode() for field, s, e in counted(node_start, node_end) if field == _NODE_OP_TYPE
                     )
-        elif number == _MODEL_METADATA:
-            entry = {field: data[s:e].decode() for field, s, e in fields(data, start, end)}
+        elif key == _MODEL_METADATA:
+            entry = {field: data[s:e].decode() for field, s, e in counted(start, end)}
             metadata[entry.get(_ENTRY_KEY, "")] = entry.get(_ENTRY_VALUE, "")
     if graphs != 1:
         raise ValueError("no graph in it")
     return OnnxSummary(metadata, frozenset(op_types))
+
+
+class CountedFields:
+    """Reads the fields of one file's ranges, as `keyed_fields` does, up to `MOST_FIELDS` in all."""
+
+    def __init__(self, data: mmap.mmap | bytes) -> None:
+        """Take the file."""
+        self._data = data
+        self._left = MOST_FIELDS
+
+    def __call__(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+        """Yield key, start and end of the payload of every field in a range.
+
+        Raises:
+            ValueError: The range is no message, or the file has too many fields.
+        """
+        for field in keyed_fields(self._data, start, end):
+            self._left -= 1
+            if self._left < 0:
+                raise ValueError(f"more than {MOST_FIELDS} fields")
+            yield field
 
 
 def fields(data: mmap.mmap | bytes, position: int, end: int) -> Iterator[tuple[int, int, int]]:
@@ -94,10 +117,28 @@ def fields(data: mmap.mmap | bytes, position: int, end: int) -> Iterator[tuple[i
     Raises:
         ValueError: The range is no message.
     """
+    for key, start, stop in keyed_fields(data, position, end):
+        if key & 7 not in (_FIXED64, _FIXED32):
+            yield key >> 3, start, stop
+
+
+def keyed_fields(data: mmap.mmap | bytes, position: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Yield key, start and end of the payload of every field in a range.
+
+    A key is ``number << 3 | type``. A parser passes over a field whose number it knows under another type, so what
+    matters of a message is found by its keys.
+
+    Raises:
+        ValueError: The range is no message.
+    """
     while position < end:
-        key, position = varint(data, position, end)
-        number, wire_type = key >> 3, key & 7
-        if number == 0:
+        key = data[position]
+        if key < 0x80:
+            position += 1
+        else:
+            key, position = varint(data, position, end)
+        wire_type = key & 7
+        if not 8 <= key < 1 << 32:
             raise ValueError(f"impossible field at byte {position}")
         start = position
         if wire_type == _BYTES:
@@ -111,10 +152,9 @@ def fields(data: mmap.mmap | bytes, position: int, end: int) -> Iterator[tuple[i
             position += 8 if wire_type == _FIXED64 else 4
             if position > end:
                 raise ValueError(f"ends within a number at byte {position}")
-            continue
         else:
             raise ValueError(f"impossible field type {wire_type} at byte {position}")
-        yield number, start, position
+        yield key, start, position
 
 
 def varint(data: mmap.mmap | bytes, position: int, end: int) -> tuple[int, int]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from edgedet_runtime.decode import decode_outputs
 from edgedet_runtime.detections import Detections
+from edgedet_runtime.errors import EngineError
 from edgedet_runtime.letterbox import Letterbox
 from edgedet_runtime.selection import select
 from edgedet_runtime.spec import ModelSpec, Thresholds
@@ -35,8 +36,17 @@ def postprocess(
         spec: The model's contract.
         limits: Thresholds in force.
         wanted: Mask over class ids; None for all.
+
+    Raises:
+        EngineError: The outputs are not those of the spec, contain NaN, or a class that it does not name.
     """
     found = decode_outputs(raw, spec.decode, conf=limits.conf, multi_label=limits.multi_label)
+    if len(found) and not 0 <= found.class_ids.min() <= found.class_ids.max() < len(spec.classes):
+        odd = next(int(i) for i in found.class_ids if not 0 <= i < len(spec.classes))
+        raise EngineError(
+            f"outputs: expected class ids 0 to {len(spec.classes) - 1}, as the spec names them, got {odd}: the file and"
+            " its spec do not fit; export it again"
+        )
     if wanted is not None:
         found = found.take(wanted[found.class_ids])
     best = select(found, spec.decode, limits)

@@ -12,6 +12,7 @@ from edgedet_export.graph.values import array_of
 from edgedet_export.graph.walks import reads
 from edgedet_runtime.errors import ModelFileError
 from edgedet_runtime.mistaken import mistaken_file
+from edgedet_runtime.model_check.onnx_reader import check_onnx
 
 __all__ = ["from_proto", "load_model", "set_metadata", "to_proto"]
 
@@ -19,11 +20,12 @@ _INITIALIZERS_NEED_NO_INPUT = 4  # since this IR version
 
 
 def load_model(path: str | Path) -> ir.Model:
-    """Read an ONNX file, with external data that lies beside it.
+    """Read an ONNX file, with external data that lies beside it; the file is checked before, see `model_check`.
 
     Raises:
-        ModelFileError: The file is missing, truncated, or not ONNX.
+        ModelFileError: The file is missing, truncated, not ONNX, or may not reach an engine.
     """
+    check_onnx(Path(path))
     try:
         proto = onnx.load(str(path))
     except FileNotFoundError as e:

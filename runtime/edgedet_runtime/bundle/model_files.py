@@ -19,12 +19,11 @@ from edgedet_runtime.bundle.manifest import BundleFile, Manifest, read_manifest
 from edgedet_runtime.choices import PRECISIONS, EngineName, Precision, is_precision, parse_engine, parse_precision
 from edgedet_runtime.engines.model_source import ModelContent
 from edgedet_runtime.errors import InputError, ModelFileError
+from edgedet_runtime.model_check.ir_file import ir_summary
 from edgedet_runtime.onnx_file import onnx_summary
 from edgedet_runtime.spec import ModelSpec
 
 if TYPE_CHECKING:
-    from xml.etree.ElementTree import Element
-
     from edgedet_runtime.bundle.signature import SignedBundle
 
 __all__ = ["ModelFile", "OpenedModel", "Precision", "find_model_file", "model_bytes", "open_model", "read_spec"]
@@ -217,7 +216,7 @@ def _as_model_file(path: Path, source: Path | ModelContent, engine: EngineName, 
 def _is_quantized(source: Path | ModelContent) -> bool:
     path, content = _path_and_content(source)
     if path.suffix.lower() == ".xml":
-        return any(layer.get("type") == "FakeQuantize" for layer in _xml(path, content).iter("layer"))
+        return ir_summary(path, content).is_quantized
     return onnx_summary(path, content).is_quantized
 
 
@@ -235,8 +234,7 @@ def read_spec(source: Path | ModelContent) -> ModelSpec:
     if content is None and not path.is_file():
         raise ModelFileError(f"{path}: expected a model file, it does not exist")
     if path.suffix.lower() == ".xml":
-        entry = _xml(path, content).find("./rt_info/edgedet")
-        text = None if entry is None else entry.get("value", entry.text)
+        text = ir_summary(path, content).spec
     else:
         text = onnx_summary(path, content).metadata.get("edgedet")
     if text is None:
@@ -252,17 +250,3 @@ def read_spec(source: Path | ModelContent) -> ModelSpec:
 
 def _path_and_content(source: Path | ModelContent) -> tuple[Path, bytes | None]:
     return (source, None) if isinstance(source, Path) else (source.path, source.model)
-
-
-def _xml(path: Path, content: bytes | None) -> Element:
-    from xml.etree import ElementTree
-
-    try:
-        root = ElementTree.parse(path).getroot() if content is None else ElementTree.fromstring(content)
-    except OSError as e:
-        raise ModelFileError(f"{path}: cannot be read ({e.strerror or e})") from None
-    except ElementTree.ParseError as e:
-        raise ModelFileError(f"{path}: expected an OpenVINO IR, it is truncated or something else ({e})") from None
-    if root.tag != "net":
-        raise ModelFileError(f"{path}: expected an OpenVINO IR with root <net>, got <{root.tag}>")
-    return root

@@ -25,4 +25,6 @@ def decode(outputs: Outputs, spec: DecodeSpec, conf: float, multi_label: bool) -
         raise EngineError(f"output {name}: contains NaN; the model file is damaged or overflows on this engine")
     index = np.flatnonzero(rows[:, 4] > np.float32(conf))
     rows = rows[index]
-    return Candidates(rows[:, :4].copy(), rows[:, 4].copy(), rows[:, 5].astype(np.int64))
+    with np.errstate(invalid="ignore"):  # a class that is no number of a class becomes one that no spec names
+        class_ids = rows[:, 5].astype(np.int64)
+    return Candidates(rows[:, :4].copy(), rows[:, 4].copy(), class_ids)

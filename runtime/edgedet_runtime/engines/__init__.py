@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from edgedet_runtime.choices import EngineName, parse_engine
-from edgedet_runtime.engines.model_source import ModelSource
+from edgedet_runtime.engines.head_check import Shape, check_head
+from edgedet_runtime.engines.model_source import ModelSource, label
+from edgedet_runtime.errors import ModelFileError
 from edgedet_runtime.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -28,11 +30,13 @@ class Engine(Protocol):
         version: Version of the engine's package.
         precision_hint: Type in which the engine computes what the model file leaves in float, such as
             ``f32``.
+        output_shapes: Name of each output of the spec → its shape as the model declares it, None where it does not.
     """
 
     name: str
     version: str
     precision_hint: str
+    output_shapes: dict[str, Shape | None]
 
     def infer(self, tensor: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], ...]:
         """Run the model.
@@ -89,6 +93,13 @@ def load_engine(name: EngineName, source: ModelSource, spec: ModelSpec, *, threa
     Raises:
         ArgumentError: No such engine.
         MissingDependencyError: The engine's package is not installed.
+        ModelFileError: The file may not reach an engine, see `model_check`, or its outputs are not those of the spec.
         EngineError: The engine cannot run the model.
     """
-    return ENGINES[parse_engine(name)](source, spec, threads)
+    engine = ENGINES[parse_engine(name)](source, spec, threads)
+    try:
+        check_head(engine.output_shapes, spec, label(source))
+    except ModelFileError:
+        engine.close()
+        raise
+    return engine

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgedet_runtime.engines.head_check import Shape
 from edgedet_runtime.engines.model_source import ModelSource, content_of, label
 from edgedet_runtime.engines.tensor_check import check_tensor
 from edgedet_runtime.errors import EngineError, MissingDependencyError
+from edgedet_runtime.model_check import check_model
 from edgedet_runtime.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -51,12 +53,14 @@ def open_session(source: ModelSource, options: Any, *, what: str | None = None) 
 
     Raises:
         MissingDependencyError: onnxruntime is not installed.
+        ModelFileError: The file may not reach an engine.
         EngineError: ONNX Runtime refuses the model.
     """
     try:
         import onnxruntime as ort
     except ImportError:
         raise MissingDependencyError("onnxruntime", "onnxruntime", "the engine onnxruntime") from None
+    check_model(source)
     model = content_of(source) or str(source)
     try:
         return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=0)
@@ -86,6 +90,7 @@ class OnnxRuntimeEngine:
 
         Raises:
             MissingDependencyError: onnxruntime is not installed.
+            ModelFileError: The file may not reach an engine.
             EngineError: ONNX Runtime refuses the model.
         """
         try:
@@ -105,6 +110,10 @@ class OnnxRuntimeEngine:
                 f"got {', '.join(inputs)} and {', '.join(known)}: the file and its spec do not fit"
             )
         shapes = [known[n].shape for n in self._names]
+        self.output_shapes: dict[str, Shape | None] = {
+            n: tuple(d if isinstance(d, int) else None for d in shape)
+            for n, shape in zip(self._names, shapes, strict=True)
+        }
         self._outputs: tuple[npt.NDArray[np.float32], ...] | None = None
         fixed = all(isinstance(d, int) for shape in shapes for d in shape)
         if fixed and all(known[n].type == "tensor(float)" for n in self._names):

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from edgedet_runtime.engines.head_check import Shape
 from edgedet_runtime.engines.model_source import ModelContent, ModelSource, content_of, label
 from edgedet_runtime.engines.tensor_check import check_tensor
 from edgedet_runtime.errors import EngineError
+from edgedet_runtime.model_check import check_model
 from edgedet_runtime.onnx_file import onnx_summary
 from edgedet_runtime.spec import ModelSpec
 
@@ -35,12 +37,14 @@ class OpenCvEngine:
         """Load the model.
 
         Raises:
+            ModelFileError: The file may not reach an engine.
             EngineError: The file is not ONNX, is quantized, suppresses boxes in the graph, or has operators that
                 cv2.dnn does not know.
         """
         path = source.path if isinstance(source, ModelContent) else source
         if isinstance(path, bytes) or path.suffix.lower() != ".onnx":
             raise EngineError(f"opencv reads .onnx files only, got {label(source)}")
+        declared = check_model(source)
         content = content_of(source)
         if onnx_summary(path, content).is_quantized:
             raise EngineError(
@@ -53,6 +57,7 @@ class OpenCvEngine:
             )
         self._spec = spec
         self._names = list(spec.decode.output_names)
+        self.output_shapes: dict[str, Shape | None] = {name: declared.outputs.get(name) for name in self._names}
         cv2.setNumThreads(threads)
         try:
             self._net: Any = cv2.dnn.readNetFromONNX(str(path) if content is None else np.frombuffer(content, np.uint8))

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgedet_runtime.engines.head_check import Shape
 from edgedet_runtime.engines.model_source import ModelContent, ModelSource, content_of, label
 from edgedet_runtime.engines.openvino_package import openvino_package
 from edgedet_runtime.engines.tensor_check import check_tensor
 from edgedet_runtime.errors import EngineError
+from edgedet_runtime.model_check import check_model
 from edgedet_runtime.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -64,8 +66,10 @@ def compile_on_cpu(
 
     Raises:
         MissingDependencyError: openvino is not installed.
+        ModelFileError: The file may not reach an engine.
         EngineError: OpenVINO refuses the model.
     """
+    check_model(source)
     ov = openvino_package("the engine openvino")
     _build_type_tables(ov)
     settings = {**cpu_settings(threads), **({"PERF_COUNT": True} if profiled else {})}
@@ -107,6 +111,7 @@ class OpenVinoEngine:
 
         Raises:
             MissingDependencyError: openvino is not installed.
+            ModelFileError: The file may not reach an engine.
             EngineError: OpenVINO refuses the model, or does not hold the precision.
         """
         ov = openvino_package("the engine openvino")
@@ -130,6 +135,9 @@ class OpenVinoEngine:
                 f"{label(source)}: expected input {spec.input.name} and outputs "
                 f"{', '.join(spec.decode.output_names)}: the file and its spec do not fit"
             ) from None
+        self.output_shapes: dict[str, Shape | None] = {
+            name: _shape(port) for name, port in zip(spec.decode.output_names, ports, strict=True)
+        }
         self._fixed = all(port.partial_shape.is_static for port in ports)
         self._ports = ports
         self._bound: npt.NDArray[Any] | None = None
@@ -155,6 +163,12 @@ class OpenVinoEngine:
         """Free the compiled model; closing twice is harmless."""
         self._request = self.compiled = self._bound = self._outputs = None
         self._ports = []
+
+
+def _shape(port: Any) -> Shape | None:
+    """Return the shape of an output, None where even its rank is open."""
+    shape = port.partial_shape
+    return None if shape.rank.is_dynamic else tuple(d.get_length() if d.is_static else None for d in shape)
 
 
 def _last_line(error: Exception) -> str:

@@ -1,0 +1,81 @@
+"""Weights beside a model file: which files an ONNX model may name, and whether a bundle's are those that were written.
+
+An engine opens whatever path a model names: OpenCV reads ``../../etc/passwd`` and follows symlinks, and at ONNX
+Runtime's marker ``*/_ORT_MEM_ADDR_/*`` the offset is an address in memory, at which OpenVINO reads.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from edgedet_runtime.errors import ModelFileError
+from edgedet_runtime.model_check.outline import Fault, shown
+
+__all__ = ["check_listed", "external_file"]
+
+_MEMORY = "_ORT_MEM_ADDR_"
+_DRIVE = re.compile(r"^[A-Za-z]:")
+
+
+def external_file(folder: Path, location: str) -> Path:
+    """Return the file of weights that a model in a folder names.
+
+    Args:
+        folder: Of the model.
+        location: As the model has it.
+
+    Raises:
+        Fault: It is an address in memory, leads out of the folder, also through a symlink, or is no file.
+    """
+    if _MEMORY in location:
+        raise Fault(f"weights: expected a file beside the model, got an address in memory ({shown(location)})")
+    parts = PurePosixPath(location).parts
+    leaves = location.startswith("/") or ".." in parts or not parts or bool(_DRIVE.match(location))
+    if leaves or "\\" in location or "\0" in location:
+        raise Fault(f"weights: expected a file within the model's folder, got {shown(location) or 'no name'!r}")
+    try:
+        base, path = folder.resolve(), (folder / location).resolve()
+        regular = path.is_file()
+    except (OSError, RuntimeError, ValueError):  # RuntimeError: symlinks in a circle
+        raise Fault(f"weights: expected a file beside the model, {shown(location)} cannot be looked up") from None
+    if not path.is_relative_to(base):
+        raise Fault(f"weights: expected a file within the model's folder, {shown(location)} is a symlink out of it")
+    if not regular:
+        raise Fault(f"weights: expected the file {shown(location)} beside the model, there is none")
+    return path
+
+
+def check_listed(model: Path, names: Iterable[str]) -> None:
+    """Compare weights beside a bundle's model with its manifest; do nothing where the model is in no bundle.
+
+    Args:
+        model: The model file.
+        names: Of the files of weights, relative to the model's folder.
+
+    Raises:
+        Fault: The manifest does not list one, or lists other content.
+    """
+    from edgedet_runtime.bundle.manifest import MANIFEST, file_sha256, read_manifest
+
+    absolute = model.absolute()
+    for folder in absolute.parents:
+        if not (folder / MANIFEST).is_file():
+            continue
+        try:
+            listed = {file.path: file for file in read_manifest(folder).files}
+        except ModelFileError:
+            if folder == absolute.parent:
+                raise
+            continue
+        inner = absolute.parent.relative_to(folder)
+        if folder != absolute.parent and (inner / absolute.name).as_posix() not in listed:
+            continue
+        for name in names:
+            entry = listed.get((inner / name).as_posix())
+            if entry is None:
+                raise Fault(f"weights: expected files that the bundle's {MANIFEST} lists, got {shown(name)}")
+            if file_sha256(absolute.parent / name) != entry.sha256:
+                raise Fault(f"weights: expected {shown(name)} as the bundle's {MANIFEST} has it, got other content")
+        return
