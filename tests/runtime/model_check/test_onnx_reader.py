@@ -46,7 +46,7 @@ def loop_within_if(model: onnx.ModelProto) -> None:
 
 
 def plain_if(model: onnx.ModelProto) -> None:
-    model.graph.initializer.append(numpy_helper.from_array(np.bool_(True), "yes"))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(True), "yes"))
     branches = {"then_branch": identity_graph("then"), "else_branch": identity_graph("else")}
     model.graph.node.append(helper.make_node("If", ["yes"], ["either"], **branches))
 
