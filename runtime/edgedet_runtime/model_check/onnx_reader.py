@@ -14,6 +14,7 @@ import mmap
 from pathlib import Path
 
 from edgedet_runtime.errors import ModelFileError
+from edgedet_runtime.mistaken import mistaken_file
 from edgedet_runtime.model_check.external_data import check_listed
 from edgedet_runtime.model_check.onnx_arity import ARITIES
 from edgedet_runtime.model_check.onnx_tensors import check_tensor, element_count, packed_numbers
@@ -79,7 +80,8 @@ def check_onnx(path: Path, content: bytes | None = None) -> Outline:
     except Fault as e:
         raise ModelFileError(f"{path}: {e}; the file is damaged or not made for this: export it again") from None
     except ValueError as e:  # mmap of an empty file, and the wire format's own
-        raise ModelFileError(f"{path}: expected an ONNX file, it is truncated or something else ({e})") from None
+        got = (mistaken_file(path) if content is None else None) or f"a truncated one or something else ({e})"
+        raise ModelFileError(f"{path}: expected an ONNX file, got {got}") from None
 
 
 class _Check:

@@ -181,7 +181,7 @@ def test_if_is_let_through(tmp_path: Path) -> None:
 def test_no_onnx(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(content)
-    with pytest.raises(ModelFileError, match="expected an ONNX file, it is truncated or something else"):
+    with pytest.raises(ModelFileError, match="expected an ONNX file, got "):
         check_model(path)
 
 
