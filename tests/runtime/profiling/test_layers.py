@@ -144,9 +144,18 @@ def test_engine_without_profiler(tmp_path: Path) -> None:
         profile_layers("opencv", tmp_path / "x.onnx", np.zeros(1, np.float32), threads=1)
 
 
-def test_broken_file_is_an_engine_error(tmp_path: Path) -> None:
+def test_broken_file_is_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "x.onnx"
     path.write_bytes(b"no model")
+    with pytest.raises(ModelFileError, match=r"x\.onnx: expected an ONNX file, got a text file"):
+        profile_layers("onnxruntime", path, np.zeros(1, np.float32), threads=1)
+
+
+def test_a_file_that_the_engine_refuses_is_an_engine_error(two_convolutions: Path, tmp_path: Path) -> None:
+    path = tmp_path / "x.onnx"
+    model = onnx.load(str(two_convolutions))
+    model.graph.node[0].op_type = "NoSuchOperator"
+    path.write_bytes(model.SerializeToString())
     with pytest.raises(EngineError, match=r"onnxruntime .* cannot load .*x\.onnx"):
         profile_layers("onnxruntime", path, np.zeros(1, np.float32), threads=1)
 
