@@ -10,6 +10,7 @@
     ├── MissingDependencyError   an optional package is not installed; the message names the pip command
     ├── BusyError                a detector is called while it works for another thread
     ├── EngineError              an inference engine refused the model or failed to run it
+    │   └── EngineDeathError     in a trial process, the engine died of the model, hung, or took too much memory
     └── CheckFailedError         everything was readable, but a verification did not hold; exit 1
 
 A message says what, what was expected, what was got, and what to do, on one line. Where it speaks of an argument, the
@@ -24,6 +25,7 @@ __all__ = [
     "CheckFailedError",
     "CheckpointError",
     "EdgedetError",
+    "EngineDeathError",
     "EngineError",
     "InputError",
     "MissingDependencyError",
@@ -87,6 +89,10 @@ class BusyError(EdgedetError):
 
 class EngineError(EdgedetError):
     """An inference engine refused the model, or failed while running it."""
+
+
+class EngineDeathError(EngineError):
+    """In a trial process, an inference engine died of the model, hung, or took more memory than it may."""
 
 
 class CheckFailedError(EdgedetError):
