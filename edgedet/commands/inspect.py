@@ -134,6 +134,7 @@ def _checkpoint(path: Path) -> dict[str, Any]:
     require("torch", extra="export", purpose="inspecting a training checkpoint")
     from edgedet_models import families
     from edgedet_models.checkpoint import read_checkpoint
+    from edgedet_models.checkpoint.stated_licence import stated_licence
     from edgedet_runtime.errors import CheckpointError
 
     checkpoint = read_checkpoint(path)
@@ -160,7 +161,7 @@ def _checkpoint(path: Path) -> dict[str, Any]:
         "family": best.family,
         "variant": best.variant,
         "classes": list(best.classes),
-        "licence": families.get_family(best.family).LICENCE,
+        "licence": stated_licence(checkpoint) or families.get_family(best.family).LICENCE,
         "why": best.why,
         "also": [{"family": r.family, "variant": r.variant, "why": r.why} for r in found if r is not best],
         **({"note": "more than one family fits: name one with --family"} if len(certain) > 1 else {}),

@@ -148,8 +148,9 @@ def test_weights_that_are_not_finite(tmp_path: Path) -> None:
     state = Yolox(YoloxConfig(8, 1, 1, depthwise=True), _spec("custom", ("a", "b"))).state_dict()
     state["head.cls_preds.0.weight"][1, :3] = float("nan")
     path = tmp_path / "diverged.pth"
-    torch.save({"model": {"x": torch.ones(1)}, "ema": {"module": state}}, path)
+    torch.save({"model": {"x": torch.ones(1)}, "ema": {"module": state}, "license": "MIT License (a link)"}, path)
     found = run_json("inspect", path)
+    assert found["licence"] == "MIT"
     assert found["weights"] == "the average under ema.module; left: model"
     assert found["damaged"] == [{"tensor": "head.cls_preds.0.weight", "NaN or infinite": 3, "of": 64}]
     refused(run("export", path, "--out", tmp_path / "out"), "head.cls_preds.0.weight")

@@ -155,6 +155,44 @@ def test_pickled_trees_that_contradict_themselves(change: Any, words: str) -> No
     assert_refused(yolov5, checkpoint, words)
 
 
+def _landmarks(layers: dict[str, PickledObject]) -> None:
+    """Give the head ten more numbers per anchor, as YOLOv5-face has."""
+    layers["24"].state["nc"] = 1
+    for level in range(3):
+        parameters = _parts(layers["24"], "m", str(level))["_parameters"]
+        width = parameters["weight"].shape[1]
+        parameters.update(weight=torch.zeros(3 * 16, width, 1, 1), bias=torch.zeros(3 * 16))
+
+
+@pytest.mark.interop
+def test_landmarks_in_the_head() -> None:
+    checkpoint = read_checkpoint(fixture_folder("yolov5-yolov5n") / "checkpoint.pt")
+    _landmarks(_model(checkpoint).state["_modules"]["model"].state["_modules"])
+    assert_refused(yolov5, checkpoint, "1 classes, got 10 more numbers per anchor: landmarks, as YOLOv5-face has")
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("fixture", ["yolov5-yolov5n", "yolov5-yolov5n-focus-v5era"])
+def test_gray_pictures(fixture: str) -> None:
+    """Where channels are equal, a convolution of one channel is one of three with the sum of the weights."""
+    color = yolov5.load(read_checkpoint(fixture_folder(fixture) / "checkpoint.pt"))
+    checkpoint = read_checkpoint(fixture_folder(fixture) / "checkpoint.pt")
+    first = _model(checkpoint).state["_modules"]["model"].state["_modules"]["0"]
+    names = ("conv", "conv") if "focus" in fixture else ("conv",)
+    parameters = _parts(first, *names)["_parameters"]
+    weight = parameters["weight"].float()
+    parameters["weight"] = weight.unflatten(1, (-1, 3)).sum(2)
+    checkpoint = replace(checkpoint)
+    recognition = yolov5.recognise(checkpoint)
+    assert recognition is not None
+    assert "for gray pictures" in recognition.why
+    gray = yolov5.load(checkpoint)
+    picture = torch.rand(1, 1, 64, 96).expand(-1, 3, -1, -1)
+    with torch.no_grad():
+        for ours, theirs in zip(gray(picture), color(picture), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
 def _parts(node: PickledObject, *names: str) -> dict[str, Any]:
     """Return the state of a submodule."""
     for name in names:
@@ -164,7 +202,7 @@ def _parts(node: PickledObject, *names: str) -> dict[str, Any]:
 
 
 def _model(checkpoint: Checkpoint) -> PickledObject:
-    model = checkpoint.content["ema"]
+    model = checkpoint.content["ema"] or checkpoint.content["model"]
     assert isinstance(model, PickledObject)
     return model
 

@@ -58,6 +58,7 @@ _V7_P5: Anchors = (
     ((36, 75), (76, 55), (72, 146)),
     ((142, 110), (192, 243), (459, 401)),
 )
+_V8 = Thresholds(conf=0.25, iou=0.7)
 FAMILIES: Mapping[str, FamilyFacts] = {
     "yolox": FamilyFacts(
         ("points-exp",), "BGR", 1.0, ResizeSpec("letterbox-topleft", rounding="floor"), "Apache-2.0", "points-exp"
@@ -66,6 +67,7 @@ FAMILIES: Mapping[str, FamilyFacts] = {
     "yolov7": FamilyFacts(("anchors",), "RGB", 1 / 255, _CENTRED, "GPL-3.0", "anchors", {3: _V7_P5, 4: _V5_P6}),
     "yolov6": FamilyFacts(("ltrb", "dfl"), "RGB", 1 / 255, _CENTRED, "GPL-3.0", "ltrb"),
     "yolov8": FamilyFacts(("dfl",), "RGB", 1 / 255, _CENTRED, "AGPL-3.0", None),
+    "ultralytics": FamilyFacts(("dfl", "ltrb", "anchors"), "RGB", 1 / 255, _CENTRED, "AGPL-3.0", None, {}, _V8),
 }
 
 
@@ -83,10 +85,13 @@ def family_facts(family: str) -> FamilyFacts:
 def family_of_kind(kind: BoxKind, *, constant_objectness: bool) -> str:
     """Name the family whose decoding a file turned out to have.
 
-    YOLOv5 and YOLOv7 decode and prepare pictures alike; such a file counts as YOLOv5.
+    YOLOv5 and YOLOv7 decode and prepare pictures alike; such a file counts as YOLOv5. YOLOv6 writes an objectness of 1
+    beside its classes; plain distances without one are YOLO26's.
     """
     if kind == "points-exp":
         return "yolox"
     if kind == "anchors":
         return "yolov5"
-    return "yolov6" if kind == "ltrb" or constant_objectness else "yolov8"
+    if constant_objectness:
+        return "yolov6"
+    return "ultralytics" if kind == "ltrb" else "yolov8"

@@ -23,7 +23,7 @@ from edgedet_export.graph.walks import walk_down
 from edgedet_export.onnx_passes import OnnxPass, PassRecord, RequirementError
 from edgedet_runtime.errors import ModelFileError
 
-__all__ = ["INPUT_NAME", "FileInput", "NormalizeInput", "read_input", "scales_pixels"]
+__all__ = ["INPUT_NAME", "FileInput", "NormalizeInput", "has_open_size", "read_input", "scales_pixels"]
 
 INPUT_NAME = "images"
 _DTYPES = {ir.DataType.FLOAT: "float32", ir.DataType.FLOAT16: "float16", ir.DataType.UINT8: "uint8"}
@@ -79,7 +79,10 @@ def read_input(graph: ir.Graph, *, imgsz: tuple[int, int] | None = None) -> File
     channels_last = size[1] != 3 and size[3] == 3
     height, width = (size[1], size[2]) if channels_last else (size[2], size[3])
     if (size[3] if channels_last else size[1]) not in (3, None):
-        raise ModelFileError(f"input {name}: expected 3 channels, got {found}")
+        raise ModelFileError(
+            f"input {name}: expected 3 channels, got {found}; a camera's picture has blue, green and red, and"
+            " edgedet takes no depth, infrared or transparency beside them"
+        )
     if size[0] not in (1, None):
         raise ModelFileError(f"input {name}: expected batch 1 or an open one, got {size[0]}; export it with batch 1")
     if (height is None or width is None) and imgsz is None:
@@ -89,6 +92,12 @@ def read_input(graph: ir.Graph, *, imgsz: tuple[int, int] | None = None) -> File
     assert height is not None
     assert width is not None, "both are given by the file or by imgsz"
     return FileInput(name, dtype, channels_last, height, width)
+
+
+def has_open_size(graph: ir.Graph) -> bool:
+    """Return whether the file leaves the height or width of its one input open."""
+    size = dims(graph.inputs[0]) or ()
+    return None in size[1:]
 
 
 class NormalizeInput(OnnxPass):

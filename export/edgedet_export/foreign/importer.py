@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,21 @@ import onnx_ir as ir
 from edgedet_export.foreign.coco_names import COCO_NAMES
 from edgedet_export.foreign.cut import CutAtHeads
 from edgedet_export.foreign.families import Anchors, family_facts
-from edgedet_export.foreign.file_input import INPUT_NAME, FileInput, NormalizeInput, read_input, scales_pixels
+from edgedet_export.foreign.file_input import (
+    INPUT_NAME,
+    FileInput,
+    NormalizeInput,
+    has_open_size,
+    read_input,
+    scales_pixels,
+)
 from edgedet_export.foreign.fold_constants import FoldConstants
 from edgedet_export.foreign.fold_into_convolutions import FoldIntoConvolutions, folded_operators
 from edgedet_export.foreign.half import ToFloat32
 from edgedet_export.foreign.heads import HeadLevel, describe_outputs, find_heads
 from edgedet_export.foreign.interpretation import Interpretation
 from edgedet_export.foreign.interpretation_search import interpret
+from edgedet_export.foreign.origin import origin_of
 from edgedet_export.foreign.session import open_session, run
 from edgedet_export.foreign.tail import Tail
 from edgedet_export.foreign.verify import Difference, verify_cut
@@ -32,7 +40,9 @@ from edgedet_export.graph.shapes import forget_shapes, infer_shapes
 from edgedet_export.graph.values import dims
 from edgedet_export.onnx_passes import run_passes
 from edgedet_export.pass_report import PassReport
-from edgedet_runtime.errors import InputError, ModelFileError
+from edgedet_models.layer_list.names import class_names
+from edgedet_runtime.errors import CheckpointError, InputError, ModelFileError
+from edgedet_runtime.licence_text import licence_of
 from edgedet_runtime.spec import ColorOrder, InputSpec, ModelSpec, ResizeSpec, Thresholds
 from edgedet_runtime.version import __version__
 
@@ -141,7 +151,10 @@ def read_foreign(
     _refuse_foreign_operators(model.graph)
     _refuse_other_tasks(metadata)
     notes: list[str] = []
-    file_input = read_input(model.graph, imgsz=imgsz)
+    origin = origin_of(metadata)
+    file_input = read_input(model.graph, imgsz=imgsz or origin.size_hw)
+    if imgsz is None and has_open_size(model.graph):
+        notes.append(f"size: {file_input.height}×{file_input.width}, as the metadata say, since the input is open")
     size_hw = (file_input.height, file_input.width)
     prepared = run_passes(model, [ToFloat32(), NormalizeInput(file_input), FoldConstants()])
     converted = bool(prepared.reports[0].changed)
@@ -153,8 +166,17 @@ def read_foreign(
         notes.append(f"folded into convolutions: {count} {op_type}")
     outputs = describe_outputs(model.graph)
     levels = find_heads(model.graph, size_hw)
-    found = interpret(Tail(model, levels), size_hw, outputs=outputs, family=family, anchors_px=options.anchors_px)
+    found = interpret(
+        Tail(model, levels),
+        size_hw,
+        outputs=outputs,
+        family=family or origin.family,
+        anchors_px=options.anchors_px,
+    )
     notes += found.notes
+    told = f"unknown ({found.family} code is {family_facts(found.family).licence})" if family or origin.family else None
+    licence = options.licence or licence_of(metadata) or told
+    options = replace(options, licence=licence, variant=options.variant or origin.variant)
     spec = _spec(model.graph, found, file_input, _class_names(found, classes, metadata, notes), options, notes)
     cut = run_passes(model, [CutAtHeads(levels, found)])
     proto = _upgrade(to_proto(model), notes)
@@ -204,24 +226,28 @@ def _class_names(
     stored = _stored_names(metadata.get("names", ""))
     if stored is not None and len(stored) == count:
         return stored
-    if count == 80:
+    if stored is None and count == 80:
         notes.append("classes: COCO's 80 names, as the file stores none")
         return COCO_NAMES
-    notes.append(f"classes: numbered class0 … class{count - 1}, as the file stores no names")
+    why = (
+        f"the file stores {len(stored)} names for the {count} classes of its head"
+        if stored
+        else "the file stores no names"
+    )
+    notes.append(f"classes: numbered class0 … class{count - 1}, as {why}; give them with `classes` (--names)")
     return tuple(f"class{i}" for i in range(count))
 
 
 def _stored_names(text: str) -> tuple[str, ...] | None:
-    """Read the exporter's list or dict of names, written as a Python literal; None if there is none."""
+    """Read the exporter's list or dict of names, written as a Python literal or JSON; None if there is none."""
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return None
-    if isinstance(value, dict):
-        value = [value[k] for k in sorted(value)] if all(isinstance(k, int) for k in value) else None
-    if not isinstance(value, (list, tuple)) or not value:
+    try:
+        return class_names(value, len(value)) if isinstance(value, (dict, list, tuple)) and value else None
+    except CheckpointError:
         return None
-    return tuple(str(name) for name in value)
 
 
 def _spec(
@@ -255,7 +281,7 @@ def _spec(
         decode=found.decode,
         classes=classes,
         thresholds=options.thresholds or facts.thresholds,
-        licence=options.licence or f"unknown ({found.family} code is {facts.licence})",
+        licence=options.licence or "unknown",
         tool_version=__version__,
     )
 

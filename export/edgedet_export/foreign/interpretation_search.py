@@ -52,16 +52,30 @@ def interpret(
         family_facts(family)
     values = tail.random(seed=2)
     answer = tail.run(values)
-    for layout in find_layouts(tail, anchors=len(anchors_px[0]) if anchors_px else None):
+    layouts = find_layouts(tail, anchors=len(anchors_px[0]) if anchors_px else None)
+    for layout in layouts:
         given = [g.astype(np.float64) for g in layout.read(answer, tail.levels)]
         for guess in _hypotheses(tail, layout, size_hw, family, anchors_px):
             if _agrees(guess, values, given):
                 return _named(guess, family, outputs, anchors_px)
+    points = max((_coordinates(tail, layout) for layout in layouts), default=0) // 2
+    if points:
+        raise ModelFileError(
+            f"outputs: expected boxes, scores and nothing else, got {points} landmarks per candidate as well"
+            f" ({outputs}), as YOLOv5-face and pose networks give; edgedet detects boxes only"
+        )
     convs = "; ".join(f"stride {lv.stride}: {'+'.join(str(c.channels) for c in lv.convs)}" for lv in tail.levels)
     raise ModelFileError(
         f"outputs: expected candidates of a known kind ({', '.join(FAMILIES)}), got {outputs}, from head convolutions"
         f" with channels {convs}; name the family with `family`, or export the raw heads"
     )
+
+
+def _coordinates(tail: Tail, layout: Layout) -> int:
+    """Return how many columns behind the box are coordinates: they follow the cell where the raw values do not."""
+    finest = layout.read(tail.run(tail.constant(0.0)), tail.levels)[0][..., 4:]
+    along_y, along_x = (np.ptp(finest, axis=axis).max(axis=(0, 1)) for axis in (1, 2))
+    return int(((along_y > 1e-3) | (along_x > 1e-3)).sum())
 
 
 def _agrees(guess: Interpretation, values: Raw, given: Sequence[Array]) -> bool:
@@ -214,6 +228,8 @@ def _named(guess: Interpretation, family: str | None, outputs: str, anchors_px: 
         notes.append("anchors and strides: read from the graph")
     if raw:
         notes.append(f"box decoding: {name}'s convention, as the file leaves boxes undecoded")
+    if guess.form.scores == "raw" and not raw:
+        notes.append("scores: without a sigmoid in the file; taken as logits, to which the runtime applies one")
     if family is None:
         notes.append(f"family: taken as {name} by how the file decodes boxes")
     return replace(guess, family=name, notes=tuple(notes))

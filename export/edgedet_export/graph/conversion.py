@@ -65,7 +65,7 @@ def from_proto(proto: onnx.ModelProto) -> ir.Model:
     overridable = [value for value in graph.inputs if value.is_initializer()]
     for value in overridable:
         graph.inputs.remove(value)
-    if overridable and model.ir_version is not None:
+    if model.ir_version is not None:
         model.ir_version = max(model.ir_version, _INITIALIZERS_NEED_NO_INPUT)
     _sort(graph)
     return model

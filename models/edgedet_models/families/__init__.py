@@ -12,6 +12,7 @@ from typing import Protocol, cast
 
 from edgedet_models.checkpoint.content import Checkpoint
 from edgedet_models.checkpoint.leftovers import non_finite
+from edgedet_models.checkpoint.stated_licence import stated_licence
 from edgedet_models.checkpoint.stored_spec import restore, stored_spec
 from edgedet_models.detector import DetectorModule, HeadName
 from edgedet_runtime.errors import ArgumentError, CheckpointError
@@ -165,7 +166,7 @@ def _load(family: str, checkpoint: Checkpoint, head: HeadName | None) -> Detecto
     model = get_family(family).load(checkpoint)
     model.choose_head(head)
     _require_finite(model, checkpoint)
-    spec = model.spec
+    spec = model.spec.replace(licence=stated_licence(checkpoint) or model.spec.licence)
     model.spec = restore(spec, stored_spec(checkpoint, family=spec.family, classes=len(spec.classes)))
     return model
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from edgedet_models.checkpoint.content import Checkpoint
+from edgedet_models.checkpoint.stated_licence import stated_licence
 from edgedet_models.detector import DetectorModule
 from edgedet_models.families import Recognition
 from edgedet_models.layer_list.pickled import naming
@@ -58,15 +59,15 @@ def load(checkpoint: Checkpoint) -> DetectorModule:
             return network.build(
                 family=FAMILY,
                 variant=_variant(network),
-                licence=_licence(checkpoint),
+                licence=stated_licence(checkpoint) or LICENCE,
             )
         queries = PickledQueries.find(checkpoint)
         if queries is not None:
-            return queries.build(family=FAMILY, variant=queries.variant, licence=_licence(checkpoint))
+            return queries.build(family=FAMILY, variant=queries.variant, licence=stated_licence(checkpoint) or LICENCE)
         found = _match(checkpoint)
         if found is None:
             raise CheckpointError("expected a detector of Ultralytics' code, got another kind of file")
-        return found.build(checkpoint.path, _licence(checkpoint))
+        return found.build(checkpoint.path, stated_licence(checkpoint) or LICENCE)
 
 
 def _find(checkpoint: Checkpoint) -> PickledDetector | None:
@@ -81,9 +82,3 @@ def _variant(network: PickledDetector) -> str:
 
 def _match(checkpoint: Checkpoint) -> MatchedNetwork | None:
     return None if checkpoint.module() is not None else match_networks(LAYOUTS, BUILDERS, checkpoint.tensors())
-
-
-def _licence(checkpoint: Checkpoint) -> str:
-    """Return what the file says of its license, or the class of the official code."""
-    told = checkpoint.content.get("license") if isinstance(checkpoint.content, Mapping) else None
-    return told.split()[0] if isinstance(told, str) and told[:1].isalpha() else LICENCE

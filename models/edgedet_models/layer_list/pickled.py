@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from edgedet_models.checkpoint.content import Checkpoint, ModuleNode, PickledObject
 from edgedet_models.layer_list.blocks import build_block
+from edgedet_models.layer_list.gray import input_channels, take_color
 from edgedet_models.layer_list.leaves import own_tensor
 from edgedet_models.layer_list.names import class_names
 from edgedet_models.layer_list.network import LayerListDetector, measure_strides
@@ -80,7 +81,13 @@ class PickledNetwork:
     @property
     def evidence(self) -> str:
         """What was found, for a person to read."""
-        return f"pickled {self.node.class_path}, {len(self.layers)} layers, head {self.head.type_name}"
+        gray = ", for gray pictures (color is weighted in the first convolution)" if self.channels == 1 else ""
+        return f"pickled {self.node.class_path}, {len(self.layers)} layers, head {self.head.type_name}{gray}"
+
+    @property
+    def channels(self) -> int:
+        """Channels of the input; see `input_channels`."""
+        return input_channels(self.layers)
 
     @property
     def num_classes(self) -> int:
@@ -88,6 +95,12 @@ class PickledNetwork:
         anchors = self.anchors.shape[1]
         weight = own_tensor("head.m.0", self._level(0), "weight", 4)
         classes, rest = divmod(len(weight), anchors)
+        told = self.head.attributes.get("nc")
+        if type(told) is int and 0 < told < classes - 5 and not rest:
+            raise CheckpointError(
+                f"head: expected box, objectness and {told} classes, got {classes - 5 - told} more numbers per anchor:"
+                " landmarks, as YOLOv5-face has, or masks; the file is whole, but edgedet detects boxes only"
+            )
         if rest or classes < 6:
             raise CheckpointError(f"head: {len(weight)} channels are not {anchors} anchors of 5 values and classes")
         return classes - 5
@@ -125,6 +138,8 @@ class PickledNetwork:
             for i, layer in enumerate(self.layers[:-1])
         ]
         layers.append(self._head(score))
+        if self.channels == 1:
+            take_color(layers, wiring)
         strides = measure_strides(layers, wiring)
         check_strides(self.node, self.head, strides)
         spec = anchor_spec(

@@ -90,11 +90,6 @@ class PickledDetector(PickledLayers):
         Raises:
             CheckpointError: A layer is not supported, or the layers do not fit together.
         """
-        if self.channels not in (1, 3):
-            raise CheckpointError(
-                f"expected a network for color or gray pictures (3 channels or 1), got one for {self.channels}"
-                " channels, which a camera's picture does not have"
-            )
         classes = self.class_names()
         wiring = self._wiring()
         layers: list[nn.Module] = [

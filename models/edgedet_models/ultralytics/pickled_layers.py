@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgedet_models.checkpoint.content import Checkpoint, ModuleNode
-from edgedet_models.layer_list.leaves import number, own_tensor
+from edgedet_models.layer_list.gray import input_channels
 from edgedet_models.ultralytics.options import find_option
-from edgedet_runtime.errors import CheckpointError
 
 __all__ = ["PickledLayers"]
 
@@ -61,11 +60,6 @@ class PickledLayers:
         """Channels of the input: those of the first convolution.
 
         Raises:
-            CheckpointError: There is none.
+            CheckpointError: There is none, or it takes neither 3 channels nor 1.
         """
-        convs = (node for _, node in self.node.walk() if node.type_name == "Conv2d")
-        conv = next(convs, None)
-        if conv is None:
-            raise CheckpointError("expected a convolution as the first layer; the file is damaged")
-        channels = own_tensor("model", conv, "weight", 4).shape[1] * int(number("model", conv, "groups", 1))
-        return channels // 4 if self.layers[0].type_name == "Focus" else channels
+        return input_channels(self.layers)

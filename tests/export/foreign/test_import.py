@@ -177,7 +177,8 @@ def test_sides_with_and_without_distribution(
     spec = foreign.spec
     assert (spec.decode.kind, spec.decode.score, spec.decode.cell_offset) == (kind, "cls", 0.5)
     assert spec.decode.bins == (bins if bins > 1 else 0)
-    assert spec.family == ("yolov8" if tail == "v8" and bins > 1 else "yolov6")
+    assert spec.family == ("yolov6" if tail != "v8" else "yolov8" if bins > 1 else "ultralytics")
+    assert spec.licence == "unknown"
     with torch.no_grad():
         rows = module(torch.from_numpy(picture()))[0].numpy()
     rows = rows.T if tail == "v8" else rows
@@ -320,3 +321,76 @@ def test_a_lie_in_the_cut_is_found(export: Export, point_detector: Build, monkey
     monkeypatch.setattr(importer, "CutAtHeads", Dishonest)
     with pytest.raises(CheckFailedError, match="boxes at stride 16"):
         read_foreign(export(point_detector("decoded")))
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_ir_version_3(export: Export, point_detector: Build, tmp_path: Path, declared: bool) -> None:
+    """The first version declares each weight as an input too."""
+    model = onnx.load(export(point_detector("flat-decoded", bins=1)))
+    model.ir_version = 3
+    if declared:
+        for weight in model.graph.initializer:
+            info = onnx.helper.make_tensor_value_info(weight.name, weight.data_type, list(weight.dims))
+            model.graph.input.append(info)
+    path = tmp_path / "ir3.onnx"
+    onnx.save(model, path)
+    foreign = read_foreign(path)
+    assert foreign.model.ir_version >= 8
+    raw_outputs(foreign, picture())
+
+
+@pytest.mark.parametrize(
+    ("names", "expected", "note"),
+    [
+        ("{'helmet': 0, 'vest': 1, 'a': 2, 'b': 3, 'c': 4}", ("helmet", "vest", "a", "b", "c"), ""),
+        ('["x", "y", "z", "v", "w"]', ("x", "y", "z", "v", "w"), ""),
+        ("['x', 'y', 'z', 'v']", tuple(f"class{i}" for i in range(5)), "the file stores 4 names for the 5 classes"),
+        ("", tuple(f"class{i}" for i in range(5)), "the file stores no names"),
+    ],
+)
+def test_names_and_license_of_the_metadata(
+    export: Export, anchor_detector: Build, tmp_path: Path, names: str, expected: tuple[str, ...], note: str
+) -> None:
+    model = onnx.load(export(anchor_detector("decoded")))
+    for key, value in {"names": names, "license": "MIT License (a link)"}.items():
+        model.metadata_props.add(key=key, value=value)
+    onnx.save(model, tmp_path / "named.onnx")
+    foreign = read_foreign(tmp_path / "named.onnx")
+    assert foreign.spec.classes == expected
+    assert foreign.spec.licence == "MIT"
+    assert note in " ".join(foreign.notes)
+
+
+def test_79_names_for_80_classes_are_not_replaced_by_those_of_coco(
+    export: Export, anchor_detector: Build, tmp_path: Path
+) -> None:
+    model = onnx.load(export(anchor_detector("decoded", classes=80)))
+    model.metadata_props.add(key="names", value=str({i: f"n{i}" for i in range(79)}))
+    onnx.save(model, tmp_path / "named.onnx")
+    foreign = read_foreign(tmp_path / "named.onnx")
+    assert foreign.spec.classes[79] == "class79"
+    assert "the file stores 79 names for the 80 classes of its head" in " ".join(foreign.notes)
+
+
+def test_what_ultralytics_exporter_writes(export: Export, point_detector: Build, tmp_path: Path) -> None:
+    """Plain distances are YOLO26's, not YOLOv6's; name, license and size are the metadata's."""
+    module = point_detector("v8", bins=1, objectness=False)
+    model = onnx.load(export(module, dynamic_axes={"in": {0: "n", 2: "h", 3: "w"}}))
+    said = {
+        "description": "Ultralytics YOLO26n model trained on site.yaml",
+        "author": "Ultralytics",
+        "license": "AGPL-3.0 License (https://ultralytics.com/license)",
+        "task": "detect",
+        "imgsz": "[64, 96]",
+        "names": "{0: 'a', 1: 'b', 2: 'c', 3: 'd', 4: 'e'}",
+    }
+    for key, value in said.items():
+        model.metadata_props.add(key=key, value=value)
+    onnx.save(model, tmp_path / "yolo26n.onnx")
+    foreign = read_foreign(tmp_path / "yolo26n.onnx")
+    spec = foreign.spec
+    assert (spec.family, spec.variant, spec.licence) == ("ultralytics", "yolo26n", "AGPL-3.0")
+    assert (spec.decode.kind, spec.classes, spec.thresholds.iou) == ("ltrb", tuple("abcde"), 0.7)
+    assert spec.input.size_hw == (64, 96)
+    assert "size: 64×96, as the metadata say, since the input is open" in foreign.notes
+    assert read_foreign(tmp_path / "yolo26n.onnx", imgsz=(96, 64)).spec.input.size_hw == (96, 64)

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
-from torch import nn
+from torch import Tensor, nn
 
 from edgedet_export.foreign import read_foreign
 from edgedet_runtime.errors import EdgedetError, ModelFileError
+from tests.export.foreign.conftest import grid
 
 Export = Callable[..., Path]
 Build = Callable[..., nn.Module]
@@ -174,3 +176,21 @@ def test_damaged_bytes_never_escape_as_other_errors(
     assert len(messages) > 20
     assert not [m for m in messages if "\n" in m]
     assert "EP Error" not in capfd.readouterr().out
+
+
+def test_landmarks_beside_the_box(export: Export) -> None:
+    class OneLevel(nn.Module):
+        """A joint convolution per level: box, objectness, five points, one class."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Conv2d(3, 3 * 16, 8, 8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            raw = self.head(x).view(1, 3, 16, 8, 12).permute(0, 1, 3, 4, 2)
+            cells, y = grid(8, 12, raw), raw.sigmoid()
+            box = torch.cat(((y[..., :2] * 2 - 0.5 + cells) * 8, (y[..., 2:4] * 2) ** 2 * 10), 4)
+            points = (raw[..., 5:15] + cells.repeat(1, 1, 5)) * 8
+            return torch.cat((box, y[..., 4:5], points, y[..., 15:]), 4).reshape(1, -1, 16)
+
+    assert "5 landmarks per candidate" in refusal(export(OneLevel()))
