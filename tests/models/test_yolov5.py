@@ -136,8 +136,8 @@ def test_names_that_do_not_fit_the_head() -> None:
             "stride: expected sizes",
         ),
         (
-            lambda layers: layers["1"].state["_modules"]["bn"].state.update(momentum=torch.zeros(9, 9)),
-            "momentum: expected a number",
+            lambda layers: layers["1"].state["_modules"]["bn"].state.update(eps=torch.zeros(9, 9)),
+            "eps: expected a number",
         ),
         (
             lambda layers: _parts(layers["24"], "m", "1")["_parameters"].update(weight=torch.ones(2, 64, 1, 1)),
