@@ -23,6 +23,8 @@ from edgedet_runtime.errors import CheckpointError
 __all__ = ["RGB_TO_GRAY", "input_channels", "take_color"]
 
 RGB_TO_GRAY = (0.299, 0.587, 0.114)
+PHASES = ("Focus", "ReOrg")
+"""Layers that turn each 2×2 square of pixels into channels."""
 
 
 def input_channels(layers: Sequence[ModuleNode]) -> int:
@@ -35,7 +37,7 @@ def input_channels(layers: Sequence[ModuleNode]) -> int:
     if conv is None:
         raise CheckpointError("expected a convolution as the first layer; the file is damaged")
     channels: int = own_tensor("model", conv, "weight", 4).shape[1] * int(number("model", conv, "groups", 1))
-    channels = channels // 4 if layers[0].type_name == "Focus" else channels
+    channels = channels // 4 if layers[0].type_name in PHASES else channels
     if channels not in (1, 3):
         raise CheckpointError(
             f"expected a network for color or gray pictures (3 channels or 1), got one for {channels} channels, which a"
