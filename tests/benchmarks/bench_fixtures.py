@@ -20,7 +20,7 @@ sys.path[:0] = [str(ROOT), *(str(ROOT / p) for p in ("export", "models", "runtim
 def main() -> int:
     """Print the table as Markdown."""
     from tests.interop.ladder import run_fixture
-    from tests.runtime.official_fixtures import ALL_FIXTURES
+    from tests.runtime.official_fixtures import ALL_FIXTURES, RTMDET_FIXTURES
     from tests.shared_folder import shared_folder
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -32,7 +32,7 @@ def main() -> int:
     write("| checkpoint | params | modules fused | torch | fused | ONNX | IR | boxes | Detector | INT8 ORT, OV |\n")
     write("|---|--:|--:|--:|--:|--:|--:|--:|---|---|\n")
     failed = False
-    for name in options.names or ALL_FIXTURES:
+    for name in options.names or (*ALL_FIXTURES, *RTMDET_FIXTURES):
         with tempfile.TemporaryDirectory() as work:
             calib = options.shared / "data/coco128/images/calib" if options.int8 else None
             row = run_fixture(options.shared / "fixtures" / name, Path(work), int8=options.int8, calib=calib)

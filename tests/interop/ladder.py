@@ -25,7 +25,7 @@ from edgedet_runtime.decode import decode_outputs
 from edgedet_runtime.doctor.matching import detections_differ
 from edgedet_runtime.nms import nms
 from edgedet_runtime.spec import ModelSpec
-from tests.runtime.official_fixtures import DARKNET_FIXTURES, Reference, load_reference
+from tests.runtime.official_fixtures import DARKNET_FIXTURES, RTMDET_FIXTURES, Reference, load_reference
 
 __all__ = ["FixtureResult", "checkpoint_of", "run_fixture"]
 
@@ -106,10 +106,15 @@ def _pixels(inputs: Array, model: DetectorModule) -> list[npt.NDArray[np.uint8]]
 
 
 def _expected(name: str, folder: Path, reference: Reference, image: int, model: DetectorModule) -> Detections:
-    """Official detections; for darknet, NMS over real darknet's boxes, since nms.npz comes from OpenCV's importer."""
+    """Official detections.
+
+    For darknet, NMS over real darknet's boxes, since nms.npz comes from OpenCV's importer; for RTMDet, NMS over the
+    official raw outputs, since mmdet drops and clips boxes before NMS.
+    """
     names = model.spec.classes
-    if name in DARKNET_FIXTURES:
-        found = decode_outputs(reference.raw, reference.decode, conf=reference.thresholds.conf)
+    if name in (*DARKNET_FIXTURES, *RTMDET_FIXTURES):
+        multi_label = next(iter(reference.expected))
+        found = decode_outputs(reference.raw, reference.decode, conf=reference.thresholds.conf, multi_label=multi_label)
         kept = nms(found.boxes_xyxy, found.scores, found.class_ids, iou=reference.thresholds.iou)
         boxes = np.clip(found.boxes_xyxy[kept], 0, np.array(model.spec.input.size_hw[::-1] * 2, np.float32))
         return Detections(boxes, found.scores[kept], found.class_ids[kept], names)

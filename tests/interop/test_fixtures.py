@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from tests.interop.ladder import run_fixture
-from tests.runtime.official_fixtures import ALL_FIXTURES
+from tests.runtime.official_fixtures import ALL_FIXTURES, RTMDET_FIXTURES
 
 
 @pytest.mark.interop
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ALL_FIXTURES)
+@pytest.mark.parametrize("name", [*ALL_FIXTURES, *RTMDET_FIXTURES])
 def test_fixture_all_the_way(name: str, shared: Path, tmp_path: Path) -> None:
     result = run_fixture(shared / "fixtures" / name, tmp_path)
     assert result.passed, result

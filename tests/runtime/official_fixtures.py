@@ -50,6 +50,8 @@ DISTANCE_FIXTURES = (
 """Files of Ultralytics' and YOLOv9's code; where they hold two heads, the one that is meant follows an ``@``."""
 QUERY_FIXTURES = ("ul-rtdetr-l-small", "rtdetrv2-r18-eighth-train", "dfine-n-quarter")
 """Sets of queries: their lists are compared as sets."""
+RTMDET_FIXTURES = ("rtmdet-tiny-w006",)
+"""mmdet drops boxes turned inside out, and clips, before NMS: tests/models/test_rtmdet.py compares its detections."""
 ALL_FIXTURES = (
     *ANCHOR_FIXTURES,
     *YOLOV6_FIXTURES,
@@ -92,6 +94,9 @@ def load_reference(fixtures: Path, name: str, image: int) -> Reference:
         decode, raw = _queries(meta, arrays)
     elif name.startswith(("ul-", "v9-")):
         decode, raw = _distances(meta, arrays, one_to_one=head == "one-to-one")
+    elif name in RTMDET_FIXTURES:
+        decode, raw = _rtmdet(arrays)
+        meta["thresholds"] = {"conf": 0.3, "iou": meta["thresholds"]["nms_iou"], "max_det": 300}
     elif name == "yolox-nano":
         decode, raw = _yolox(arrays)
     else:
@@ -113,7 +118,7 @@ def load_reference(fixtures: Path, name: str, image: int) -> Reference:
     if head == "one-to-one":  # the official selection is over pairs of cell and class, without suppression
         boxes, scores, classes = (found[f"e2e_{part}_{image}"] for part in ("boxes", "scores", "classes"))
         expected = {True: (boxes, scores, classes.astype(np.int64))}
-    if name == "damoyolo-T-quarter":  # its post-processing is multi-label only
+    if name in ("damoyolo-T-quarter", *RTMDET_FIXTURES):  # its post-processing is multi-label only
         expected = {True: expected[False]}
     if name in QUERY_FIXTURES:  # so is theirs
         boxes, scores, classes = expected[False]
@@ -217,6 +222,16 @@ def _yolox(arrays: dict[str, Floats]) -> tuple[DecodeSpec, tuple[Floats, ...]]:
         levels.append(_level(i, stride, objectness=True))
         raw += [arrays[f"raw_{kind}_preds_{i}"] for kind in ("reg", "obj", "cls")]
     return DecodeSpec("points-exp", tuple(levels)), tuple(raw)
+
+
+def _rtmdet(arrays: dict[str, Floats]) -> tuple[DecodeSpec, tuple[Floats, ...]]:
+    """The official head gives sides in pixels."""
+    levels: list[LevelSpec] = []
+    raw: list[Floats] = []
+    for i, stride in enumerate((8, 16, 32)):
+        levels.append(_level(i, stride, objectness=False))
+        raw += [arrays[f"raw_reg_{i}"] / np.float32(stride), arrays[f"raw_cls_{i}"]]
+    return DecodeSpec("ltrb", tuple(levels), "cls", cell_offset=0.0), tuple(raw)
 
 
 def _damo(folder: Path, meta: dict[str, Any], arrays: dict[str, Floats]) -> tuple[DecodeSpec, tuple[Floats, ...]]:

@@ -40,6 +40,7 @@ FAMILIES: Mapping[str, str] = {
     "yolov5-backbones": "edgedet_models.families.yolov5_backbones",
     "ultralytics": "edgedet_models.families.ultralytics",
     "yolov9": "edgedet_models.families.yolov9",
+    "rtmdet": "edgedet_models.families.rtmdet",
 }
 
 
