@@ -23,17 +23,16 @@ __all__ = ["Dataflow"]
 
 
 class _FunctionRecorder(TorchFunctionMode):
-    """Reports every call of a torch function that reads and returns tensors."""
+    """Reports what every torch function that returns tensors reads."""
 
-    def __init__(self, report: Callable[[Sequence[Tensor], Sequence[Tensor]], None]) -> None:
+    def __init__(self, report: Callable[[Sequence[Tensor]], None]) -> None:
         super().__init__()
         self._report = report
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        outputs = list(tensors_in(result))
-        if outputs:
-            self._report(list(tensors_in([args, kwargs or {}])), outputs)
+        if list(tensors_in(result)):
+            self._report(list(tensors_in([args, kwargs])))
         return result
 
 
@@ -46,7 +45,7 @@ class Dataflow:
 
     def __init__(self) -> None:
         """Start empty; use `record`."""
-        self._keep: list[Tensor] = []  # ids are only unique while the tensors live
+        self._known: dict[int, Tensor] = {}  # ids are only unique while the tensors live
         self._readers: dict[int, list[nn.Module | None]] = defaultdict(list)
         self._inputs: dict[nn.Module, list[int]] = defaultdict(list)
         self._producer: dict[int, nn.Module] = {}
@@ -70,27 +69,29 @@ class Dataflow:
             stack.enter_context(_FunctionRecorder(flow._call))
             result = model(*inputs)
         for tensor in tensors_in(result):
-            flow._readers[id(tensor)].append(None)
+            flow._readers[flow._id(tensor)].append(None)
         return flow
+
+    def _id(self, tensor: Tensor) -> int:
+        """Return a tensor's id and keep the tensor, so that no later one gets it."""
+        self._known[id(tensor)] = tensor
+        return id(tensor)
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         self._stack.append(module)
         for tensor in tensors_in(args):
-            self._keep.append(tensor)
-            self._readers[id(tensor)].append(module)
-            self._inputs[module].append(id(tensor))
+            self._readers[self._id(tensor)].append(module)
+            self._inputs[module].append(self._id(tensor))
 
     def _leave(self, module: nn.Module, args: tuple[Any, ...], result: Any) -> None:
         self._stack.pop()
         for tensor in tensors_in(result):
-            self._keep.append(tensor)
-            self._producer[id(tensor)] = module
+            self._producer[self._id(tensor)] = module
 
-    def _call(self, read: Sequence[Tensor], written: Sequence[Tensor]) -> None:
-        self._keep += [*read, *written]
+    def _call(self, read: Sequence[Tensor]) -> None:
         if not self._stack:  # inside a leaf, its hooks have already reported
             for tensor in read:
-                self._readers[id(tensor)].append(None)
+                self._readers[self._id(tensor)].append(None)
 
     def calls(self, module: nn.Module) -> int:
         """Return how often a leaf module ran, counting one tensor argument per call."""
@@ -115,7 +116,7 @@ class Dataflow:
 
         Empty where the module runs more than once or not at all.
         """
-        outputs = [tensor for tensor, producer in self._producer.items() if producer is module]
-        if self.calls(module) != 1 or len(outputs) != 1:
+        if self.calls(module) != 1:
             return []
-        return list(self._readers[outputs[0]])
+        outputs = [tensor for tensor, producer in self._producer.items() if producer is module]
+        return [reader for tensor in outputs for reader in self._readers[tensor]]

@@ -101,7 +101,13 @@ def test_shared_convolution_is_declined() -> None:
     assert_same(model, fused, x)
 
 
-def test_batchnorm_without_statistics_is_declined() -> None:
+@pytest.mark.parametrize("lacks", [("running_mean",), ("running_var",), ("running_mean", "running_var")])
+def test_batchnorm_without_statistics_is_declined(lacks: tuple[str, ...]) -> None:
+    norm = nn.BatchNorm2d(4)
+    for name in lacks:
+        setattr(norm, name, None)
+    with pytest.raises(ValueError, match="keeps no running statistics"):
+        batchnorm_affine(norm)
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, track_running_stats=False)).eval()
     _, report = fuse(model, torch.randn(1, 3, 5, 5), passes=[FoldBatchNorm()])
     assert "running statistics" in report.passes[0].declined[0].why

@@ -126,3 +126,27 @@ def test_what_is_refused_stays_and_the_rest_is_merged() -> None:
     assert [(c.path, c.what) for c in report.passes[0].changed] == [("1", "2 branches → one Conv2d")]
     assert isinstance(fused[0], Sum)
     assert isinstance(fused[1], nn.Conv2d)
+
+
+class _Merged(nn.Module):
+    """A block that was merged when it was saved: one convolution under the name that RepVGG gives it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rbr_reparam, self.nonlinearity = conv(), nn.ReLU()
+
+    def forward(self, x: Tensor) -> Any:
+        return self.nonlinearity(self.rbr_reparam(x))
+
+
+def test_a_merged_block_stays_as_it_is() -> None:
+    fused, report = fuse(nn.Sequential(_Merged()).eval(), torch.randn(1, 4, 8, 8), passes=[MergeBranches()])
+    assert (report.passes[0].changed, report.passes[0].declined) == ((), ())
+    assert isinstance(fused[0], _Merged)
+
+
+def test_a_network_that_is_itself_a_block_stays() -> None:
+    """There is nothing above it to put the convolution into."""
+    fused, report = fuse(RepBlock(4, 4).eval(), torch.randn(1, 4, 8, 8), passes=[MergeBranches()])
+    assert (report.passes[0].changed, report.passes[0].declined) == ((), ())
+    assert isinstance(fused, RepBlock)
