@@ -19,6 +19,7 @@ __all__ = [
     "dims",
     "elem_type",
     "input_at",
+    "known_dims",
     "only_reader",
     "opset",
 ]
@@ -79,6 +80,13 @@ def dims(value: ir.Value | None) -> Dims | None:
     if value.shape is None or not isinstance(value.type, ir.TensorType):
         return None
     return tuple(d if isinstance(d, int) and d > 0 else None for d in value.shape)
+
+
+def known_dims(value: ir.Value | None) -> tuple[int, ...] | None:
+    """Return a tensor's dimensions if all of them are known; see `dims`."""
+    found = dims(value)
+    known = tuple(d for d in found or () if d is not None)
+    return known if found is not None and len(known) == len(found) else None
 
 
 def elem_type(value: ir.Value | None) -> ir.DataType | None:

@@ -19,8 +19,7 @@ import onnx_ir as ir
 
 from edgedet_export.graph.edits import NewTensors, prepend, remove_dead, set_input
 from edgedet_export.graph.shapes import infer_shapes
-from edgedet_export.graph.values import attribute, constant, dims, elem_type, only_reader
-from edgedet_export.graph.walks import nodes_of
+from edgedet_export.graph.values import attribute, constant, elem_type, known_dims, only_reader
 from edgedet_export.onnx_passes import OnnxPass, PassRecord
 
 __all__ = ["StemToDepth"]
@@ -51,61 +50,68 @@ class StemToDepth(OnnxPass):
     name = "stem-to-depth"
 
     def rewrite(self, model: ir.Model, record: PassRecord) -> None:
-        """Rewrite the stem in place, if there is one."""
-        for conv in nodes_of(model.graph, "Conv"):
-            stem = _find(conv)
+        """Rewrite the stem of each input in place, if it has one."""
+        for image in model.graph.inputs:
+            stem = _find(image)
             if stem is None:
                 continue
-            why = _unsuited(stem)
+            made, why = stem.conv.outputs[0], _unsuited(stem)
             if why:
-                record.decline(conv.outputs[0], why)
-                continue
-            _rewrite(model.graph, stem)
+                record.decline(made, why)
+            else:
+                _rewrite(model.graph, stem)
+                record.change(made, "convolution of stride 2 → stride 1 over cells of 2x2 pixels")
+        if record.changed:
             remove_dead(model.graph)
             infer_shapes(model)
-            record.change(conv.outputs[0], "convolution of stride 2 → stride 1 over cells of 2x2 pixels")
-            return
 
 
-def _find(conv: ir.Node) -> _Stem | None:
-    """Return the convolution's way from a graph input through Transpose and Cast, if it has that and is alone on it."""
-    read, weight = conv.inputs[0], constant(conv.inputs[1])
-    cast = None if read is None else read.producer()
-    if read is None or weight is None or cast is None or cast.op_type != "Cast" or only_reader(read) is not conv:
+def _find(image: ir.Value) -> _Stem | None:
+    """Return the way of a graph input through Transpose and Cast into a convolution, if that is its only one."""
+    read, nodes = image, []
+    for op_type in ("Transpose", "Cast", "Conv"):
+        node = only_reader(read)
+        if node is None or node.op_type != op_type:
+            return None
+        nodes.append(node)
+        read = node.outputs[0]
+    transpose, cast, conv = nodes
+    weight = constant(conv.inputs[1])
+    if weight is None or elem_type(image) != ir.DataType.UINT8:
         return None
-    moved = cast.inputs[0]
-    transpose = None if moved is None else moved.producer()
-    if moved is None or transpose is None or transpose.op_type != "Transpose" or only_reader(moved) is not cast:
-        return None
-    image = transpose.inputs[0]
-    if image is None or not image.is_graph_input() or elem_type(image) != ir.DataType.UINT8:
-        return None
-    return _Stem(image, cast, conv, weight) if attribute(transpose, "perm", []) == _CHANNELS_FIRST else None
+    return _Stem(image, cast, conv, weight) if attribute(transpose, "perm") == _CHANNELS_FIRST else None
 
 
 def _unsuited(stem: _Stem) -> str:
     """Return why a stem cannot be computed on cells, or nothing."""
-    shape, made, conv = dims(stem.image), dims(stem.conv.outputs[0]), stem.conv
-    if shape is None or made is None or None in shape or None in made or stem.weight.ndim != 4:
+    shape, conv = known_dims(stem.image), stem.conv
+    if shape is None or known_dims(conv.outputs[0]) is None:
         return "its size is not known"
-    batch, height, width, channels = (d or 0 for d in shape)
+    batch, height, width, channels = shape
     if (batch, height % 2, width % 2) != (1, 0, 0):
         return "the input has an odd side or a batch"
     if stem.weight.shape[1] != channels or channels > _MOST_CHANNELS:
         return f"it is grouped or has more than {_MOST_CHANNELS} channels"
-    plain = attribute(conv, "dilations", [1, 1]) == [1, 1] and attribute(conv, "auto_pad", "NOTSET") == "NOTSET"
-    return "" if plain and attribute(conv, "strides", [1, 1]) == [2, 2] else "its stride is not 2, or it is dilated"
+    if attribute(conv, "auto_pad", "NOTSET") != "NOTSET":
+        return "it pads by itself"
+    dense = attribute(conv, "dilations") in (None, [1, 1])
+    return "" if dense and attribute(conv, "strides") == [2, 2] else "its stride is not 2, or it is dilated"
 
 
 def _rewrite(graph: ir.Graph, stem: _Stem) -> None:
     conv, image = stem.conv, stem.image
-    _, height, width, channels = (d or 0 for d in dims(image) or ())
-    _, _, out_height, out_width = (d or 0 for d in dims(conv.outputs[0]) or ())
-    pads = attribute(conv, "pads", [0, 0, 0, 0])
+    shape, made = known_dims(image), known_dims(conv.outputs[0])
+    assert shape is not None, "checked by _unsuited"
+    assert made is not None, "checked by _unsuited"
+    batch, height, width, channels = shape
+    pad_rows, pad_columns, *_ = attribute(conv, "pads", [0, 0])
     rows, columns = height // 2, width // 2
-    moved, (top, left) = _in_cells(stem.weight, (pads[0], pads[1]))
-    bottom = out_height - 1 + moved.shape[2] - 1 - top - (rows - 1)
-    right = out_width - 1 + moved.shape[3] - 1 - left - (columns - 1)
+    moved, (top, left) = _in_cells(stem.weight, (pad_rows, pad_columns))
+    # The last output reads the last cells of its kernel, which lie at or behind the last cell of the picture.
+    bottom, right = (
+        out - 1 + kernel - before - cells
+        for out, kernel, before, cells in zip(made[2:], moved.shape[2:], (top, left), (rows, columns), strict=True)
+    )
     new = NewTensors(graph)
 
     def numbers(step: str, *values: int) -> ir.Value:
@@ -118,19 +124,18 @@ def _rewrite(graph: ir.Graph, stem: _Stem) -> None:
         nodes.append(ir.node(op_type, inputs, attributes, outputs=made, name=made[0].name))
         return made
 
-    one_row = numbers("one_row", 1, rows, columns, 2 * channels)
-    (pairs,) = node("Reshape", [image, numbers("two_rows", 1, rows, 2, columns, 2 * channels)], "row_pairs")
+    one_row = numbers("one_row", batch, rows, columns, 2 * channels)
+    (pairs,) = node("Reshape", [image, numbers("two_rows", batch, rows, 2, columns, 2 * channels)], "row_pairs")
     even, odd = node("Split", [pairs, numbers("halves", 1, 1)], "even_rows", "odd_rows", axis=2)
     (even_cells,) = node("Reshape", [even, one_row], "even_cells")
     (odd_cells,) = node("Reshape", [odd, one_row], "odd_cells")
     (cells,) = node("Concat", [even_cells, odd_cells], "cells", axis=3)
     (first,) = node("Transpose", [cells], "cells_nchw", perm=_CHANNELS_FIRST)
     prepend(graph, nodes)
-    name = conv.inputs[1].name if conv.inputs[1] is not None else ""
     set_input(stem.cast, 0, first)
-    set_input(conv, 1, new.constant(f"{name}_cells", moved))
+    set_input(conv, 1, new.constant(f"{image.name}_weights", moved))
     conv.attributes.clear()
-    conv.attributes["pads"] = ir.AttrInt64s("pads", [top, left, max(bottom, 0), max(right, 0)])
+    conv.attributes["pads"] = ir.AttrInt64s("pads", [top, left, bottom, right])
 
 
 def _in_cells(weight: Weights, pads: tuple[int, int]) -> tuple[Weights, tuple[int, int]]:

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgedet_export.graph.conversion import from_proto, to_proto
 from edgedet_export.graph.shapes import infer_shapes
-from edgedet_export.graph.values import constant
+from edgedet_export.graph.values import constant, dims
 from edgedet_export.graph.walks import nodes_of
 from edgedet_export.quantize.runner import onnx_runner
 from edgedet_export.quantize.stem_to_depth import StemToDepth
@@ -29,12 +29,13 @@ def stem(
     dilation: int = 1,
     groups: int = 1,
     dtype: int = TensorProto.UINT8,
+    perm: tuple[int, ...] = (0, 3, 1, 2),
 ) -> onnx.ModelProto:
     """Return uint8 NHWC → Transpose → Cast → Conv → Relu; without pads the operator finds its own."""
     weight = np.random.default_rng(0).normal(size=(6, channels // groups, kernel, kernel)).astype(np.float32)
     padding = {"auto_pad": "SAME_UPPER"} if pads is None else {"pads": pads}
     nodes = [
-        helper.make_node("Transpose", ["images"], ["bytes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Transpose", ["images"], ["bytes"], perm=perm),
         helper.make_node("Cast", ["bytes"], ["floats"], to=TensorProto.FLOAT),
         helper.make_node(
             "Conv",
@@ -108,7 +109,8 @@ def test_an_input_of_unknown_size_stays_even_where_the_output_is_known() -> None
     "model",
     [
         stem(3, (1, 1, 1, 1), stride=1),
-        stem(3, (1, 1, 1, 1), size_hw=(13, 16)),
+        stem(3, (1, 1, 1, 1), size_hw=(15, 16)),
+        stem(3, (1, 1, 1, 1), perm=(0, 3, 2, 1)),
         stem(3, (1, 1, 1, 1), size_hw=(12, 15)),
         stem(3, (1, 1, 1, 1), channels=12),
         stem(3, (1, 1, 1, 1), channels=5),
@@ -123,6 +125,7 @@ def test_an_input_of_unknown_size_stays_even_where_the_output_is_known() -> None
     ids=[
         "stride 1",
         "odd rows",
+        "columns first",
         "odd columns",
         "many channels",
         "five channels",
@@ -137,3 +140,83 @@ def test_an_input_of_unknown_size_stays_even_where_the_output_is_known() -> None
 )
 def test_others_stay_as_they_are(model: onnx.ModelProto) -> None:
     assert stem_to_depth(model) is model
+
+
+def shaped(model: onnx.ModelProto) -> onnx.ModelProto:
+    graph = from_proto(model)
+    infer_shapes(graph)
+    return to_proto(graph)
+
+
+def test_attributes_that_are_left_out() -> None:
+    model = stem(2, (0, 0, 0, 0))
+    conv = model.graph.node[2]
+    for name in ("pads", "dilations", "group"):
+        conv.attribute.remove(next(a for a in conv.attribute if a.name == name))
+    moved = stem_to_depth(model)
+    assert moved is not model
+    image = np.random.default_rng(1).integers(0, 256, (1, 12, 16, 3)).astype(np.uint8)
+    np.testing.assert_allclose(run(moved, image), run(model, image), rtol=1e-5, atol=1e-3)
+    conv.attribute.remove(next(a for a in conv.attribute if a.name == "strides"))
+    assert not StemToDepth()(from_proto(shaped(model))).modified, "a stride that is left out is 1"
+
+
+@pytest.mark.parametrize(("strides", "dilations"), [([2, 1], [1, 1]), ([1, 2], [1, 1]), ([2, 2], [1, 2])])
+def test_a_stride_or_dilation_of_one_axis_alone(strides: list[int], dilations: list[int]) -> None:
+    model = stem(3, (1, 1, 1, 1))
+    conv = model.graph.node[2]
+    for name, value in (("strides", strides), ("dilations", dilations)):
+        conv.attribute.remove(next(a for a in conv.attribute if a.name == name))
+        conv.attribute.append(helper.make_attribute(name, value))
+    assert not StemToDepth()(from_proto(shaped(model))).modified
+
+
+def test_a_kernel_of_one_pixel_beside_the_picture() -> None:
+    """With one row and column of padding on one side alone, its only tap lies in the last quarter of a cell."""
+    model = stem(1, (1, 1, 0, 0))
+    moved = stem_to_depth(model)
+    image = np.random.default_rng(1).integers(0, 256, (1, 12, 16, 3)).astype(np.uint8)
+    np.testing.assert_allclose(run(moved, image), run(model, image), rtol=1e-5, atol=1e-3)
+
+
+def also_read(tensor: str) -> onnx.ModelProto:
+    model = stem(3, (1, 1, 1, 1))
+    model.graph.node.append(helper.make_node("Shape", [tensor], ["seen"]))
+    model.graph.output.append(helper.make_tensor_value_info("seen", TensorProto.INT64, [4]))
+    return model
+
+
+@pytest.mark.parametrize("tensor", ["images", "bytes", "floats"])
+def test_a_tensor_on_the_way_that_is_read_elsewhere(tensor: str) -> None:
+    assert not StemToDepth()(from_proto(also_read(tensor))).modified
+
+
+def test_weights_that_are_no_constant_and_an_input_that_nobody_reads() -> None:
+    model = stem(3, (1, 1, 1, 1))
+    model.graph.input.append(helper.make_tensor_value_info("w", TensorProto.FLOAT, [6, 3, 3, 3]))
+    del model.graph.initializer[0]
+    assert not StemToDepth()(from_proto(model)).modified
+
+
+def test_the_report_says_what_was_done_or_why_not() -> None:
+    def why(model: onnx.ModelProto) -> list[tuple[str, str]]:
+        report = StemToDepth()(from_proto(model)).report
+        return [(c.path, "done") for c in report.changed] + [(d.path, d.why) for d in report.declined]
+
+    assert why(stem(3, (1, 1, 1, 1))) == [("stem", "done")]
+    assert why(stem(3, (1, 1, 1, 1), channels=5)) == [("stem", "it is grouped or has more than 4 channels")]
+    assert why(stem(3, None)) == [("stem", "it pads by itself")]
+    assert why(stem(3, (1, 1, 1, 1), batch=2)) == [("stem", "the input has an odd side or a batch")]
+    unknown = stem(3, (1, 1, 1, 1))
+    unknown.graph.ClearField("value_info")
+    assert why(unknown) == [("stem", "its size is not known")]
+    assert why(also_read("images")) == []
+
+
+def test_the_new_tensors_have_shapes_and_nothing_dead_is_left() -> None:
+    moved = StemToDepth()(from_proto(stem(3, (1, 1, 1, 1)))).model
+    values = {value.name: value for node in moved.graph for value in node.outputs}
+    assert dims(values["floats"]) == (1, 12, 6, 8)
+    assert dims(values["stem"]) == (1, 6, 6, 8)
+    assert "w" not in moved.graph.initializers
+    assert [n.op_type for n in moved.graph].count("Transpose") == 1
