@@ -26,7 +26,6 @@ Floats = npt.NDArray[np.float32]
 
 _IOUS = np.arange(0.5, 1.0, 0.05)
 _LOW_CONF = 0.005
-_MIN_PER_PICTURE = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +74,7 @@ def reference_conf(reference: Sequence[Candidates], spec: ModelSpec) -> float:
     on its best, one per picture on average.
     """
     scores = np.sort(np.concatenate([r.scores for r in reference]))[::-1]
-    wanted = _MIN_PER_PICTURE * len(reference)
+    wanted = len(reference)
     if int((scores > spec.thresholds.conf).sum()) >= wanted or not len(scores):
         return spec.thresholds.conf
     return float(np.nextafter(scores[min(wanted, len(scores)) - 1], np.float32(0)))
@@ -131,12 +130,10 @@ def _matches(truth: Candidates, other: Candidates) -> tuple[npt.NDArray[np.bool_
     """
     hit = np.zeros((len(other), len(_IOUS)), np.bool_)
     shifts: list[float] = []
-    if not len(truth) or not len(other):
-        return hit, np.zeros(0, np.float32)
     overlap = box_iou(_at_least_a_pixel(other.boxes_xyxy), _at_least_a_pixel(truth.boxes_xyxy))
-    overlap[other.class_ids[:, None] != truth.class_ids[None]] = 0.0
+    same_class = other.class_ids[:, None] == truth.class_ids[None]
     for column, limit in enumerate(_IOUS):
-        pairs = pair_greedily(np.where(overlap >= limit, overlap, 0.0))
+        pairs = pair_greedily(overlap * (same_class & (overlap >= limit)))
         hit[[row for row, _ in pairs], column] = True
         if column == 0:
             shifts = [float(other.scores[row] - truth.scores[best]) for row, best in pairs]
@@ -152,10 +149,8 @@ def _at_least_a_pixel(boxes_xyxy: Floats) -> Floats:
 
 def _average_precision(found: npt.NDArray[np.bool_], total: int) -> float:
     """Return COCO's average precision: interpolated, at 101 recalls."""
-    if not len(found):
-        return 0.0
     hits = np.cumsum(found)
     precision = hits / np.arange(1, len(found) + 1)
     precision = np.maximum.accumulate(precision[::-1])[::-1]
-    index = np.searchsorted(hits / total, np.linspace(0, 1, 101) - 1e-9)
-    return float(np.where(index < len(found), precision[np.minimum(index, len(found) - 1)], 0.0).mean())
+    first = np.searchsorted(hits * 100, np.arange(101) * total)  # in whole numbers: at 0 to 100 hundredths of the total
+    return float(np.append(precision, 0.0)[first].mean())  # 0 at a recall that is never reached
