@@ -20,6 +20,7 @@ __all__ = [
     "elem_type",
     "input_at",
     "known_dims",
+    "name_of",
     "only_reader",
     "opset",
 ]
@@ -113,6 +114,12 @@ def attribute(node: ir.Node, name: str, default: Any = None) -> Any:
 def input_at(node: ir.Node, index: int) -> ir.Value | None:
     """Return what a node reads in one place; None where it has no such input or leaves it out."""
     return node.inputs[index] if index < len(node.inputs) else None
+
+
+def name_of(value: ir.Value) -> str:
+    """Return the name of a tensor that a file holds, where each has one."""
+    assert value.name is not None, "a tensor of a file has a name"
+    return value.name
 
 
 def only_reader(value: ir.Value) -> ir.Node | None:

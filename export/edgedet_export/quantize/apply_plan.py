@@ -15,7 +15,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from edgedet_export.graph.edits import NewTensors, by_name, remove_dead, remove_nodes, set_input, stand_in
-from edgedet_export.graph.values import constant, dims, opset
+from edgedet_export.graph.values import constant, known_dims, name_of, opset
 from edgedet_export.onnx_passes import OnnxPass, PassRecord, RequirementError
 from edgedet_export.quantize.integer_islands import MICROSOFT, repeat_factors, repeated_codes
 from edgedet_export.quantize.layers import ConvLayer
@@ -25,14 +25,21 @@ __all__ = ["WritePlan", "apply_plan", "quantize_weight"]
 
 _OPSET, _IR_VERSION = 13, 7  # first with scales per channel
 _BIAS_LIMIT = 2.0**30
+_LEAST_SCALE = 1e-12
 
 
 def quantize_weight(
-    weight: npt.NDArray[np.float32], limit: int
+    weight: npt.NDArray[np.float32], limit: int, *, least: npt.ArrayLike = _LEAST_SCALE
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
-    """Return int8 weights and float32 scales, one per output channel (axis 0)."""
+    """Return int8 weights and float32 scales, one per output channel (axis 0).
+
+    Args:
+        weight: As ONNX stores it.
+        limit: Largest magnitude of a code.
+        least: Smallest scale, of all channels or of each.
+    """
     flat = np.abs(weight.reshape(len(weight), -1)).max(axis=1)
-    scales = np.maximum(flat / limit, 1e-12).astype(np.float32)
+    scales = np.maximum(np.maximum(flat / limit, least), _LEAST_SCALE).astype(np.float32)
     codes = np.round(weight / scales.reshape(-1, *[1] * (weight.ndim - 1)))
     return np.clip(codes, -limit, limit).astype(np.int8), scales
 
@@ -86,7 +93,7 @@ class WritePlan(OnnxPass):
         graph.opset_imports["ai.onnx" if "ai.onnx" in graph.opset_imports else ""] = max(opset(graph), _OPSET)
         if self._plan.integer_products:
             graph.opset_imports.setdefault(MICROSOFT, 1)
-        model.ir_version = max(model.ir_version or 0, _IR_VERSION)
+        model.ir_version = max(model.ir_version, _IR_VERSION)
         for layer_id in self._plan.layers:
             record.change(layer_id, "float32 → INT8")
         for kept in self._plan.kept:
@@ -169,13 +176,13 @@ class _Writer:
         maker = self._tensors[tensor].producer()
         factors = repeat_factors(maker)
         source = None if maker is None else maker.inputs[0]
-        if not self._plan.copied_upsampling or factors is None or source is None or not source.name:
+        shape = known_dims(source)
+        if not self._plan.copied_upsampling or factors is None or source is None or shape is None:
             return []
-        pair = {source.name, tensor}
-        if not pair <= self._plan.everywhere or self._plan.grids[source.name] != self._plan.grids[tensor]:
+        pair = {name_of(source), tensor}
+        if not pair <= self._plan.everywhere or self._plan.grids[name_of(source)] != self._plan.grids[tensor]:
             return []
-        shape = tuple(d or 1 for d in dims(source) or ())
-        return repeated_codes(self._new, self._codes_of(source.name), shape, factors, codes)
+        return repeated_codes(self._new, self._codes_of(name_of(source)), shape, factors, codes)
 
     def _add(self, op_type: str, inputs: list[ir.Value], output: ir.Value, domain: str = "", **attributes: Any) -> None:
         self._nodes.append(ir.node(op_type, inputs, attributes, domain=domain, outputs=[output], name=output.name))
@@ -191,13 +198,10 @@ class _Writer:
     def _layer(self, node: ir.Node, layer: ConvLayer) -> None:
         weight, bias = self._numbers(layer)
         scale = self._plan.grids[layer.data].scale
-        codes, scales = quantize_weight(weight, self._plan.number_format.weight_limit)
-        if bias is not None and self._plan.bias == "int32":
-            # An all but dead channel next to a normal bias: a coarser weight scale keeps the bias within 32 bits.
-            floor = (np.abs(bias.astype(np.float64)) / (_BIAS_LIMIT * scale)).astype(np.float32)
-            if (floor > scales).any():
-                scales = np.maximum(scales, floor)
-                codes = np.round(weight / scales.reshape(-1, *[1] * (weight.ndim - 1))).astype(np.int8)
+        # An all but dead channel next to a normal bias: a coarser weight scale keeps the bias within 32 bits.
+        as_integers = bias is not None and self._plan.bias == "int32"
+        least = np.abs(np.asarray(bias, np.float64)) / (_BIAS_LIMIT * scale) if as_integers else _LEAST_SCALE
+        codes, scales = quantize_weight(weight, self._plan.number_format.weight_limit, least=least)
         name = f"{layer.id}/w"
         inputs = [self._constant(f"{name}/codes", codes), self._constant(f"{name}/scale", scales)]
         inputs.append(self._constant(f"{name}/zero", np.zeros(len(scales), np.int8)))

@@ -13,7 +13,7 @@ import onnx
 import onnx_ir as ir
 
 from edgedet_export.graph.conversion import to_proto
-from edgedet_export.graph.values import elem_type
+from edgedet_export.graph.values import elem_type, name_of
 from edgedet_export.quantize.ranges import TensorStatistics
 from edgedet_export.quantize.runner import onnx_runner
 from edgedet_runtime.errors import InputError
@@ -70,7 +70,7 @@ def calibrate(
         InputError: `tensors` is empty, or the network gives NaN or infinity.
     """
     graph = model.graph
-    given = [value.name or "" for value in graph.inputs if elem_type(value) == ir.DataType.FLOAT]
+    given = [name_of(value) for value in graph.inputs if elem_type(value) == ir.DataType.FLOAT]
     names = [*given, *float_tensors(graph)]
     shown = {value.name for value in graph.outputs} | set(given)
     probe = to_proto(model)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from edgedet_export.graph.values import attribute, constant, dims
+from edgedet_export.graph.values import attribute, constant, dims, name_of
 
 __all__ = ["ChannelLinks", "channel_factors"]
 
@@ -50,7 +50,7 @@ class ChannelLinks:
         self._parent = np.arange(total)
         self._fixed = np.zeros(total, np.bool_)
         for value in (*graph.inputs, *graph.outputs):
-            self._fix(value.name or "")
+            self._fix(name_of(value))
         for node in graph:
             self._visit(node)
         self._root = np.array([self._find(i) for i in range(total)], np.intp)

@@ -29,7 +29,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from edgedet_export.graph.edits import NewTensors, by_name, set_input
-from edgedet_export.graph.values import constant
+from edgedet_export.graph.values import constant, name_of
 from edgedet_export.graph.walks import nodes_of
 from edgedet_export.onnx_passes import OnnxPass, PassRecord, run_passes
 from edgedet_export.quantize.channel_links import ChannelLinks, channel_factors
@@ -174,8 +174,8 @@ def _rescale(new: NewTensors, values: Mapping[str, ir.Value], layer: ConvLayer, 
 
 def _rescale_product(new: NewTensors, node: ir.Node, links: ChannelLinks, factors: Floats) -> bool:
     """Put the factors of both sides into a multiplication of channels by constants; return whether there were any."""
-    constants, made = channel_factors(node), node.outputs[0].name or ""
-    names = [value.name or "" for value in node.inputs if value is not None]
+    constants, made = channel_factors(node), name_of(node.outputs[0])
+    names = [name_of(value) for value in node.inputs if value is not None]
     data = next((name for name in names if name in links), None)
     if constants is None or data is None or made not in links:
         return False

@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgedet_export.graph.edits import NewTensors
-from edgedet_export.graph.values import attribute, dims
+from edgedet_export.graph.values import attribute, known_dims
 
 __all__ = ["MICROSOFT", "repeat_factors", "repeated_codes"]
 
@@ -30,13 +30,13 @@ def repeat_factors(node: ir.Node | None) -> tuple[int, int] | None:
     """
     if node is None or node.op_type != "Resize" or attribute(node, "mode", "nearest") != "nearest":
         return None
-    before, after = dims(node.inputs[0]), dims(node.outputs[0])
-    if before is None or after is None or len(before) != 4 or None in before or None in after:
+    before, after = known_dims(node.inputs[0]), known_dims(node.outputs[0])
+    if before is None or after is None or len(before) != 4:
         return None
     mode = attribute(node, "coordinate_transformation_mode", "half_pixel")
     if (mode, attribute(node, "nearest_mode", "round_prefer_floor")) not in _PLAIN_NEAREST:
         return None
-    (n, c, h, w), (n2, c2, h2, w2) = (tuple(d or 0 for d in dims) for dims in (before, after))
+    (n, c, h, w), (n2, c2, h2, w2) = before, after
     if (n, n2) != (1, 1) or c != c2 or h2 % h or w2 % w:
         return None
     factors = (h2 // h, w2 // w)

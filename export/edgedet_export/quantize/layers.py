@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from edgedet_export.graph.values import attribute, constant, dims, elem_type, input_at
+from edgedet_export.graph.values import attribute, constant, dims, elem_type, input_at, name_of
 from edgedet_export.graph.walks import nodes_of
 from edgedet_runtime.errors import ModelFileError
 
@@ -100,18 +100,19 @@ def _layer(node: ir.Node) -> ConvLayer:
     assert data is not None, "a convolution reads something"
     assert weights is not None, "it is constant"
     transposed = node.op_type == "ConvTranspose"
-    moved = dims(data if transposed else made)
-    if moved is None or len(moved) < 3 or any(d is None for d in moved[1:]):
-        raise ModelFileError(f"INT8: the size of {made.name} is not known (got {moved}); use a fixed input size")
-    cells = math.prod(d or 1 for d in moved[1:])
+    found = dims(data if transposed else made) or ()
+    moved = [d for d in found[1:] if d is not None]  # channels, height and width; any number of pictures
+    if len(moved) != weight.ndim - 1:
+        raise ModelFileError(f"INT8: the size of {made.name} is not known (got {found}); use a fixed input size")
+    cells = math.prod(moved)
     stride, pads = attribute(node, "strides", [1]), attribute(node, "pads", [0])
     groups = int(attribute(node, "group", 1))
     plain = set(weight.shape[2:]) == {1} and set(stride) == {1} and not any(pads) and groups == 1
     return ConvLayer(
-        id=made.name or "",
+        id=name_of(made),
         op_type=node.op_type,
-        data=data.name or "",
-        weight=weights.name or "",
+        data=name_of(data),
+        weight=name_of(weights),
         bias=None if bias is None else bias.name,
         weight_shape=tuple(weight.shape),
         groups=groups,

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from edgedet_export.graph.edits import NewTensors, by_name, remove_dead, remove_nodes, replace_uses
 from edgedet_export.graph.shapes import infer_shapes
-from edgedet_export.graph.values import dims, input_at
+from edgedet_export.graph.values import dims, input_at, name_of
 from edgedet_export.onnx_passes import OnnxPass, PassRecord
 
 __all__ = ["InsertFactors", "RemoveFactors", "insert_factors"]
@@ -25,7 +25,7 @@ def insert_factors(model: ir.Model) -> dict[str, str]:
     values = by_name(model.graph)
     makers = {change.path: values[change.path].producer() for change in report.changed}
     sources = {name: input_at(node, 0) for name, node in makers.items() if node is not None}
-    return {name: source.name or "" for name, source in sources.items() if source is not None}
+    return {name: name_of(source) for name, source in sources.items() if source is not None}
 
 
 class InsertFactors(OnnxPass):

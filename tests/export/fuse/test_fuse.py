@@ -101,6 +101,23 @@ def test_shared_convolution_is_declined() -> None:
     assert_same(model, fused, x)
 
 
+class _Idle(nn.Module):
+    """A norm that does not run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x)  # type: ignore[no-any-return]
+
+
+def test_batchnorm_that_does_not_run_is_declined() -> None:
+    fused, report = fuse(_Idle().eval(), torch.randn(1, 4, 5, 5), passes=[FoldBatchNorm()])
+    assert [(d.path, d.why) for d in report.passes[0].declined] == [("bn", "does not run in evaluation")]
+    assert count(fused, nn.BatchNorm2d) == 1
+
+
 @pytest.mark.parametrize("lacks", [("running_mean",), ("running_var",), ("running_mean", "running_var")])
 def test_batchnorm_without_statistics_is_declined(lacks: tuple[str, ...]) -> None:
     norm = nn.BatchNorm2d(4)

@@ -12,7 +12,16 @@ from onnx import helper, numpy_helper
 from edgedet_export.graph.conversion import from_proto
 from edgedet_export.graph.edits import by_name
 from edgedet_export.graph.shapes import forget_shapes, infer_shapes
-from edgedet_export.graph.values import attribute, constant, dims, elem_type, input_at, only_reader
+from edgedet_export.graph.values import (
+    attribute,
+    constant,
+    dims,
+    elem_type,
+    input_at,
+    known_dims,
+    name_of,
+    only_reader,
+)
 from edgedet_export.graph.walks import nodes_of, reads, walk_down, walk_up
 from edgedet_runtime.errors import ModelFileError
 from tests.export.graph.chain import chain, with_subgraph
@@ -123,3 +132,16 @@ def test_subgraphs_count_as_readers() -> None:
     node = nodes_of(graph, "If")[0]
     assert [value.name for value in reads(node)] == ["cond", "r"]
     assert "Relu" in [n.op_type for n in walk_up(graph.outputs)]
+
+
+def test_sizes_that_are_all_known() -> None:
+    model = from_proto(chain())
+    values = by_name(model.graph)
+    assert known_dims(None) is None
+    assert known_dims(values["c"]) is None
+    infer_shapes(model)
+    assert known_dims(values["out"]) == (1, 2, 4, 6)
+    model.graph.inputs[0].shape = ir.Shape([1, 3, "h", 6])
+    assert known_dims(model.graph.inputs[0]) is None
+    assert name_of(values["out"]) == "out"
+    assert known_dims(ir.val("scalar", ir.DataType.FLOAT, ir.Shape([]))) == ()

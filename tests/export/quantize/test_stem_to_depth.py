@@ -19,7 +19,7 @@ Pads = tuple[int, int, int, int]
 
 
 def stem(
-    kernel: int,
+    kernel: int | tuple[int, int],
     pads: Pads | None,
     *,
     size_hw: tuple[int, int | None] = (12, 16),
@@ -32,7 +32,8 @@ def stem(
     perm: tuple[int, ...] = (0, 3, 1, 2),
 ) -> onnx.ModelProto:
     """Return uint8 NHWC → Transpose → Cast → Conv → Relu; without pads the operator finds its own."""
-    weight = np.random.default_rng(0).normal(size=(6, channels // groups, kernel, kernel)).astype(np.float32)
+    sides = (kernel, kernel) if isinstance(kernel, int) else kernel
+    weight = np.random.default_rng(0).normal(size=(6, channels // groups, *sides)).astype(np.float32)
     padding = {"auto_pad": "SAME_UPPER"} if pads is None else {"pads": pads}
     nodes = [
         helper.make_node("Transpose", ["images"], ["bytes"], perm=perm),
@@ -80,10 +81,14 @@ def run(model: onnx.ModelProto, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.
         (2, (0, 0, 0, 0), (1, 1)),
         (5, (2, 1, 2, 3), (3, 3)),
         (4, (3, 3, 0, 0), (3, 3)),
+        ((3, 6), (1, 2, 1, 2), (2, 3)),
+        ((6, 1), (2, 0, 2, 0), (3, 1)),
     ],
 )
 @pytest.mark.parametrize("channels", [3, 4])
-def test_same_numbers_on_cells(kernel: int, pads: Pads, cells_hw: tuple[int, int], channels: int) -> None:
+def test_same_numbers_on_cells(
+    kernel: int | tuple[int, int], pads: Pads, cells_hw: tuple[int, int], channels: int
+) -> None:
     model = stem(kernel, pads, channels=channels)
     moved = stem_to_depth(model)
     onnx.checker.check_model(moved, full_check=True)

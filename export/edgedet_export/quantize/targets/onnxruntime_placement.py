@@ -22,7 +22,7 @@ from collections.abc import Collection, Mapping
 import onnx_ir as ir
 
 from edgedet_export.graph.edits import by_name
-from edgedet_export.graph.values import attribute, constant, elem_type, only_reader
+from edgedet_export.graph.values import attribute, constant, elem_type, name_of, only_reader
 from edgedet_export.quantize.fuse_silu import SILU
 from edgedet_export.quantize.layers import MOVES, ConvLayer, byte_source
 from edgedet_export.quantize.number_format import NumberFormat
@@ -83,9 +83,7 @@ def _unsuited(layer: ConvLayer) -> str:
 def _wants_floats(value: ir.Value) -> bool:
     """Return whether what reads a layer's output computes in float anyway, or cheaper so."""
     readers = {node.op_type for node in value.consumers()}
-    return readers == _HARD_SWISH or not readers & (
-        _CARRIERS | _INTEGER_KERNELS | _CLIPPING | {"Conv", "ConvTranspose"}
-    )
+    return readers == _HARD_SWISH or not readers & _ON_BYTES
 
 
 def _spread(
@@ -95,7 +93,7 @@ def _spread(
     found = {values[layer.data] for layer in layers}
     found |= {_result(values[layer.id]) for layer in layers if layer.id not in products}
     outside = {*graph.inputs, *graph.outputs}
-    size = -1
+    size = None
     while size != len(found):
         size = len(found)
         for node in graph:
@@ -105,7 +103,7 @@ def _spread(
             if node.op_type in _PULLING and found.intersection(node.outputs):
                 found.update(_data_inputs(node))
         found -= outside
-    return [value.name or "" for node in graph for value in node.outputs if value.name and value in found]
+    return [name_of(value) for node in graph for value in node.outputs if value in found]
 
 
 def _result(value: ir.Value) -> ir.Value:
@@ -142,7 +140,7 @@ def _grids(
     for members in _groups(graph, tensors, ranges):
         makers = [value for value in members if not _carries(value)] or members[:1]
         grid = _grid(makers, ranges, number_format)
-        grids.update((value.name or "", grid) for value in members)
+        grids.update((name_of(value), grid) for value in members)
     return grids
 
 
@@ -155,14 +153,14 @@ def _grid(values: list[ir.Value], ranges: TensorRanges, number_format: NumberFor
     if all(byte_source(value) for value in values):
         return Grid.exact_bytes(number_format)
     if len(values) > 1:
-        return Grid.spanning(ranges.choose_joint([value.name or "" for value in values]), number_format)
+        return Grid.spanning(ranges.choose_joint([name_of(value) for value in values]), number_format)
     producer = values[0].producer()
     if producer is not None and producer.op_type == "Sigmoid":
         signed = number_format.activations == "int8"
         return Grid(1 / 256, -128 if signed else 0, signed)
     readers = {node.op_type for node in values[0].consumers()}
     floor = _SILU_FLOOR if readers == {SILU} else -float("inf")
-    return Grid.spanning(ranges.choose(values[0].name or "", floor=floor), number_format)
+    return Grid.spanning(ranges.choose(name_of(values[0]), floor=floor), number_format)
 
 
 def _groups(graph: ir.Graph, tensors: list[ir.Value], ranges: TensorRanges) -> list[list[ir.Value]]:
@@ -182,8 +180,8 @@ def _groups(graph: ir.Graph, tensors: list[ir.Value], ranges: TensorRanges) -> l
         if not outputs or not data:
             continue
         if node.op_type == "Concat":
-            low, high = ranges.choose(outputs[0].name or "")
-            spans = {value: ranges.choose(value.name or "") for value in data}
+            low, high = ranges.choose(name_of(outputs[0]))
+            spans = {value: ranges.choose(name_of(value)) for value in data}
             data = [value for value, (a, b) in spans.items() if (high - low) <= _SHARE_LIMIT * (b - a)]
         for value in [*data, *outputs[1:]]:
             parent[root(value)] = root(outputs[0])
