@@ -43,8 +43,8 @@ class ChannelLinks:
         for value in [*graph.inputs, *(made for node in graph for made in node.outputs)]:
             shape = dims(value)
             channels = shape[1] if shape is not None and len(shape) == 4 else None
-            if channels is not None and value.name and constant(value) is None:
-                self._first[value.name], self._count[value.name] = total, channels
+            if channels is not None and constant(value) is None:
+                self._first[name_of(value)], self._count[name_of(value)] = total, channels
                 total += channels
         self.total = total
         self._parent = np.arange(total)
@@ -68,17 +68,17 @@ class ChannelLinks:
         return tensor in self._first
 
     def _visit(self, node: ir.Node) -> None:
-        read = {v.name: v for v in node.inputs if v is not None and v.name in self._first}
-        data = [v.name for v in node.inputs if v is not None and v.name in self._first]
-        made = [v.name for v in node.outputs if v.name in self._first]
+        read = [v for v in node.inputs if v is not None and v.name in self._first]
+        data = [name_of(v) for v in read]
+        made = [name_of(v) for v in node.outputs if v.name in self._first]
         if node.op_type == "Conv" and len(data) == len(made) == 1:
             if all(constant(number) is not None for number in node.inputs[1:] if number is not None):
                 return None  # absorbs factors on both sides
         elif node.op_type in _SAME_CHANNELS and len(data) == len(made) == 1:
             return self._join(data[0], made[0])
-        elif node.op_type == "Concat" and attribute(node, "axis", 0) in (1, -3) and len(data) == len(node.inputs):
+        elif node.op_type == "Concat" and attribute(node, "axis") in (1, -3) and len(data) == len(node.inputs):
             return self._join_parts(data, made[0])
-        elif node.op_type == "Split" and attribute(node, "axis", 0) in (1, -3) and len(made) == len(node.outputs):
+        elif node.op_type == "Split" and attribute(node, "axis") in (1, -3) and len(made) == len(node.outputs):
             return self._join_parts(made, data[0])
         elif node.op_type == "Add" and len(data) == 2 and self._count[data[0]] == self._count[data[1]]:
             self._join(data[0], made[0])
@@ -86,7 +86,7 @@ class ChannelLinks:
         elif channel_factors(node) is not None:
             return None  # absorbs factors on both sides
         elif node.op_type == "Mul" and len(data) == 2 and self._count[data[0]] == self._count[data[1]]:
-            gates = [n for n in data if (p := read[n].producer()) is not None and p.op_type in _GATES]
+            gates = [name_of(v) for v in read if (p := v.producer()) is not None and p.op_type in _GATES]
             if len(gates) == 1:
                 self._fix(gates[0])
                 return self._join(data[1 - data.index(gates[0])], made[0])

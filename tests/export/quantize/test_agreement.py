@@ -172,6 +172,9 @@ def test_boxes_thinner_than_a_pixel_count_as_one_pixel_wide() -> None:
     wide = Candidates(np.array([[0, 4, 40, 4]], np.float32), np.array([0.9], np.float32), np.array([0]))
     half = Candidates(np.array([[0, 4, 21, 4]], np.float32), np.array([0.9], np.float32), np.array([0]))
     assert compare_detections([wide], [half], 0.25).agreement == pytest.approx(0.1), "21 of 40 px: 0.525"
+    for apart, thresholds in ((0.22, 3), (0.245, 3)):  # 0.64 and 0.61: with 10 % more or less width 0.67 and 0.57
+        found = compare_detections([point(8, 4)], [point(8 + apart, 4)], 0.25)
+        assert found.agreement == pytest.approx(thresholds / 10), apart
 
 
 def test_pictures_are_compared_one_by_one() -> None:

@@ -14,6 +14,8 @@ from edgedet_export.graph.conversion import from_proto
 from edgedet_export.graph.shapes import infer_shapes
 from edgedet_export.quantize.channel_links import ChannelLinks, channel_factors
 
+from .small_graphs import small_model
+
 SHAPE = [1, 4, 8, 8]
 Node = tuple[str, list[str], list[str], dict[str, Any]]
 
@@ -135,3 +137,76 @@ def test_factors_of_channels() -> None:
         assert channel_factors(next(n for n in graph if n.op_type == "Mul")) is None
         assert not free(links, "t")
     assert all(channel_factors(node) is None for node in graph if node.op_type != "Mul")
+
+
+def links_of(nodes: str, outputs: str = "float[] y", **weights: Any) -> ChannelLinks:
+    """Return the links of x → 1x1 convolution a → nodes."""
+    text = f"(float[2,4,8,8] x, float[4,n,1,1] any_w, float[4] any_b) => ({outputs}) {{ a = Conv(x, w) {nodes} }}"
+    return ChannelLinks(small_model(text, **{"w": (4, 4, 1, 1), "b": (4,), **weights}).graph)
+
+
+def test_the_channels_of_all_tensors_are_counted() -> None:
+    links = links_of("t = Relu(a) y = Conv(t, w)")
+    assert links.total == len(links.free) == 4 * 4
+    assert [name in links for name in ("x", "a", "t", "y", "w", "any_b")] == [True] * 4 + [False] * 2
+    assert {int(g) for name in ("x", "a", "t", "y") for g in links.groups(name)} <= set(range(16))
+
+
+def test_only_tensors_of_four_dimensions_with_a_known_number_of_channels_have_links() -> None:
+    links = links_of("k = Constant<value=float[1,1,1,2] {1.0, 2.0}>() s = Flatten(a) u = Mystery(a) y = Neg(s)")
+    assert [name in links for name in ("k", "s", "u", "y", "any_w")] == [False] * 5
+    assert links.total == 8
+    assert not free(links, "a"), "an operator that is not known"
+
+
+@pytest.mark.parametrize("inputs", ["any_w", "w, any_b", "any_w, b"])
+def test_a_convolution_with_computed_numbers_fixes_its_channels(inputs: str) -> None:
+    assert free(links_of("t = Relu(a) y = Conv(t, w, b)"), "t")
+    assert not free(links_of(f"t = Relu(a) y = Conv(t, {inputs})"), "t")
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        "t = Add(a, k)",
+        "t = Add(a, one)",
+        "t = Add(one, a)",
+        "t = Concat<axis=2>(a, a)",
+        "t = Concat<axis=1>(a, k)",
+        "t, u = Split<axis=2>(a)",
+        "t, u = Split(a)",
+        "t = Mul(a, one)",
+        "g = Sigmoid(a) h = Sigmoid(a) t = Mul(g, h)",
+        "t = Mul(k, k)",
+    ],
+)
+def test_what_does_not_keep_channels_fixes_them(node: str) -> None:
+    """`k` is a constant with a number per channel, `one` has one channel."""
+    k = np.arange(1.0, 5.0, dtype=np.float32).reshape(1, 4, 1, 1)
+    links = links_of(
+        f"one = Conv(x, narrow) {node} y = Relu(t) z = Relu(a)", "float[] y, float[] z",
+        k=np.broadcast_to(k, (2, 4, 8, 8)).copy(), narrow=(1, 4, 1, 1),
+    )  # fmt: skip
+    assert not free(links, "a")
+    assert "t" not in links or not free(links, "t")
+
+
+def test_fixed_channels_stay_with_their_node() -> None:
+    """The same graphs, but for the node: where it keeps channels, they are free."""
+    for node in ("t = Add(a, c)", "t = Concat<axis=1>(a, c)", "g = Sigmoid(c) t = Mul(a, g)", "t = Mul(a, k)"):
+        wide = "v" if "Concat" in node else "w"
+        links = links_of(
+            f"c = Conv(x, w) {node} y = Conv(t, {wide})", k=np.full((1, 4, 1, 1), 2, np.float32), v=(4, 8, 1, 1)
+        )
+        assert free(links, "a"), node
+        assert free(links, "t"), node
+
+
+def test_factors_of_two_channels_are_factors_and_of_one_are_not() -> None:
+    for channels, found in ((1, False), (2, True)):
+        model = small_model(
+            "(float[1,2,8,8] x) => (float[] y) { y = Mul(x, k) }", k=np.full((1, channels, 1, 1), 2, np.float32)
+        )
+        assert (channel_factors(next(iter(model.graph))) is not None) is found
+    both = small_model("(float[1,2,8,8] x) => (float[] y) { t = Mul(k, k) y = Add(x, t) }", k=(1, 2, 1, 1))
+    assert channel_factors(next(iter(both.graph))) is None

@@ -369,3 +369,26 @@ def test_a_hundred_detections_are_judged() -> None:
         "scores": np.full((1, 1, 12, 16), 2.0, np.float32),
     }
     assert len(detect(outputs, spec)) == 100
+
+
+def test_what_is_judged_begins_at_a_score_of_0_005_and_is_suppressed_by_class() -> None:
+    """Two cells of one place, of two classes, and a third that is all but empty."""
+    spec = ModelSpec(
+        "custom",
+        "x",
+        InputSpec("images", 16, 24),
+        ResizeSpec(),
+        DecodeSpec("points-exp", (LevelSpec(8, "boxes", "scores"),), score="cls"),
+        ("a", "b"),
+    )
+    for least, found in ((0.0055, 3), (0.0045, 2)):
+        scores = np.full((1, 2, 2, 3), 0.001)
+        scores[0, 0, 0, 0], scores[0, 1, 0, 1], scores[0, 0, 1, 2] = 0.9, 0.8, least
+        boxes = np.zeros((1, 4, 2, 3), np.float32)
+        boxes[:, 2:] = 3.0  # 160 px wide: those of neighboring cells overlap almost wholly
+        outputs = {"boxes": boxes, "scores": logit(scores)}
+        kept = detect(outputs, spec)
+        assert sorted(kept.class_ids.tolist()) == [0, 1], "the third lies under the first, which is of its class"
+        assert len(detect(outputs, spec, conf=0.85)) == 1
+        boxes[0, 2:, 1, 2] = -1.0
+        assert len(detect(outputs, spec)) == found

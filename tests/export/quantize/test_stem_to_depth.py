@@ -196,6 +196,15 @@ def test_a_tensor_on_the_way_that_is_read_elsewhere(tensor: str) -> None:
     assert not StemToDepth()(from_proto(also_read(tensor))).modified
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_another_operator_on_the_way(place: int) -> None:
+    model = stem(3, (1, 1, 1, 1))
+    before = model.graph.node[place].input[0]
+    model.graph.node[place].input[0] = "same"
+    model.graph.node.insert(place, helper.make_node("Identity", [before], ["same"]))
+    assert not StemToDepth()(from_proto(shaped(model))).modified
+
+
 def test_weights_that_are_no_constant_and_an_input_that_nobody_reads() -> None:
     model = stem(3, (1, 1, 1, 1))
     model.graph.input.append(helper.make_tensor_value_info("w", TensorProto.FLOAT, [6, 3, 3, 3]))
