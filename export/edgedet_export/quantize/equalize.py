@@ -56,7 +56,7 @@ class Equalized:
     Attributes:
         model: Computes the same function.
         channels: How many channels of convolutions' inputs got a factor.
-        spread: Largest factor over the smallest.
+        spread: Largest factor over the smallest, that of channels which got none counted as 1.
     """
 
     model: ir.Model
@@ -87,11 +87,10 @@ def equalize(model: ir.Model, statistics: Mapping[str, TensorStatistics], *, smo
     for name in idle:
         factors[links.groups(name)] = 1.0
     idle = [name for name in inserted if (factors[links.groups(name)] == 1.0).all()]
-    free = factors[factors != 1.0]
-    if _spread(free) < _WORTH_IT or (smooth and len(idle) == len(inserted)):
+    if _spread(factors) < _WORTH_IT or (smooth and len(idle) == len(inserted)):
         return None
     run_passes(model, [ScaleChannels(layers, links, factors), RemoveFactors(idle)])
-    return Equalized(model, len(free), _spread(free))
+    return Equalized(model, int((factors != 1.0).sum()), _spread(factors))
 
 
 class ScaleChannels(OnnxPass):
@@ -137,7 +136,7 @@ def _factors(
             continue
         groups = links.groups(layer.data)
         values = np.maximum(np.abs(found.channel_low), np.abs(found.channel_high))
-        if len(values) == len(groups) and values.max() > 0:
+        if values.max() > 0:
             np.maximum.at(reach, groups, values / values.max())
             np.maximum.at(weight, groups, _relative_weights(values_by_name[layer.weight], layer))
     known = links.free & (weight > 0)
@@ -152,8 +151,9 @@ def _relative_weights(weights: ir.Value, layer: ConvLayer) -> Floats:
     value = constant(weights)
     assert value is not None, "a ConvLayer has constant weights"
     size = np.abs(value.astype(np.float64)).reshape(*value.shape[:2], -1).max(axis=2)
-    size /= np.maximum(size.max(axis=1, keepdims=True), 1e-30)
-    return np.asarray(size.reshape(layer.groups, -1, size.shape[1]).max(axis=1).reshape(-1))
+    largest = size.max(axis=1, keepdims=True)
+    relative = np.divide(size, largest, out=np.zeros_like(size), where=largest > 0)
+    return np.asarray(relative.reshape(layer.groups, -1, size.shape[1]).max(axis=1).reshape(-1))
 
 
 def _rescale(new: NewTensors, values: Mapping[str, ir.Value], layer: ConvLayer, before: Floats, after: Floats) -> None:
