@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from edgedet_export.graph.edits import NewTensors, by_name, remove_dead, remove_nodes, set_input, stand_in
+from edgedet_export.graph.edits import NewTensors, by_name, remove_dead, set_input, stand_in
 from edgedet_export.graph.values import constant, known_dims, name_of, opset
 from edgedet_export.onnx_passes import OnnxPass, PassRecord, RequirementError
 from edgedet_export.quantize.integer_islands import MICROSOFT, repeat_factors, repeated_codes
@@ -38,9 +38,10 @@ def quantize_weight(
         limit: Largest magnitude of a code.
         least: Smallest scale, of all channels or of each.
     """
-    flat = np.abs(weight.reshape(len(weight), -1)).max(axis=1)
+    rest = tuple(range(1, weight.ndim))
+    flat = np.abs(weight).max(axis=rest)
     scales = np.maximum(np.maximum(flat / limit, least), _LEAST_SCALE).astype(np.float32)
-    codes = np.round(weight / scales.reshape(-1, *[1] * (weight.ndim - 1)))
+    codes = np.round(weight / np.expand_dims(scales, rest))
     return np.clip(codes, -limit, limit).astype(np.int8), scales
 
 
@@ -166,9 +167,12 @@ class _Writer:
         """Return the tensor's codes; a tensor cast from bytes has them already."""
         if tensor not in self._codes:
             maker = self._tensors[tensor].producer()
-            cast = maker is not None and maker.op_type == "Cast" and self._plan.grids[tensor].is_byte
-            source = maker.inputs[0] if maker is not None and cast else None
-            self._codes[tensor] = self._new.value(f"{tensor}/codes") if source is None else source
+            if maker is not None and maker.op_type == "Cast" and self._plan.grids[tensor].is_byte:
+                source = maker.inputs[0]
+                assert source is not None, "a cast reads something"
+                self._codes[tensor] = source
+            else:
+                self._codes[tensor] = self._new.value(f"{tensor}/codes")
         return self._codes[tensor]
 
     def _repeated(self, tensor: str, codes: ir.Value) -> list[ir.Node]:
@@ -233,7 +237,7 @@ class _Writer:
         scale, zero = self._grids[layer.data]
         inputs = [
             self._channels_last(layer.data),
-            self._constant(f"{name}/codes", np.ascontiguousarray(codes.reshape(len(codes), -1).T)),
+            self._constant(f"{name}/codes", np.ascontiguousarray(codes.squeeze((2, 3)).T)),
             scale,
             self._constant(f"{name}/scale", scales),
             zero,
@@ -247,7 +251,6 @@ class _Writer:
         result = ir.Value(name=made.name, type=made.type, shape=made.shape)
         self._add("Transpose", [product], result, perm=[0, 3, 1, 2])
         stand_in(made, result)
-        remove_nodes(self._graph, [node])
 
     def _channels_last(self, tensor: str) -> ir.Value:
         """Return a tensor's codes, channels last."""

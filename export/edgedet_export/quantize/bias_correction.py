@@ -93,16 +93,16 @@ def _corrected(
     assert weight is not None, "a ConvLayer has constant weights"
     bias = constant(values[layer.bias]) if layer.bias is not None else None
     codes, scales = quantize_weight(weight, plan.number_format.weight_limit)
-    stored = codes * scales.astype(np.float64).reshape(-1, *[1] * (weight.ndim - 1))
-    shift = _mean_output(weight.astype(np.float64), exact, layer.groups)
+    stored = codes * np.expand_dims(scales.astype(np.float64), tuple(range(1, weight.ndim)))
+    shift = _mean_output(weight, exact, layer.groups)
     shift -= _mean_output(stored, rounded, layer.groups)
     return (shift if bias is None else bias + shift).astype(np.float32)
 
 
-def _mean_output(weight: Floats, means: Floats, groups: int) -> Floats:
+def _mean_output(weight: npt.NDArray[Any], means: Floats, groups: int) -> Floats:
     """Return the mean output per channel of a convolution without borders, bias left out."""
-    kernel = weight.reshape(*weight.shape[:2], -1).sum(axis=2)
-    inputs = np.repeat(means.reshape(groups, -1), len(weight) // groups, axis=0)
+    kernel = weight.sum(axis=tuple(range(2, weight.ndim)), dtype=np.float64)
+    inputs = np.repeat(np.split(means, groups), len(weight) // groups, axis=0)
     return np.asarray((kernel * inputs).sum(axis=1))
 
 

@@ -43,11 +43,11 @@ class Calibration:
 def float_tensors(graph: ir.Graph) -> list[str]:
     """Return the names of the float tensors that nodes make, in graph order."""
     return [
-        value.name
+        name_of(value)
         for node in graph
         if node.op_type != "Constant"
         for value in node.outputs
-        if value.name and elem_type(value) == ir.DataType.FLOAT
+        if elem_type(value) == ir.DataType.FLOAT
     ]
 
 
@@ -105,17 +105,15 @@ def _growth(statistics: Mapping[str, TensorStatistics], widths: npt.NDArray[np.f
     widths[:] = now
     if not before.any():
         return 1.0
-    change = np.abs(now - before) / np.maximum(now, 1e-12)
+    change = np.divide(np.abs(now - before), now, out=np.zeros_like(now), where=now > 0)
     return float(np.quantile(change, 0.95))
 
 
 def _width(statistics: TensorStatistics) -> float:
     centers, counts = statistics.histogram()
-    if not len(centers):
-        return 0.0
     share = np.cumsum(counts) / counts.sum()
-    low, high = np.searchsorted(share, (0.0005, 0.9995))
-    return float(centers[min(int(high), len(centers) - 1)] - centers[int(low)])
+    low, high = centers[np.searchsorted(share, (0.0005, 0.9995))]
+    return float(high - low)
 
 
 def _enough(growth: list[tuple[int, float]]) -> int | None:

@@ -150,10 +150,11 @@ def _relative_weights(weights: ir.Value, layer: ConvLayer) -> Floats:
     """Return each input channel's largest weight, relative to the largest of the same output channel; float64 (C,)."""
     value = constant(weights)
     assert value is not None, "a ConvLayer has constant weights"
-    size = np.abs(value.astype(np.float64)).reshape(*value.shape[:2], -1).max(axis=2)
+    size = np.abs(value.astype(np.float64)).max(axis=tuple(range(2, value.ndim)))
     largest = size.max(axis=1, keepdims=True)
     relative = np.divide(size, largest, out=np.zeros_like(size), where=largest > 0)
-    return np.asarray(relative.reshape(layer.groups, -1, size.shape[1]).max(axis=1).reshape(-1))
+    outputs, inputs = size.shape
+    return np.asarray(relative.reshape(layer.groups, outputs // layer.groups, inputs).max(axis=1).ravel())
 
 
 def _rescale(new: NewTensors, values: Mapping[str, ir.Value], layer: ConvLayer, before: Floats, after: Floats) -> None:
@@ -161,7 +162,7 @@ def _rescale(new: NewTensors, values: Mapping[str, ir.Value], layer: ConvLayer, 
     node, weight = values[layer.id].producer(), constant(values[layer.weight])
     assert node is not None, "a layer's id is its output"
     assert weight is not None, "a ConvLayer has constant weights"
-    inputs = np.repeat(before.reshape(layer.groups, -1), len(weight) // layer.groups, axis=0)
+    inputs = np.repeat(np.split(before, layer.groups), len(weight) // layer.groups, axis=0)
     scaled = weight.astype(np.float64) * inputs[:, :, None, None] / after[:, None, None, None]
     # Under names of its own: heads may share their weights between levels.
     set_input(node, 1, new.constant(f"{layer.id}/equalized", scaled.astype(np.float32)))
@@ -182,7 +183,7 @@ def _rescale_product(new: NewTensors, node: ir.Node, links: ChannelLinks, factor
     before, after = factors[links.groups(data)], factors[links.groups(made)]
     if (before == 1).all() and (after == 1).all():
         return False
-    scaled = constants.reshape(-1).astype(np.float64) * before / after
+    scaled = constants.ravel().astype(np.float64) * before / after
     index = 1 - names.index(data)
     set_input(node, index, new.constant(f"{made}_equalized", scaled.astype(np.float32).reshape(constants.shape)))
     return True

@@ -22,6 +22,7 @@ RangeRule = Literal["minmax", "percentile", "mse"]
 _BINS = 4096
 _SAMPLE = 1 << 16  # elements per array that enter the histogram; counting all costs as much as the network itself
 _PERCENTILE = 99.999
+_LEVELS = 255
 _SHRINKS = np.geomspace(1.0, 0.02, 60)
 
 
@@ -48,28 +49,29 @@ class TensorStatistics:
         self._channel_count = 0
         self._exponent: int | None = None
         self._first = 0
-        self._counts: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+        self._counts: npt.NDArray[np.int64] = np.zeros(_BINS, np.int64)
 
     def update(self, array: npt.NDArray[np.float32]) -> None:
         """Take in one more array of any shape; infinite and NaN elements are an error of the caller."""
         if not array.size:
             return
-        planes = array.reshape(1, 1, -1) if array.ndim < 3 else array.reshape(*array.shape[:2], -1)
-        self._update_channels(planes)
+        flat = array.ravel()
+        pictures, channels = (1, 1) if array.ndim < 3 else array.shape[:2]
+        self._update_channels(array.reshape(pictures, channels, array.size // (pictures * channels)))
         self.count += array.size
         self.low, self.high = float(self.channel_low.min()), float(self.channel_high.max())
         self._widen()
         assert self._exponent is not None
-        sample = array.reshape(-1)[:: -(-array.size // _SAMPLE) | 1]
+        sample = flat[:: math.ceil(array.size / _SAMPLE) | 1]
         bins = np.multiply(sample, np.float32(math.ldexp(1.0, -self._exponent)))  # exact: a power of two
         np.floor(bins, out=bins)
         bins -= np.float32(self._first)
-        self._counts += np.bincount(bins.astype(np.intp), minlength=len(self._counts))
+        self._counts += np.bincount(bins.astype(np.intp), minlength=_BINS)
 
     @property
     def channel_power(self) -> Floats:
         """Mean square per channel, float64 (C,)."""
-        return np.asarray(self._channel_sum / max(self._channel_count, 1), np.float64)
+        return np.asarray(self._channel_sum / self._channel_count, np.float64)  # of nothing, if nothing was seen
 
     def histogram(self) -> tuple[Floats, Floats]:
         """Return bin centers and counts of the bins that are not empty."""
@@ -94,13 +96,13 @@ class TensorStatistics:
         """Make the bins cover low..high, doubling their width where needed."""
         exponent = self._exponent
         if exponent is None:
-            span = max(self.high - self.low, abs(self.low) * 1e-6, 1e-30)
-            exponent = math.floor(math.log2(span / _BINS))
+            limits = np.finfo(np.float32)  # a bin narrower than a step between numbers resolves nothing
+            largest = max(abs(self.low), abs(self.high), float(limits.tiny))
+            exponent = max(math.frexp(largest)[1] - limits.nmant, limits.minexp)
         while math.floor(math.ldexp(self.high, -exponent)) - math.floor(math.ldexp(self.low, -exponent)) >= _BINS:
             exponent += 1
         first = math.floor(math.ldexp(self.low, -exponent))
-        last = math.floor(math.ldexp(self.high, -exponent))
-        counts = np.zeros(last - first + 1, np.int64)
+        counts = np.zeros(_BINS, np.int64)
         if self._exponent is not None:
             filled = np.flatnonzero(self._counts)
             moved = (filled + self._first >> (exponent - self._exponent)) - first
@@ -108,7 +110,7 @@ class TensorStatistics:
         self._exponent, self._first, self._counts = exponent, first, counts
 
 
-def choose_range(rule: RangeRule, extremes: Range, centers: Floats, counts: Floats, *, levels: int = 255) -> Range:
+def choose_range(rule: RangeRule, extremes: Range, centers: Floats, counts: Floats) -> Range:
     """Choose the range that 8 bits will span; it always contains zero.
 
     Args:
@@ -117,32 +119,30 @@ def choose_range(rule: RangeRule, extremes: Range, centers: Floats, counts: Floa
         extremes: Smallest and largest element.
         centers: Bin centers of a histogram.
         counts: Elements per bin.
-        levels: Steps of the grid.
 
     Returns:
         Low ≤ 0 and high ≥ 0, in the tensor's unit.
     """
     low, high = min(extremes[0], 0.0), max(extremes[1], 0.0)
-    if rule == "minmax" or low == high:
+    if rule == "minmax":
         return low, high
     if rule == "percentile":
         share = np.cumsum(counts) / counts.sum()
         tail = (1 - _PERCENTILE / 100) / 2
-        first = float(centers[min(int(np.searchsorted(share, tail)), len(centers) - 1)])
-        last = float(centers[min(int(np.searchsorted(share, 1 - tail)), len(centers) - 1)])
-        return min(first, 0.0), max(last, 0.0)
-    return _least_squares(low, high, centers, counts, levels)
+        first, last = centers[np.searchsorted(share, (tail, 1 - tail))]
+        return min(float(first), 0.0), max(float(last), 0.0)
+    return _least_squares(low, high, centers, counts)
 
 
-def _least_squares(low: float, high: float, centers: Floats, counts: Floats, levels: int) -> Range:
+def _least_squares(low: float, high: float, centers: Floats, counts: Floats) -> Range:
     """Shrink one end, then the other, twice; ties keep the wider range."""
 
     def error(a: float, b: float) -> float:
-        step = (b - a) / levels
+        step = (b - a) / _LEVELS
         if step <= 0:
             return math.inf
         zero = round(-a / step)
-        grid = (np.clip(np.round(centers / step) + zero, 0, levels) - zero) * step
+        grid = (np.clip(np.round(centers / step) + zero, 0, _LEVELS) - zero) * step
         return float((counts * (grid - centers) ** 2).sum())
 
     a, b = low, high

@@ -216,8 +216,8 @@ def test_a_sigmoid_and_bytes_have_grids_of_their_own(cpu: str, zero: int) -> Non
         "(uint8[1,4,8,8] x) => (float[] y)"
         "{ f = Cast<to=1>(x) e = Tanh(f) p = Concat<axis=1>(f, e) y = Conv(p, w) }", w=(4, 8, 1, 1),
     )  # fmt: skip
-    joint = place(mixed, f=(0, 255), e=(0, 200), p=(0, 255)).grids
-    assert joint["f"] == joint["e"] == joint["p"] == spanning(0, 255)
+    joint = place(mixed, f=(0, 255), e=(0, 510), p=(0, 510)).grids
+    assert joint["f"] == joint["e"] == joint["p"] == spanning(0, 510)
 
 
 @pytest.mark.parametrize(
@@ -231,3 +231,26 @@ def test_a_sigmoid_and_bytes_have_grids_of_their_own(cpu: str, zero: int) -> Non
 def test_what_silu_alone_reads_begins_at_minus_ten(readers: str, low: float) -> None:
     grids = place(FuseSilu()(between(readers)).model, a=(-40, 20)).grids
     assert grids["a"] == spanning(low, 20)
+
+
+def test_moving_depth_into_space_keeps_the_codes() -> None:
+    """Its mode is another one's name."""
+    model = between('d = DepthToSpace<blocksize=2, mode="CRD">(a) t = SpaceToDepth<blocksize=2>(d)')
+    assert set(place(model).grids) == {"p", "a", "d", "t"}
+    last = between('d = DepthToSpace<blocksize=2, mode="CRD">(a) t = Exp(a)', "float[] y, float[] d")
+    assert set(place(last).grids) == {"p", "a", "t"}
+    late = between('d = DepthToSpace<blocksize=2, mode="CRD">(a) z = Neg(d) t = Exp(a)', "float[] y, float[] z")
+    assert set(place(late).grids) == {"p", "a", "d", "t"}
+
+
+def test_numbers_that_are_no_floats_have_no_grid() -> None:
+    model = small_model(
+        "(uint8[1,8,8,4] x) => (float[] y) { p = Transpose<perm=[0,3,1,2]>(x) f = Cast<to=1>(p) y = Conv(f, w) }",
+        w=POINT,
+    )
+    assert set(place(model).grids) == {"f"}
+
+
+def test_constants_have_no_grid() -> None:
+    model = between("k = Constant<value_float=2.0>() t = Add(a, k)")
+    assert set(place(model).grids) == {"p", "a", "t"}

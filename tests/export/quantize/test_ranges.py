@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from edgedet_export.quantize.ranges import RangeRule, TensorStatistics, choose_range
 from edgedet_export.quantize.tensor_ranges import TensorRanges
+from edgedet_runtime.errors import ModelFileError
 
 RULES: tuple[RangeRule, ...] = ("minmax", "percentile", "mse")
 
@@ -133,3 +134,112 @@ def test_power_of_channels_that_nothing_was_seen_of() -> None:
     assert statistics([]).channel_power.shape == (0,)
     found = statistics([np.array([[[1.0, 3.0], [2.0, 2.0]]], np.float32), np.array([[[5.0], [0.0]]], np.float32)])
     np.testing.assert_allclose(found.channel_power, [(1 + 9 + 25) / 3, 8 / 3])
+
+
+def ramp(count: int, step: float = 1.0, start: int = 0) -> npt.NDArray[np.float32]:
+    return np.asarray(np.arange(start, start + count) * step, np.float32).reshape(1, 1, count)
+
+
+@pytest.mark.parametrize("step", [1.0, 2.0**-30, 2.0**-120, 2.0**40])
+@pytest.mark.parametrize("start", [0, -4000, -5000, 3_000])
+def test_4096_bins_as_narrow_as_the_range_allows(step: float, start: int) -> None:
+    centers, counts = statistics([ramp(4096, step, start)]).histogram()
+    assert len(centers) == 4096
+    assert counts.tolist() == [1] * 4096
+    expected = (np.arange(start, start + 4096) + 0.5) * step
+    np.testing.assert_array_equal(centers[:-1], expected[:-1])
+    assert centers[-1] == (start + 4095) * step, "no center lies outside of what was seen"
+    wider = statistics([ramp(4098, step, start)]).histogram()
+    assert len(wider[0]) == 2049
+    assert set(wider[1]) <= {1.0, 2.0}
+    np.testing.assert_array_equal(np.diff(wider[0])[1:-2], 2 * step)
+
+
+def test_what_was_seen_first_is_resolved_as_finely_as_what_came_later() -> None:
+    for first in (0.0, 5e-6):
+        centers, _ = statistics([np.full((1, 1, 2), first, np.float32), ramp(4000, 1e-9)]).histogram()
+        assert len(centers) > 1500, first
+    centers, counts = statistics([np.full((1, 1, 3), -2.5, np.float32)]).histogram()
+    assert (centers.tolist(), counts.tolist()) == ([-2.5], [3.0])
+
+
+@pytest.mark.parametrize(
+    ("size", "counted"), [(65535, 65535), (65536, 65536), (65538, 21846), (3 * 65536, 65536), (3 * 65536 + 2, 39322)]
+)
+def test_at_most_65536_elements_of_an_array_are_counted(size: int, counted: int) -> None:
+    """Every third, fifth and so on of a larger one: an odd step."""
+    found = statistics([np.zeros((1, 1, size), np.float32)])
+    assert found.count == size
+    assert found.histogram()[1].sum() == counted
+
+
+def test_arrays_without_channels_are_one_channel_and_empty_ones_are_nothing() -> None:
+    found = statistics([np.zeros((0, 3, 2, 2), np.float32), np.array([[1.0, -2.0], [3.0, 0.5]], np.float32)])
+    assert (found.count, found.low, found.high) == (4, -2.0, 3.0)
+    assert found.channel_high.tolist() == [3.0]
+    assert found.channel_power.tolist() == [(1 + 4 + 9 + 0.25) / 4]
+    assert statistics([np.array(3.0, np.float32)]).channel_power.tolist() == [9.0]
+    empty = TensorStatistics()
+    assert (empty.count, [len(part) for part in empty.histogram()]) == (0, [0, 0])
+
+
+def test_least_squares_shrinks_at_most_to_a_fiftieth() -> None:
+    """An element that hardly counts beside very many small ones."""
+    centers, counts = np.append(np.linspace(-0.1, 0.1, 201), 100.0), np.append(np.full(201, 1e12), 1.0)
+    low, high = choose_range("mse", (-0.1, 100.0), centers, counts)
+    assert high == pytest.approx(2.0)
+    low, high = choose_range("mse", (-100.0, 0.1), -centers[::-1], counts[::-1])
+    assert low == pytest.approx(-2.0)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_least_squares_keeps_the_range_whose_255_steps_meet_the_elements(sign: int) -> None:
+    centers = sign * np.array([0.0, 127.0, 255.0])[:: int(sign)]
+    counts = np.array([1.0, 1e6, 1.0])
+    bounds = (0.0, 255.0) if sign > 0 else (-255.0, 0.0)
+    assert choose_range("mse", bounds, centers, counts) == bounds
+
+
+def test_both_ends_shrink() -> None:
+    values = np.concatenate([np.random.default_rng(0).normal(size=100_000), [60.0, -40.0]])
+    found = statistics([values.reshape(1, 1, -1).astype(np.float32)])
+    low, high = choose_range("mse", (found.low, found.high), *found.histogram())
+    assert -8 < low < -3
+    assert 3 < high < 8
+
+
+def test_a_range_is_found_once_and_remembered_by_its_floor() -> None:
+    made = {"x": statistics([np.array([[[-30.0, -3.0, 4.0]]], np.float32)]), "y": statistics([ramp(9)])}
+    ranges = TensorRanges(made, "minmax")
+    assert ranges.choose("x") == (-30.0, 4.0)
+    assert ranges.choose("x", floor=-10.0) == (-10.0, 4.0)
+    assert ranges.choose("x", floor=6.0) == (0.0, 6.0)
+    assert ranges.choose("x") == (-30.0, 4.0)
+    assert ranges.choose_joint(["x"]) == (-30.0, 4.0)
+    assert ranges.choose_joint(["x", "y"]) == (-30.0, 8.0)
+    made["x"].update(np.full((1, 1, 1), 99.0, np.float32))
+    assert ranges.choose("x") == (-30.0, 4.0)
+    assert ranges.choose_joint(["x", "y"]) == (-30.0, 8.0)
+
+
+def test_elements_below_the_floor_count_as_the_floor() -> None:
+    values = np.concatenate([np.full(1000, -30.0), np.linspace(-10, 5, 60_000)]).astype(np.float32)
+    made = {"x": statistics([values.reshape(1, 1, -1)])}
+    assert TensorRanges(made, "percentile").choose("x", floor=-10.0)[0] == -10.0
+    assert TensorRanges(made, "mse").choose("x", floor=-10.0)[0] == pytest.approx(-10.0, rel=0.1)
+
+
+def test_a_joint_range_orders_the_elements_of_all_tensors() -> None:
+    made = {"x": statistics([ramp(1000, 1.0, 500)]), "y": statistics([ramp(1000, 1.0, -900)])}
+    low, high = TensorRanges(made, "percentile").choose_joint(["x", "y"])
+    assert low == pytest.approx(-900, abs=1)
+    assert high == pytest.approx(1499, abs=1)
+
+
+def test_a_tensor_that_was_not_measured_is_an_error() -> None:
+    ranges = TensorRanges({"x": TensorStatistics()}, "minmax")
+    for name in ("x", "y"):
+        with pytest.raises(ModelFileError, match=f"expected statistics of the tensor {name}, got none"):
+            ranges.choose(name)
+        with pytest.raises(ModelFileError, match=f"tensor {name}"):
+            ranges.choose_joint([name])

@@ -116,7 +116,8 @@ def _result(value: ir.Value) -> ir.Value:
 
 def _data_inputs(node: ir.Node) -> list[ir.Value]:
     values = node.inputs if node.op_type in ("Add", "Concat", "Mul") else node.inputs[:1]
-    return [v for v in values if v is not None and constant(v) is None and elem_type(v) == ir.DataType.FLOAT]
+    given = [value for value in values if value is not None]
+    return [value for value in given if constant(value) is None and elem_type(value) == ir.DataType.FLOAT]
 
 
 def _passes_on(node: ir.Node, found: Collection[ir.Value]) -> bool:
@@ -138,15 +139,16 @@ def _grids(
 ) -> dict[str, Grid]:
     grids: dict[str, Grid] = {}
     for members in _groups(graph, tensors, ranges):
-        makers = [value for value in members if not _carries(value)] or members[:1]
+        makers = [value for value in members if _made_by(value) not in _CARRIERS] or members[:1]
         grid = _grid(makers, ranges, number_format)
         grids.update((name_of(value), grid) for value in members)
     return grids
 
 
-def _carries(value: ir.Value) -> bool:
+def _made_by(value: ir.Value) -> str:
     node = value.producer()
-    return node is not None and node.op_type in _CARRIERS
+    assert node is not None, "inputs of the graph are not quantized"
+    return node.op_type
 
 
 def _grid(values: list[ir.Value], ranges: TensorRanges, number_format: NumberFormat) -> Grid:
@@ -154,8 +156,7 @@ def _grid(values: list[ir.Value], ranges: TensorRanges, number_format: NumberFor
         return Grid.exact_bytes(number_format)
     if len(values) > 1:
         return Grid.spanning(ranges.choose_joint([name_of(value) for value in values]), number_format)
-    producer = values[0].producer()
-    if producer is not None and producer.op_type == "Sigmoid":
+    if _made_by(values[0]) == "Sigmoid":
         signed = number_format.activations == "int8"
         return Grid(1 / 256, -128 if signed else 0, signed)
     readers = {node.op_type for node in values[0].consumers()}
@@ -183,7 +184,7 @@ def _groups(graph: ir.Graph, tensors: list[ir.Value], ranges: TensorRanges) -> l
             low, high = ranges.choose(name_of(outputs[0]))
             spans = {value: ranges.choose(name_of(value)) for value in data}
             data = [value for value, (a, b) in spans.items() if (high - low) <= _SHARE_LIMIT * (b - a)]
-        for value in [*data, *outputs[1:]]:
+        for value in (*data, *outputs):
             parent[root(value)] = root(outputs[0])
     groups: dict[ir.Value, list[ir.Value]] = {}
     for value in tensors:
