@@ -20,6 +20,7 @@ from torch import nn
 from edgedet_export.bundle_writer import bundle_folder, check_place, write_manifest
 from edgedet_export.config import ExportConfig
 from edgedet_export.fold_input import fold_input
+from edgedet_export.foreign.trials import engines_that_survive
 from edgedet_export.fuse import FuseReport, fuse
 from edgedet_export.golden import golden_picture
 from edgedet_export.graph.conversion import set_metadata
@@ -33,7 +34,7 @@ from edgedet_export.pictures import parity_images
 from edgedet_export.quantize.images import picture_paths
 from edgedet_export.quantize.trials import Evaluate
 from edgedet_export.simplify import Simplified, simplify
-from edgedet_export.sources import load_source
+from edgedet_export.sources import Source, load_source
 from edgedet_export.stages import Stage, onnx_stage, torch_stage
 from edgedet_export.to_onnx import to_onnx
 from edgedet_export.to_openvino import to_openvino
@@ -161,7 +162,8 @@ def export(
     with bundle_folder(target, overwrite=config.overwrite) as folder:
         steps.begin("writing ONNX and OpenVINO IR")
         judged = Judged.of(ladder.name, proto, final_spec, "onnxruntime")
-        written = _write_fp32(folder, proto, judged, config)
+        engines, left_out = _engines(loaded, proto, final_spec, config)
+        written = _write_fp32(folder, proto, judged, config, engines)
         quantized = Int8Files()
         if config.int8:
             steps.begin("INT8")
@@ -190,7 +192,7 @@ def export(
             rungs=[*ladder.rungs, *last.rungs],
             noise=ladder.noise,
             quantization=quantized.reports,
-            notes=[*quantized.notes, *last.notes],
+            notes=[*left_out, *quantized.notes, *last.notes],
         )
         write_manifest(folder, manifest)
     return ExportReport(target, manifest)
@@ -239,11 +241,23 @@ def _finish_graph(
     return simplified, proto, spec
 
 
-def _write_fp32(folder: Path, proto: onnx.ModelProto, judged: Judged, config: ExportConfig) -> list[Written]:
+def _engines(
+    loaded: Source, proto: onnx.ModelProto, spec: ModelSpec, config: ExportConfig
+) -> tuple[tuple[EngineName, ...], tuple[str, ...]]:
+    """Return the engines that shall run the files, and notes; what came as a file of ONNX is tried in a child first."""
+    engines: tuple[EngineName, ...] = (*_RUN_ONNX, *(("openvino",) if "openvino" in config.formats else ()))
+    if loaded.path is None or isinstance(loaded.model, DetectorModule):
+        return engines, ()
+    return engines_that_survive(proto, spec, engines, optional=("opencv",))
+
+
+def _write_fp32(
+    folder: Path, proto: onnx.ModelProto, judged: Judged, config: ExportConfig, engines: Sequence[EngineName]
+) -> list[Written]:
     """Write model.onnx and openvino/model.xml; return them with the engines that shall run them."""
     write_onnx(folder / "model.onnx", proto, judged.spec, config)
-    written = [Written("model.onnx", "fp32", engine, judged) for engine in _RUN_ONNX]
-    if "openvino" in config.formats:
+    written = [Written("model.onnx", "fp32", engine, judged) for engine in engines if engine in _RUN_ONNX]
+    if "openvino" in engines:
         write_ir(folder / "openvino/model.xml", proto, judged.spec, config)
         written.append(Written("openvino/model.xml", "fp32", "openvino", judged))
     return written

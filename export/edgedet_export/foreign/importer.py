@@ -33,6 +33,7 @@ from edgedet_export.foreign.interpretation_search import interpret
 from edgedet_export.foreign.origin import origin_of
 from edgedet_export.foreign.session import open_session, run
 from edgedet_export.foreign.tail import Tail
+from edgedet_export.foreign.trials import try_untouched
 from edgedet_export.foreign.verify import Difference, verify_cut
 from edgedet_export.graph.conversion import from_proto, load_model, set_metadata, to_proto
 from edgedet_export.graph.edits import by_name
@@ -142,6 +143,7 @@ def read_foreign(
     Raises:
         ModelFileError: The file is unreadable, no detector that is understood, or contradicts `family`.
         InputError: `family`, `classes` or `imgsz` do not fit.
+        EngineDeathError: onnxruntime died of the file, hung, or took more memory than it may; in a child process.
         CheckFailedError: The cut network does not agree with the file.
     """
     options = overrides or SpecOverrides()
@@ -156,6 +158,8 @@ def read_foreign(
     if imgsz is None and has_open_size(model.graph):
         notes.append(f"size: {file_input.height}×{file_input.width}, as the metadata say, since the input is open")
     size_hw = (file_input.height, file_input.width)
+    if not isinstance(source, onnx.ModelProto):
+        try_untouched(Path(source), file_input)
     prepared = run_passes(model, [ToFloat32(), NormalizeInput(file_input), FoldConstants()])
     converted = bool(prepared.reports[0].changed)
     if converted:

@@ -16,7 +16,15 @@ from edgedet_runtime.detector import Detector
 from edgedet_runtime.doctor.findings import Finding, Report
 from edgedet_runtime.doctor.golden_check import check_golden
 from edgedet_runtime.doctor.resize_check import check_resize
-from edgedet_runtime.errors import EdgedetError, InputError, ModelFileError
+from edgedet_runtime.engines.trial_load import try_in_child
+from edgedet_runtime.errors import (
+    EdgedetError,
+    EngineDeathError,
+    EngineError,
+    InputError,
+    MissingDependencyError,
+    ModelFileError,
+)
 from edgedet_runtime.profiling.layers import LAYER_ENGINES, int8_share, profile_layers
 from edgedet_runtime.profiling.machine import describe_machine, package_version
 from edgedet_runtime.spec import ModelSpec
@@ -42,7 +50,8 @@ def examine(bundle: Path, *, engine: EngineName | None = None, threads: int | No
 
     Raises:
         InputError: There is no such folder, or no such engine.
-        ModelFileError: The manifest cannot be read.
+        ModelFileError: The manifest cannot be read, or a file may not reach an engine.
+        EngineDeathError: In a child process, an engine died of a file, hung, or took more memory than it may.
     """
     if not bundle.is_dir():
         raise InputError(f"{bundle}: expected the folder of a bundle, got {'a file' if bundle.exists() else 'nothing'}")
@@ -63,8 +72,15 @@ def examine(bundle: Path, *, engine: EngineName | None = None, threads: int | No
     wanted = [engine] if engine is not None else _installed(models)
     findings += _engines(models, wanted)
     findings += _plan(bundle)
+    signed = any(f.check == "signature" and f.status == "ok" for f in findings)
     for file in models:
         for name in (e for e in wanted if e in file.engines):
+            death = None if signed else _trial(bundle / file.path, name, specs[file.path])
+            if death is not None:
+                if engine is not None or name != _FALLBACK:
+                    raise death
+                findings.append(Finding(f"golden {file.path} on {name}", "warning", str(death)))
+                continue
             findings += _run(bundle, file, name, golden, threads, fallback=engine is None and name == _FALLBACK)
     return Report(str(bundle), tuple(findings))
 
@@ -162,6 +178,20 @@ def _plan(bundle: Path) -> Iterator[Finding]:
     else:
         where = "" if stored.measured_on is None else f", measured on {stored.measured_on.cpu}"
         yield Finding("plan", "ok", f"{stored.plan}{where}")
+
+
+def _trial(path: Path, engine: EngineName, spec: ModelSpec) -> EngineDeathError | None:
+    """Load a file that no key of this device vouches for in a child process; return what killed the engine, if so.
+
+    What the engine refuses in words is a finding of the golden vectors.
+    """
+    try:
+        try_in_child(engine, path, spec)
+    except EngineDeathError as e:
+        return e
+    except (EngineError, MissingDependencyError):
+        return None
+    return None
 
 
 def _run(

@@ -210,3 +210,9 @@ def point_detector() -> Callable[..., nn.Module]:
 def anchors_px() -> tuple[tuple[tuple[float, float], ...], ...]:
     """Return the anchors that the YOLOv5-like detectors decode with."""
     return tuple(tuple((float(w), float(h)) for w, h in level) for level in ANCHORS)
+
+
+@pytest.fixture(autouse=True)
+def without_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare hundreds of imports a child process each; ``tests/export/test_foreign_trial.py`` is about it."""
+    monkeypatch.setattr("edgedet_export.foreign.importer.try_untouched", lambda path, file_input: None)
