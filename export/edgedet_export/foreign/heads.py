@@ -19,7 +19,7 @@ __all__ = ["HeadConv", "HeadLevel", "describe_outputs", "find_heads"]
 
 _WEIGHTED = ("ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU")
 _QUANTISED = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "DynamicQuantizeLinear")
-_SUPPRESSION = ("NonMaxSuppression", "EfficientNMS_TRT", "BatchedNMS_TRT", "BatchedNMSDynamic_TRT", "TopK")
+_SUPPRESSION = ("EfficientNMS_TRT", "BatchedNMS_TRT", "BatchedNMSDynamic_TRT")
 
 
 @dataclass(frozen=True, slots=True)

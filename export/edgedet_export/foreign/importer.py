@@ -30,7 +30,8 @@ from edgedet_export.foreign.half import ToFloat32
 from edgedet_export.foreign.heads import HeadLevel, describe_outputs, find_heads
 from edgedet_export.foreign.interpretation import Interpretation
 from edgedet_export.foreign.interpretation_search import interpret
-from edgedet_export.foreign.origin import origin_of
+from edgedet_export.foreign.origin import Origin, origin_of
+from edgedet_export.foreign.selection import Selection, TakeOffSelection, find_selection, selects, with_outputs
 from edgedet_export.foreign.session import open_session, run
 from edgedet_export.foreign.tail import Tail
 from edgedet_export.foreign.trials import try_untouched
@@ -169,7 +170,14 @@ def read_foreign(
     for op_type, count in folded_operators(folded.reports[0]).items():
         notes.append(f"folded into convolutions: {count} {op_type}")
     outputs = describe_outputs(model.graph)
+    taken_off: tuple[PassReport, ...] = ()
     levels = find_heads(model.graph, size_hw)
+    selection = find_selection(model.graph, levels) if selects(model.graph) else None
+    if selection is not None:
+        taken_off = run_passes(model, [TakeOffSelection(selection)]).reports
+        untouched = with_outputs(untouched, selection.candidates)
+        float_model = None if float_model is None else with_outputs(float_model, selection.candidates)
+        notes.append(f"selection: {_SELECTIONS[selection.suppression]} in the graph taken off; the runtime selects")
     found = interpret(
         Tail(model, levels),
         size_hw,
@@ -182,6 +190,8 @@ def read_foreign(
     licence = options.licence or licence_of(metadata) or told
     options = replace(options, licence=licence, variant=options.variant or origin.variant)
     spec = _spec(model.graph, found, file_input, _class_names(found, classes, metadata, notes), options, notes)
+    if selection is not None:
+        spec = _as_selected(spec, selection, origin)
     cut = run_passes(model, [CutAtHeads(levels, found)])
     proto = _upgrade(to_proto(model), notes)
     facts: dict[str, Any] = {"levels": levels, "found": found, "spec": spec, "pictures_bgr": pictures_bgr}
@@ -193,8 +203,29 @@ def read_foreign(
         proto, spec = _resize(proto, spec, levels, imgsz)
         notes.append(f"size: brought from {size_hw[0]}×{size_hw[1]} to {imgsz[0]}×{imgsz[1]} after the check")
     set_metadata(proto, METADATA_KEY, spec.to_json())
-    reports = (*prepared.reports, *folded.reports, *cut.reports)
+    reports = (*prepared.reports, *folded.reports, *taken_off, *cut.reports)
     return ForeignModel(proto, spec, tuple(notes), difference, reports)
+
+
+_SELECTIONS = {"nms": "NMS", "none": "the best k"}
+
+
+def _as_selected(spec: ModelSpec, selection: Selection, origin: Origin) -> ModelSpec:
+    """Return the spec with the selection that the file had.
+
+    A graph that takes the best k does so over pairs of candidate and class, or has one class per candidate; both are
+    the best pairs.
+    """
+    told = {key: origin.args.get(key) for key in ("conf", "iou", "max_det")}
+    conf, iou, max_det = told["conf"], selection.iou or told["iou"], told["max_det"]
+    limits = replace(
+        spec.thresholds,
+        conf=float(conf) if isinstance(conf, (int, float)) and 0 <= conf <= 1 else spec.thresholds.conf,
+        iou=float(iou) if isinstance(iou, (int, float)) and 0 <= iou <= 1 else spec.thresholds.iou,
+        max_det=max_det if type(max_det) is int and max_det > 0 else spec.thresholds.max_det,
+        multi_label=selection.suppression == "none",
+    )
+    return spec.replace(decode=replace(spec.decode, suppression=selection.suppression), thresholds=limits)
 
 
 def _refuse_foreign_operators(graph: ir.Graph) -> None:

@@ -173,7 +173,11 @@ def _box_choices(
                 for offset in (0.5, 0.0):
                     yield form, DecodeSpec("dfl", levels, score=score, bins=channels // 4, cell_offset=offset)
     raw_kind = family_facts(family).raw_kind if family is not None else None
-    raw_spec = _raw_decode(raw_kind, levels, score, layout, family, anchors_px)
+    channels = 0 if roles.boxes is None else tail.levels[0].convs[roles.boxes].channels
+    if channels > 4 and channels % 4 == 0:
+        raw_spec: DecodeSpec | None = DecodeSpec("dfl", levels, score=score, bins=channels // 4)
+    else:
+        raw_spec = _raw_decode(raw_kind, levels, score, layout, family, anchors_px)
     if raw_spec is not None:
         yield OutputForm("raw"), raw_spec
         yield OutputForm("sigmoid"), raw_spec
@@ -205,7 +209,15 @@ def _named(guess: Interpretation, family: str | None, outputs: str, anchors_px: 
     notes: list[str] = []
     raw = guess.form.boxes != "decoded"
     if raw and family is None:
-        likely = "yolov5 or yolov7" if guess.roles.boxes is None else "yolox" if guess.roles.objectness else "yolov6"
+        likely = (
+            "yolov5 or yolov7"
+            if guess.roles.boxes is None
+            else "yolox"
+            if guess.roles.objectness
+            else "yolov8"
+            if guess.decode.kind == "dfl"
+            else "yolov6"
+        )
         raise ModelFileError(
             f"outputs: the boxes are not decoded in the file ({outputs}), so it does not tell what they mean; name the"
             f" family with `family` (by its shape {likely})"

@@ -102,7 +102,7 @@ def test_suppression_in_the_graph() -> None:
         "scores": np.ones((1, 1, 2048), np.float32),
         "k": np.array([9]),
     }
-    assert "NonMaxSuppression in the graph" in refusal(model_of(nodes, "y", constants))
+    assert "the selection in the graph (NonMaxSuppression)" in refusal(model_of(nodes, "y", constants))
 
 
 def test_quantised() -> None:
