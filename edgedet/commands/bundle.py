@@ -1,4 +1,4 @@
-"""``edgedet bundle``: keys, signatures, and the check of both."""
+"""``edgedet bundle``: keys and signatures, and the two slots of a device."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 
 from edgedet import output
-from edgedet.commands.options import Json, split_list
+from edgedet.commands.options import Engine, Json, Threads, split_list
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Sign bundles and check their signatures (Ed25519).", no_args_is_help=True)
+app = typer.Typer(help="Sign bundles, check them (Ed25519), and update a device with two slots.", no_args_is_help=True)
 
 Folder = Annotated[Path, typer.Argument(help="Folder of the bundle.", show_default=False)]
+Slots = Annotated[Path, typer.Argument(metavar="DIR", help="Folder with the two slots.", show_default=False)]
 
 
 @app.command("keygen")
@@ -81,3 +82,59 @@ def verify(
         output.document({**facts, "verified": True, **asdict(signed.statement)})
     else:
         output.line(f"{bundle}: {signed.statement}, every file as signed with {signed.key}")
+
+
+@app.command("install")
+def install(
+    folder: Slots,
+    bundle: Folder,
+    engine: Engine = None,
+    threads: Threads = None,
+    tries: Annotated[int, typer.Option(metavar="N", help="Starts within which it must be confirmed.")] = 3,
+) -> None:
+    """Install a bundle beside the current one, and switch to it if it is fit; the next start runs it."""
+    from edgedet_runtime.bundle.slots import install
+
+    new = install(folder, bundle, engine=engine, threads=threads, tries=tries)
+    output.line(f"{folder}: {new} is current, and has to be confirmed within {tries} starts of the program")
+
+
+@app.command("confirm")
+def confirm(folder: Slots) -> None:
+    """Say that the current bundle works: it stays, and no older version is taken any more."""
+    from edgedet_runtime.bundle.slots import confirm
+
+    output.line(f"{folder}: {confirm(folder)} is confirmed")
+
+
+@app.command("rollback")
+def rollback(folder: Slots) -> None:
+    """Go back to the bundle from before."""
+    from edgedet_runtime.bundle.slots import rollback
+
+    output.line(f"{folder}: {rollback(folder)} is current again")
+
+
+@app.command("status")
+def status(folder: Slots, json: Json = False) -> None:
+    """Say what is in the slots, which is current, and what was taken back."""
+    from dataclasses import asdict
+
+    from edgedet_runtime.bundle.slot_state import read_state
+
+    state = read_state(folder)
+    if json:
+        output.document(asdict(state))
+        return
+    for role, installed in (("current", state.current), ("before", state.previous)):
+        if installed is None:
+            output.line(f"{role}: nothing")
+        elif installed.confirmed:
+            output.line(f"{role}: {installed}, confirmed")
+        else:
+            output.line(f"{role}: {installed}, not confirmed in {installed.starts} of {state.tries} starts")
+    output.line(f"no version before {state.highest} is taken" if state.highest else "no version was confirmed yet")
+    if state.taken_back is not None:
+        back = state.taken_back
+        which = f"version {back.version}" if back.version else f"manifest {back.manifest_sha256[:12]}…"
+        output.line(f"taken back: {which}, {back.why}")

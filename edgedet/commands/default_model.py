@@ -32,8 +32,9 @@ def is_model(argument: str) -> bool:
     if path.suffix.lower() in MODEL_SUFFIXES + TRAINING_SUFFIXES:
         return True
     from edgedet_runtime.bundle.manifest import MANIFEST
+    from edgedet_runtime.bundle.slot_state import STATE_FILE
 
-    return path.is_dir() and (path / MANIFEST).is_file()
+    return path.is_dir() and ((path / MANIFEST).is_file() or (path / STATE_FILE).is_file())
 
 
 def split_model(arguments: Sequence[str]) -> tuple[Path, list[str]]:

@@ -62,12 +62,13 @@ def docker(
         run_build,
         write_context,
     )
+    from edgedet_runtime.bundle.slot_state import current_bundle
     from edgedet_runtime.errors import InputError
     from edgedet_runtime.writable import require_writable
 
     if out is not None:
         require_writable(out, argument="out")
-    bundle = bundle or default_bundle()
+    bundle = current_bundle(bundle or default_bundle())
     wanted = split_list(platforms, str, "--platform") or ()
     image = Image(
         bundle=bundle,

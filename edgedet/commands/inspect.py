@@ -99,7 +99,9 @@ def _sensitivity(path: Path, engine: EngineName | None, calib: Path | None, pict
 def _bundle(folder: Path) -> dict[str, Any]:
     from edgedet_runtime.bundle.manifest import read_manifest
     from edgedet_runtime.bundle.model_files import read_spec
+    from edgedet_runtime.bundle.slot_state import current_bundle
 
+    folder = current_bundle(folder)
     manifest = read_manifest(folder)
     spec = _spec(read_spec(folder / manifest.models[0].path)) if manifest.models else {}
     said = manifest.to_dict()

@@ -79,6 +79,7 @@ def profile(
     from edgedet.commands.default_model import default_bundle
     from edgedet.extras import require
     from edgedet.html.page import check_place
+    from edgedet_runtime.bundle.slot_state import current_bundle
     from edgedet_runtime.cpu import cpu_model
     from edgedet_runtime.errors import InputError
     from edgedet_runtime.pictures import read_image
@@ -89,7 +90,7 @@ def profile(
     if html is not None:
         require("jinja2", "matplotlib", extra="report", purpose="--html")
         check_place(html)
-    model = model or default_bundle()
+    model = current_bundle(model or default_bundle())
     config = ProfileConfig(
         engines=split_list(engines, engine_option, "--engine"),
         precisions=split_list(precisions, precision_option, "--precision"),

@@ -15,6 +15,7 @@ import numpy as np
 
 from edgedet_runtime.bundle.model_files import ModelFile, OpenedModel, open_model
 from edgedet_runtime.bundle.plan import Plan, Wishes, apply_plan
+from edgedet_runtime.bundle.slot_state import STATE_FILE
 from edgedet_runtime.choices import EngineName, Precision
 from edgedet_runtime.cpu import available_threads, check_threads
 from edgedet_runtime.detections import Detections
@@ -27,6 +28,8 @@ from edgedet_runtime.spec import ModelSpec, Thresholds
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from edgedet_runtime.bundle.slots import Started
 
 __all__ = ["Detector", "StageTimes"]
 
@@ -52,8 +55,9 @@ class Detector:
     A detector reuses its buffers from picture to picture and therefore belongs to one thread at a time; to
     detect in several threads, make one detector in each. A call while another thread is inside is a `BusyError`.
 
-    A pickled detector, as a pool of processes passes it on, is its model's path, the engine, precision and threads that
-    were chosen, and its settings; where it is unpickled, the model is loaded anew.
+    A pickled detector, as a pool of processes passes it on, is its model's path (of slots: that of the bundle that was
+    started), the engine, precision and threads that were chosen, and its settings; where it is unpickled, the model is
+    loaded anew.
 
     Attributes:
         spec: The model's contract.
@@ -81,7 +85,8 @@ class Detector:
         """Find the file, load the engine and allocate the buffers.
 
         Args:
-            model: A bundle folder, or a single .onnx or .xml file.
+            model: A bundle folder, a folder with slots (``edgedet bundle install``) whose current bundle is started, or
+                a single .onnx or .xml file.
             engine: ``onnxruntime`` (the default), ``openvino`` or ``opencv``.
             precision: ``fp32`` or ``int8``; by default what the bundle recommends for the engine.
             threads: Threads of the engine; by default what the process may use, see `cpu.available_threads`.
@@ -102,8 +107,10 @@ class Detector:
                 not be what was measured.
             EngineError: The engine refuses the file.
         """
-        wishes = apply_plan(model, plan, Wishes(engine, precision, threads))
-        opened = _open(model, wishes)
+        self._started = _start(Path(model))
+        place = Path(model) if self._started is None else self._started.bundle
+        wishes = apply_plan(place, plan, Wishes(engine, precision, threads))
+        opened = _open(place, wishes)
         self.model_file: ModelFile = opened.file
         self.spec: ModelSpec = self.model_file.spec
         self.thresholds = _thresholds(self.spec.thresholds, conf, iou, max_det, multi_label)
@@ -122,7 +129,7 @@ class Detector:
 
             remember(opened.signed)
         self._preprocessor = Preprocessor(self.spec.input, self.spec.resize)
-        self._model = Path(model)
+        self._model = place
         self._one_thread = _OneThread()
         self.last_times: StageTimes | None = None
 
@@ -142,6 +149,21 @@ class Detector:
             multi_label=limits.multi_label,
         )
         return anew, ()
+
+    def confirm(self) -> None:
+        """Say that the installed bundle works here: it stays, see `edgedet_runtime.bundle.slots`.
+
+        Call it when the program has done what it is for, such as after the first pictures. Does nothing where the model
+        lies in no slots, or was confirmed before.
+
+        Raises:
+            CheckFailedError: Another bundle was installed since this one was started.
+            InputError: The slots cannot be written.
+        """
+        if self._started is not None:
+            from edgedet_runtime.bundle.slots import confirm
+
+            confirm(self._started.folder, started=self._started.installed)
 
     @property
     def engine_name(self) -> EngineName:
@@ -239,6 +261,15 @@ class _OneThread:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._lock.release()
+
+
+def _start(model: Path) -> Started | None:
+    """Return the bundle to start with, where a model is a folder with slots."""
+    if not (model / STATE_FILE).is_file():
+        return None
+    from edgedet_runtime.bundle.slots import start
+
+    return start(model)
 
 
 def _open(model: str | Path, wishes: Wishes) -> OpenedModel:

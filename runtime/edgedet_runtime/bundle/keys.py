@@ -7,7 +7,6 @@ both for a while. Where the variable is not set, nothing is checked; where it is
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Sequence
@@ -170,6 +169,8 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
 
 def fingerprint(key: Ed25519PublicKey) -> str:
     """Return the SHA-256 of a raw public key, hexadecimal."""
+    import hashlib
+
     serialization, _ = _cryptography()
     raw = key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
     return hashlib.sha256(raw).hexdigest()

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from edgedet_runtime.bundle.keys import KEY_VARIABLE
 from edgedet_runtime.bundle.manifest import BundleFile, Manifest, read_manifest
+from edgedet_runtime.bundle.slot_state import current_bundle
 from edgedet_runtime.choices import PRECISIONS, EngineName, Precision, is_precision, parse_engine, parse_precision
 from edgedet_runtime.engines.model_source import ModelContent
 from edgedet_runtime.errors import InputError, ModelFileError
@@ -80,7 +82,7 @@ def find_model_file(
     """Choose the file of a model that an engine shall run at a precision.
 
     Args:
-        model: A bundle folder, or a single .onnx or .xml file.
+        model: A bundle folder, a folder with slots, or a single .onnx or .xml file.
         engine: A key of `engines.ENGINES`; by default openvino for an .xml file, else what ``EDGEDET_ENGINE`` names
             (images that hold one engine set it), else onnxruntime.
         precision: ``fp32`` or ``int8``; by default what the bundle recommends for the engine, else int8 if it
@@ -116,11 +118,11 @@ def open_model(
         parse_engine(engine)
     if precision is not None:
         parse_precision(precision)
-    path = Path(model)
+    path = current_bundle(Path(model))
     default = parse_engine(os.environ.get(ENGINE_VARIABLE, "").strip() or "onnxruntime", argument=ENGINE_VARIABLE)
     signed = None
-    if path.exists():
-        from edgedet_runtime.bundle.trust import trusted
+    if KEY_VARIABLE in os.environ and path.exists():
+        from edgedet_runtime.bundle.trust import trusted  # loads OpenSSL
 
         signed = trusted(path)
     if path.is_dir():

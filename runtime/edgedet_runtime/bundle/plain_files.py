@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from edgedet_runtime.errors import ModelFileError
 
-__all__ = ["read_plain_file", "sha256_of_plain_file", "strange_entries"]
+__all__ = ["copy_plain_file", "read_plain_file", "sha256_of_plain_file", "strange_entries"]
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe must not keep us waiting
@@ -36,17 +36,40 @@ def read_plain_file(folder: Path, path: str, *, limit: int) -> bytes:
         ModelFileError: It is missing, a link, reached through one, no plain file, larger, or cannot be read.
     """
     with _opened(folder, path) as file:
-        content = file.read(limit + 1)
+        content = _read(file, folder / path, limit + 1)
     if len(content) > limit:
         raise ModelFileError(f"{folder / path}: expected at most {limit} bytes, got more")
     return content
+
+
+def copy_plain_file(folder: Path, path: str, target: Path, *, limit: int) -> None:
+    """Copy a file of a bundle.
+
+    Args:
+        folder: The bundle; it may be reached through links.
+        path: Within it, with forward slashes.
+        target: Where the copy shall be; its folder is made.
+        limit: Bytes that it may have.
+
+    Raises:
+        ModelFileError: As `read_plain_file`.
+        OSError: The copy cannot be written.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("xb") as copy, _opened(folder, path) as file:
+        size = 0
+        while block := _read(file, folder / path):
+            size += len(block)
+            if size > limit:
+                raise ModelFileError(f"{folder / path}: expected at most {limit} bytes, got more")
+            copy.write(block)
 
 
 def sha256_of_plain_file(folder: Path, path: str) -> tuple[int, str]:
     """Return the size and the SHA-256, hexadecimal, of a file of a bundle; otherwise as `read_plain_file`."""
     digest, size = hashlib.sha256(), 0
     with _opened(folder, path) as file:
-        while block := file.read(_BLOCK):
+        while block := _read(file, folder / path):
             digest.update(block)
             size += len(block)
     return size, digest.hexdigest()
@@ -83,6 +106,13 @@ def _strange(folder: Path, below: PurePosixPath, listed: frozenset[str]) -> Iter
             yield f"{path}: is not in the manifest"
 
 
+def _read(file: BinaryIO, place: Path, size: int = _BLOCK) -> bytes:
+    try:
+        return file.read(size)
+    except OSError as e:
+        raise ModelFileError(f"{place}: cannot be read ({e.strerror or e})") from None
+
+
 @contextmanager
 def _opened(folder: Path, path: str) -> Iterator[BinaryIO]:
     *between, name = PurePosixPath(path).parts
@@ -95,11 +125,6 @@ def _opened(folder: Path, path: str) -> Iterator[BinaryIO]:
             os.close(at)
             at = below
         descriptor = os.open(name, _FILE, dir_fd=at)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            raise ModelFileError(f"{place}: expected a plain file, got something else")
-        with os.fdopen(descriptor, "rb") as file:
-            yield file
     except OSError as e:
         link = e.errno in (errno.ELOOP, errno.ENOTDIR)
         what = "a symbolic link on the way" if link else e.strerror or str(e)
@@ -107,3 +132,8 @@ def _opened(folder: Path, path: str) -> Iterator[BinaryIO]:
     finally:
         if at >= 0:
             os.close(at)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ModelFileError(f"{place}: expected a plain file, got something else")
+    with os.fdopen(descriptor, "rb") as file:
+        yield file

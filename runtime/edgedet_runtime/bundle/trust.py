@@ -18,6 +18,7 @@ from edgedet_runtime.bundle.keys import KEY_VARIABLE, device_keys
 from edgedet_runtime.bundle.manifest import MANIFEST, read_manifest
 from edgedet_runtime.bundle.seen_versions import highest_seen, remember_version
 from edgedet_runtime.bundle.signature import SignedBundle, verify_signature
+from edgedet_runtime.bundle.slot_state import raise_highest, read_state, slots_around
 from edgedet_runtime.bundle.statement import Statement
 from edgedet_runtime.errors import CheckFailedError
 
@@ -49,7 +50,9 @@ def trusted(model: Path) -> SignedBundle | None:
     if bundle is None:
         raise CheckFailedError(f"{model}: expected a file of a signed bundle ({KEY_VARIABLE} is set), got a lone file")
     signed = verify_signature(bundle, keys)
-    check_conditions(bundle, signed.statement, highest=highest_seen(signed.statement.model), new=False)
+    slots = slots_around(bundle)
+    highest = highest_seen(signed.statement.model) if slots is None else read_state(slots).highest
+    check_conditions(bundle, signed.statement, highest=highest, new=False)
     return signed
 
 
@@ -71,11 +74,17 @@ def require_trusted(model: Path) -> SignedBundle | None:
 def remember(signed: SignedBundle) -> None:
     """Remember the version of a bundle that was opened: from now on no older one of its model opens.
 
+    In slots, only a confirmed bundle's is remembered; until then there has to be a way back.
+
     Raises:
         InputError: ``EDGEDET_STATE`` names a folder that cannot be written.
         ModelFileError: What was remembered cannot be read.
     """
-    remember_version(signed.statement.model, signed.statement.version)
+    slots = slots_around(signed.folder)
+    if slots is None:
+        remember_version(signed.statement.model, signed.statement.version)
+    else:
+        raise_highest(slots, signed.folder.resolve().name, signed.statement.version)
 
 
 def check_conditions(bundle: Path, statement: Statement, *, highest: int, new: bool) -> None:

@@ -10,6 +10,7 @@ from edgedet_runtime.bundle.golden import Golden, read_golden
 from edgedet_runtime.bundle.manifest import BundleFile, read_manifest, verify_bundle
 from edgedet_runtime.bundle.model_files import read_spec
 from edgedet_runtime.bundle.plan import read_plan
+from edgedet_runtime.bundle.slot_state import current_bundle
 from edgedet_runtime.bundle.trust import require_trusted
 from edgedet_runtime.choices import EngineName, parse_engine
 from edgedet_runtime.detector import Detector
@@ -44,7 +45,7 @@ def examine(bundle: Path, *, engine: EngineName | None = None, threads: int | No
     """Examine a bundle on this machine.
 
     Args:
-        bundle: The folder that ``edgedet export`` wrote.
+        bundle: The folder that ``edgedet export`` wrote, or slots, whose current bundle is examined.
         engine: Only this engine; None examines all that are installed.
         threads: Threads of the engines; None takes what is available.
 
@@ -53,6 +54,7 @@ def examine(bundle: Path, *, engine: EngineName | None = None, threads: int | No
         ModelFileError: The manifest cannot be read, or a file may not reach an engine.
         EngineDeathError: In a child process, an engine died of a file, hung, or took more memory than it may.
     """
+    bundle = current_bundle(bundle)
     if not bundle.is_dir():
         raise InputError(f"{bundle}: expected the folder of a bundle, got {'a file' if bundle.exists() else 'nothing'}")
     if engine is not None:

@@ -63,11 +63,13 @@ def open_session(source: ModelSource, options: Any, *, what: str | None = None) 
     check_model(source)
     model = content_of(source) or str(source)
     try:
-        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=0)
+        session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as e:  # onnxruntime raises its own classes without a common root
         raise EngineError(
             f"onnxruntime {ort.__version__} cannot load {what or label(source)}: {_first_line(e)}"
         ) from None
+    session._model_bytes = None  # kept in case of a fallback, which there is not: the model's size once more
+    return session
 
 
 class OnnxRuntimeEngine:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 from edgedet_runtime import CheckFailedError, Detector, EdgedetError
 from edgedet_runtime import detector as detector_module
 from edgedet_runtime.bundle import signature as signature_module
+from edgedet_runtime.bundle.plain_files import read_plain_file
 from edgedet_runtime.bundle.signature import SIGNATURE, sign_bundle
 from edgedet_runtime.choices import EngineName
 from edgedet_runtime.engines import load_engine
@@ -108,6 +111,33 @@ def _then(real: Callable[..., Any], n: int, act: Callable[[], None]) -> Callable
         return result
 
     return call
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_content_is_not_kept_beside_the_engine(
+    signed: Path, engine: EngineName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents: list[bytes] = []
+    real = read_plain_file
+
+    def read(folder: Path, path: str, *, limit: int) -> bytes:
+        content = real(folder, path, limit=limit)
+        if path in ("model.onnx", "ir/model.xml", "ir/model.bin"):
+            contents.append(content)
+        return content
+
+    monkeypatch.setattr(signature_module, "read_plain_file", read)
+    with Detector(signed, engine=engine, threads=1) as detector:
+        assert len(detector(RED)) == 1
+        gc.collect()
+        assert len(contents) == (2 if engine == "openvino" else 1)
+        alone = references([bytes(1000)])
+        assert [references([contents.pop()]) for _ in range(len(contents))] == [alone] * (1 + (engine == "openvino"))
+
+
+def references(only: list[bytes]) -> int:
+    """Return how many hold an object besides the given list."""
+    return sys.getrefcount(only.pop())
 
 
 def test_weights_that_no_manifest_lists_are_refused(signed: Path, key: Path) -> None:
