@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from edgedet_runtime import CheckFailedError, Detector, InputError, ModelFileError
+from edgedet_runtime import CheckFailedError, Detector, EdgedetError, InputError, ModelFileError
 from edgedet_runtime.bundle import slots as slots_module
 from edgedet_runtime.bundle.manifest import verify_bundle
 from edgedet_runtime.bundle.slot_state import STATE_FILE, SlotState, current_bundle, read_state
@@ -229,7 +229,7 @@ def interrupted(act: Any, n: int, how: str) -> int:
         folders._exchange = lambda: stopping
     try:
         act()
-    except (InputError, OSError, ModelFileError):
+    except (EdgedetError, OSError):
         os._exit(3)
     except BaseException:
         os._exit(4)
