@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +101,7 @@ def open_pictures(images: Sequence[Picture], *, limit: int) -> CalibrationSet:
     Raises:
         InputError: None is usable.
     """
-    step = max(1, -(-len(images) // limit))
+    step = max(1, math.ceil(len(images) / limit))
     seen: set[bytes] = set()
     total = hashlib.sha256()
     usable: list[Picture] = []

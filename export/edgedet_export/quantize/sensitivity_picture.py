@@ -36,10 +36,10 @@ def draw_sensitivity(layers: Sequence[LayerFacts], *, rows: int = 60) -> npt.NDA
     _text(picture, 0, 4, "layer")
     _text(picture, 0, _NAME_PX, "effect on detections, this layer alone in INT8")
     _text(picture, 0, _NAME_PX + _BAR_PX + 8, "effect  worst channel  poor channels")
-    largest = max((s.effect for s in shown), default=0.0) or 1.0
     for row, layer in enumerate(shown, 1):
         top = row * _ROW_PX
-        end = _NAME_PX + max(1, round(_BAR_PX * layer.effect / largest))
+        share = layer.effect and layer.effect / shown[0].effect  # of the largest, which comes first
+        end = _NAME_PX + max(1, round(_BAR_PX * share))
         color = _POOR if layer.poor_channels > _POOR_SHARE else _FINE
         cv2.rectangle(picture, (_NAME_PX, top + 4), (end, top + _ROW_PX - 3), color, -1)
         _text(picture, row, 4, layer.layer[-40:])

@@ -9,7 +9,9 @@ import pytest
 
 from edgedet_export.quantize import search
 from edgedet_export.quantize.config import QuantConfig
-from edgedet_export.quantize.search import _Attempts, float_fronts
+from edgedet_export.quantize.latency import Latencies
+from edgedet_export.quantize.number_format import this_cpu
+from edgedet_export.quantize.search import _Attempts, _choose, _finalists, float_fronts
 from edgedet_export.quantize.trials import Recipe
 from edgedet_runtime.errors import InputError
 
@@ -88,3 +90,65 @@ def test_more_and_more_of_the_worst_layers_stay_in_float(
 def test_float_fronts_within_the_budget(max_float: float, keep: dict[str, str], fronts: list[list[str]]) -> None:
     found = float_fronts(bench(max_float), SimpleNamespace(kept=()), keep)  # type: ignore[arg-type]
     assert [list(front) for front in found] == fronts
+
+
+def test_what_holds_unless_told_otherwise() -> None:
+    """Half a point and 15 % of the MACs; effort for minutes, not hours."""
+    assert QuantConfig() == QuantConfig(
+        engine="onnxruntime", max_drop=0.5, max_float=0.15, cpu=None, rules=("mse", "percentile"), max_images=128,
+        judge_images=48, mean_images=16, probe_images=3, threads=None, latency_runs=30,
+    )  # fmt: skip
+    assert QuantConfig(cpu="neon").cpu_kind == "neon"
+    assert QuantConfig().cpu_kind == this_cpu()
+
+
+def test_layers_that_do_not_fit_are_passed_over_for_smaller_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    macs = {"large": 30, "exact": 20, "late": 1}
+    ranking = tuple(SimpleNamespace(layer=name, macs=size, effect=0.5) for name, size in macs.items())
+    monkeypatch.setattr(search, "measure_sensitivity", lambda *_: ranking)
+    work = bench(0.5)  # 20 MACs
+    attempts = _Attempts(work, lambda _: None)
+    attempts.free_worst(work.attempt("all", Recipe("mse", form="smoothed")))
+    assert [dict(t.recipe.keep) for t in attempts.trials] == [
+        {"exact": "sensitive: alone in INT8 it moves the detections by 0.500"}
+    ]
+    assert attempts.trials[0].name == "1 most sensitive in float, smoothed channels"
+    assert attempts.trials[0].recipe.form == "smoothed"
+    assert attempts.sensitivity == ranking
+
+
+def test_what_a_plan_keeps_in_float_is_spent() -> None:
+    plan = SimpleNamespace(kept=(SimpleNamespace(macs=19),))
+    assert [list(f) for f in float_fronts(bench(0.5), plan, {})] == [["layer0"]]  # type: ignore[arg-type]
+
+
+def test_float_fronts_are_tried_on_top_of_what_is_kept() -> None:
+    work = bench(0.5)
+    for keep, names in (
+        ({}, ["first 1 in float", "first 2 in float"]),
+        ({"layer7": "worst"}, ["first 1 in float, base", "first 2 in float, base"]),
+        ({"layer0": "worst"}, ["first 1 in float"]),
+    ):
+        attempts = _Attempts(work, lambda _: None)
+        attempts.free_front(work.attempt("base", Recipe("mse", keep=keep)))
+        assert [t.name for t in attempts.trials] == names
+        assert all(set(keep) <= set(t.recipe.keep) for t in attempts.trials)
+
+
+def trial(name: str, drop: float, *layers: str) -> Any:
+    plan = SimpleNamespace(grids={}, everywhere=frozenset(), layers=layers)
+    return SimpleNamespace(name=name, drop=drop, plan=plan)
+
+
+def test_four_finalists_of_as_many_structures() -> None:
+    trials = [trial(str(i), drop, str(i)) for i, drop in enumerate([5, 3, 4, 1, 2])]
+    twin = trial("twin", 1.5, "3")
+    assert [t.name for t in _finalists([*trials, twin])] == ["3", "4", "1", "2"]
+
+
+@pytest.mark.parametrize(("ms", "chosen"), [(9.6, "accurate"), (9.4, "fast")])
+def test_the_fastest_wins_if_it_is_five_percent_faster(ms: float, chosen: str) -> None:
+    accurate, fast = trial("accurate", 1.0), trial("fast", 2.0)
+    latencies = Latencies({}, {"accurate": 1.0, "fast": 10 / ms}, {"accurate": (10.0,) * 8, "fast": (ms,) * 8})
+    assert _choose([accurate, fast], latencies) is (accurate if chosen == "accurate" else fast)
+    assert _choose([], latencies) is None
