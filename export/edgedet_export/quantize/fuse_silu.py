@@ -44,7 +44,7 @@ class FuseSilu(OnnxPass):
             made = product.outputs[0]
             found = next((m for p in patterns if (m := p.match(model, graph, product))), None)
             if found is None:
-                if any(v is not None and (p := v.producer()) and p.op_type == "Sigmoid" for v in product.inputs):
+                if any(maker.op_type == "Sigmoid" for maker in product.predecessors()):
                     record.decline(made, "its gate is another tensor's sigmoid, or is read elsewhere")
                 continue
             result = ir.Value(type=made.type, shape=made.shape)

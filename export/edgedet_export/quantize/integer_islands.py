@@ -47,11 +47,11 @@ def repeated_codes(
     new: NewTensors, codes: ir.Value, shape: tuple[int, ...], factors: tuple[int, int], output: ir.Value
 ) -> list[ir.Node]:
     """Return nodes that repeat the cells of an 8-bit tensor (1, C, H, W); they read `codes` and make `output`."""
-    _, c, h, w = shape
+    n, c, h, w = shape
     rows, columns = factors
     name = output.name
-    flat_shape = new.constant(f"{name}/flat_shape", np.array([1, h, 1, w * columns * c], np.int64))
-    grown_shape = new.constant(f"{name}/grown_shape", np.array([1, h * rows, w * columns, c], np.int64))
+    flat_shape = new.constant(f"{name}/flat_shape", np.array([n, h, 1, w * columns * c], np.int64))
+    grown_shape = new.constant(f"{name}/grown_shape", np.array([n, h * rows, w * columns, c], np.int64))
     last, wide, flat, tall, grown = (new.value(f"{name}/{s}") for s in ("last", "columns", "flat", "rows", "grown"))
     return [
         ir.node("Transpose", [codes], {"perm": [0, 2, 3, 1]}, outputs=[last], name=last.name),

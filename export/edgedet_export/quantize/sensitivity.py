@@ -36,6 +36,7 @@ __all__ = [
 Outputs = Mapping[str, npt.NDArray[np.float32]]
 
 _POOR_DB = 10.0
+_TINY = float(np.finfo(np.float32).tiny)  # only keeps a division from zero
 
 
 def distortion(reference: Outputs, other: Outputs, spec: ModelSpec) -> float:
@@ -47,8 +48,8 @@ def distortion(reference: Outputs, other: Outputs, spec: ModelSpec) -> float:
         weight = p.max(axis=1, keepdims=True)
         boxes = reference[level.boxes]
         error = np.abs(other[level.boxes] - boxes).reshape(anchors, -1, *boxes.shape[2:])
-        total += float(np.abs(q - p).sum()) / max(float(p.sum()), 1e-9)
-        total += float((error * weight).mean(axis=1).sum()) / max(float(weight.sum()), 1e-9)
+        total += float(np.abs(q - p).sum()) / max(float(p.sum()), _TINY)
+        total += float((error * weight).mean(axis=1).sum()) / max(float(weight.sum()), _TINY)
     return total / len(spec.decode.levels)
 
 

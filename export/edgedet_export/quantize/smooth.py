@@ -41,15 +41,16 @@ class InsertFactors(OnnxPass):
         graph = model.graph
         new = NewTensors(graph)
         for node in list(graph):
-            if len(node.outputs) != 1 or not _is_activation(node):
+            if not _is_activation(node):
                 continue
             old = node.outputs[0]
             shape = dims(old)
-            if old.is_graph_output() or shape is None or len(shape) != 4 or not shape[1]:
+            channels = shape[1] if shape is not None and len(shape) == 4 else None
+            if old.is_graph_output() or channels is None:
                 record.decline(old, "it is an output of the graph, or its channels are not known")
                 continue
             product = new.value(f"{old.name}_smooth")
-            factor = new.constant(f"{old.name}_factor", np.ones((1, shape[1], 1, 1), np.float32))
+            factor = new.constant(f"{old.name}_factor", np.ones((1, channels, 1, 1), np.float32))
             replace_uses(old, product)
             graph.insert_after(node, ir.node("Mul", [old, factor], outputs=[product], name=product.name))
             record.change(product, f"{node.op_type} → {node.op_type} times a factor per channel")
@@ -83,7 +84,7 @@ class RemoveFactors(OnnxPass):
 def _is_activation(node: ir.Node) -> bool:
     if node.op_type in _ACTIVATIONS:
         return True
-    if node.op_type != "Mul" or len(node.inputs) != 2:
+    if node.op_type != "Mul":
         return False
     pairs: Sequence[Sequence[ir.Value | None]] = (node.inputs, node.inputs[::-1])
     return any(_gates(gate, x) for x, gate in pairs)

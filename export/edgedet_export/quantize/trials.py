@@ -43,6 +43,7 @@ DROP_PER_DISAGREEMENT = 0.025
 lose 0.2 to 0.4 points of AP agree by 0.80 to 0.90, files that lose 9 to 11 points by 0.42 to 0.45."""
 
 _EQUAL = 1e-3  # of an output's range: float32 noise of other factors, far below what 8 bits do
+_TINY = float(np.finfo(np.float32).tiny)  # only keeps a division from zero
 _HOPELESS = 0.5  # agreement below which labels are not consulted
 
 
@@ -154,7 +155,7 @@ class Workbench:
     def _distance(self, model: ir.Model) -> float:
         """Return how far a model's outputs are from the given one's on a picture, as a share of their range."""
         ours, theirs = (onnx_runner(to_proto(m), threads=self.threads)(self.tensors[0]) for m in (model, self._given))
-        return max(float(np.abs(ours[n] - a).max()) / max(float(np.abs(a).max()), 1e-6) for n, a in theirs.items())
+        return max(float(np.abs(ours[n] - a).max()) / max(float(np.abs(a).max()), _TINY) for n, a in theirs.items())
 
     def variant(self, form: Form) -> Variant:
         """Return the network in a form that is offered."""

@@ -41,3 +41,10 @@ def test_shares_are_of_macs_and_of_operations_that_compute(monkeypatch: pytest.M
 def test_a_file_without_work_has_no_share(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit, "profile_layers", lambda *_, **__: ())
     assert audit.audit_file("onnxruntime", Path("m.onnx"), np.zeros(1), threads=1) == audit.ExecutedPrecision(0, 0, ())
+
+
+def test_times_are_rounded_to_a_microsecond(monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = (Layer("a", "Conv", "int8", 0.0123456, 1, 8), Layer("b", "Conv", "int8", 0.1, 1, 8))
+    monkeypatch.setattr(audit, "profile_layers", lambda *_, **__: layers)
+    found = audit.audit_file("onnxruntime", Path("m.onnx"), np.zeros(1), threads=1)
+    assert found.kernels == (("Conv int8", 2, 0.112),)

@@ -9,9 +9,11 @@ import onnx
 from onnx import TensorProto, helper
 
 from edgedet_export.graph.conversion import from_proto, to_proto
+from edgedet_export.graph.values import dims
 from edgedet_export.quantize.fuse_silu import SILU, FuseSilu
 from edgedet_export.quantize.runner import onnx_runner
 
+from .small_graphs import small_model
 from .tiny_detector import pictures, tiny_detector
 
 
@@ -66,3 +68,26 @@ def test_a_domain_is_declared_once() -> None:
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
     fused: onnx.ModelProto = fuse_silu(model)
     assert [e.domain for e in fused.opset_import].count("com.microsoft") == 1
+
+
+def test_the_report_names_what_was_fused_and_gates_that_were_not() -> None:
+    model = small_model(
+        "(float[1,4] x, float[1,4] y) => (float[] a, float[] b, float[] c, float[] d)"
+        "{ s = Sigmoid(x) a = Mul(x, s) t = Sigmoid(x) b = Mul(t, x) u = Sigmoid(x) c = Mul(u, y) d = Mul(x, y) }"
+    )
+    model.graph.opset_imports.pop("com.microsoft")
+    result = FuseSilu()(model)
+    what = "Sigmoid + Mul → QuickGelu"
+    assert [(c.path, c.what) for c in result.report.changed] == [("a", what), ("b", what)]
+    assert [d.path for d in result.report.declined] == ["c"]
+    assert model.graph.opset_imports["com.microsoft"] == 1
+    fused = [n for n in result.model.graph if n.op_type == SILU]
+    assert [(n.attributes["alpha"].value, n.domain, n.outputs[0].name) for n in fused] == [
+        (1.0, "com.microsoft", "a"),
+        (1.0, "com.microsoft", "b"),
+    ]
+    assert [dims(n.outputs[0]) for n in fused] == [(1, 4)] * 2
+    plain = small_model("(float[1,4] x, float[1,4] y) => (float[] d) { d = Mul(x, y) }")
+    plain.graph.opset_imports.pop("com.microsoft")
+    assert FuseSilu()(plain).report.declined == ()
+    assert "com.microsoft" not in plain.graph.opset_imports
