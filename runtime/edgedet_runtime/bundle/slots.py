@@ -130,17 +130,13 @@ def start(folder: Path) -> Started | None:
     folder = folder.resolve()
     state = read_state(folder)
     current = _current(folder, state)
-    if not current.confirmed and (folder, replace(current, starts=0)) not in _STARTED:
+    if not current.confirmed:
         try:
-            with locked(folder):
-                before = read_state(folder)
-                state = _counted(folder, before)
-                if state != before:
-                    write_state(folder, state)
+            with locked(folder):  # of two threads too, one counts
+                state = _counted_once(folder)
         except OSError as e:
             state = _uncounted(folder, state, e)
         current = _current(folder, state)
-        _STARTED.add((folder, replace(current, starts=0)))
     return Started(folder, current)
 
 
@@ -253,6 +249,18 @@ def _check_statement(signed: SignedBundle, state: SlotState) -> None:
     if state.model is not None and statement.model != state.model:
         got = f"one for {statement.model}" if statement.model else "one that names no model"
         raise CheckFailedError(f"{signed.folder}: expected a bundle for {state.model}, as in these slots, got {got}")
+
+
+def _counted_once(folder: Path) -> SlotState:
+    """Count this process's start of what waits for confirmation, if that was not done; return what is in force."""
+    before = read_state(folder)
+    if (folder, replace(_current(folder, before), starts=0)) in _STARTED:
+        return before
+    state = _counted(folder, before)
+    if state != before:
+        write_state(folder, state)
+    _STARTED.add((folder, replace(_current(folder, state), starts=0)))
+    return state
 
 
 def _counted(folder: Path, state: SlotState) -> SlotState:

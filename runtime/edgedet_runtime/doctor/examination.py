@@ -8,7 +8,7 @@ from pathlib import Path
 from edgedet_runtime import cpu
 from edgedet_runtime.bundle.golden import Golden, read_golden
 from edgedet_runtime.bundle.manifest import BundleFile, read_manifest, verify_bundle
-from edgedet_runtime.bundle.model_files import read_spec
+from edgedet_runtime.bundle.model_files import open_model, read_spec
 from edgedet_runtime.bundle.plan import read_plan
 from edgedet_runtime.bundle.slot_state import current_bundle
 from edgedet_runtime.bundle.trust import require_trusted
@@ -217,7 +217,8 @@ def _executed(bundle: Path, file: BundleFile, engine: EngineName, golden: Golden
     try:
         with Detector(bundle / file.path, engine=engine, threads=threads) as detector:
             tensor = detector.preprocess(golden.image_bgr)[0].copy()
-        layers = profile_layers(engine, bundle / file.path, tensor, threads=threads or 1, runs=2)
+        source = open_model(bundle / file.path, engine=engine).source
+        layers = profile_layers(engine, source, tensor, threads=threads or 1, runs=2)
     except EdgedetError as e:
         return Finding(check, "warning", f"cannot be told: {e}")
     share = int8_share(layers)

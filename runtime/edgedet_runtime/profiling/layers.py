@@ -11,13 +11,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgedet_runtime.choices import EngineName
+from edgedet_runtime.engines.model_source import ModelSource
 from edgedet_runtime.errors import EngineError
 
 __all__ = ["LAYER_ENGINES", "Layer", "convolution_macs", "int8_share", "profile_layers"]
@@ -76,13 +76,13 @@ def int8_share(layers: Sequence[Layer]) -> float:
 
 
 def profile_layers(
-    engine: EngineName, model_file: Path, tensor: npt.NDArray[Any], *, threads: int, runs: int = 20
+    engine: EngineName, source: ModelSource, tensor: npt.NDArray[Any], *, threads: int, runs: int = 20
 ) -> tuple[Layer, ...]:
     """Run a model file with the engine's own profiler on.
 
     Args:
         engine: A key of `LAYER_ENGINES`.
-        model_file: ``.onnx`` or ``.xml``.
+        source: ``.onnx`` or ``.xml``, or its content as it was verified.
         tensor: The input, as the model's spec describes it.
         threads: Threads of the engine.
         runs: Counted runs; as many as a quarter of them come before, uncounted.
@@ -96,4 +96,4 @@ def profile_layers(
     if engine not in LAYER_ENGINES:
         raise EngineError(f"layers: expected one of {', '.join(LAYER_ENGINES)}, got {engine!r}, which tells nothing")
     function: Callable[..., tuple[Layer, ...]] = import_module(LAYER_ENGINES[engine]).profile_layers
-    return function(model_file, np.ascontiguousarray(tensor), threads=threads, runs=runs)
+    return function(source, np.ascontiguousarray(tensor), threads=threads, runs=runs)

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from edgedet_runtime.engines.model_source import ModelSource, label
 from edgedet_runtime.engines.onnxruntime_engine import open_session, session_options
 from edgedet_runtime.errors import EngineError
 from edgedet_runtime.profiling.layers import Layer, convolution_macs
@@ -45,23 +46,23 @@ _NAMES = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16", "double": "fp6
 TypedShape = Mapping[str, Sequence[int]]
 
 
-def profile_layers(model_file: Path, tensor: npt.NDArray[Any], *, threads: int, runs: int = 20) -> tuple[Layer, ...]:
+def profile_layers(source: ModelSource, tensor: npt.NDArray[Any], *, threads: int, runs: int = 20) -> tuple[Layer, ...]:
     """Profile a model file; see `edgedet_runtime.profiling.layers.profile_layers`."""
     with tempfile.TemporaryDirectory(prefix="edgedet-") as folder:
         options = session_options(threads)
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "trace")
         options.optimized_model_filepath = str(Path(folder) / "optimised.onnx")
-        session = open_session(model_file, options)
+        session = open_session(source, options)
         try:
             name = session.get_inputs()[0].name
             for _ in range(runs + runs // 4):
                 session.run(None, {name: tensor})
             events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
         except Exception as e:
-            raise EngineError(f"{model_file}: onnxruntime cannot profile it: {str(e).splitlines()[0]}") from None
+            raise EngineError(f"{label(source)}: onnxruntime cannot profile it: {str(e).splitlines()[0]}") from None
         optimised = read_listing(Path(folder) / "optimised.onnx")
-    return _layers(events, optimised, read_listing(model_file), runs)
+    return _layers(events, optimised, read_listing(source), runs)
 
 
 def _layers(

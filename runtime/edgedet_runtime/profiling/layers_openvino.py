@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 import statistics
-from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
+from edgedet_runtime.engines.model_source import ModelSource, label
 from edgedet_runtime.engines.openvino_engine import compile_on_cpu
 from edgedet_runtime.errors import EngineError
 from edgedet_runtime.profiling.layers import Layer, convolution_macs
@@ -32,9 +32,9 @@ _PRECISIONS = {
 }
 
 
-def profile_layers(model_file: Path, tensor: npt.NDArray[Any], *, threads: int, runs: int = 20) -> tuple[Layer, ...]:
+def profile_layers(source: ModelSource, tensor: npt.NDArray[Any], *, threads: int, runs: int = 20) -> tuple[Layer, ...]:
     """Profile a model file; see `edgedet_runtime.profiling.layers.profile_layers`."""
-    compiled = compile_on_cpu(model_file, threads, profiled=True)
+    compiled = compile_on_cpu(source, threads, profiled=True)
     try:
         request = compiled.create_infer_request()
         times: dict[str, list[float]] = {}
@@ -45,7 +45,7 @@ def profile_layers(model_file: Path, tensor: npt.NDArray[Any], *, threads: int, 
                     times.setdefault(entry.node_name, []).append(entry.real_time.total_seconds() * 1e3)
         nodes = compiled.get_runtime_model().get_ordered_ops()
     except RuntimeError as e:
-        raise EngineError(f"{model_file}: OpenVINO cannot profile it: {str(e).splitlines()[0]}") from None
+        raise EngineError(f"{label(source)}: OpenVINO cannot profile it: {str(e).splitlines()[0]}") from None
     layers = [_layer(node, times) for node in nodes]
     return tuple(layer for layer in layers if layer is not None)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgedet_runtime.engines.model_source import ModelSource, content_of, label
 from edgedet_runtime.errors import ModelFileError
 from edgedet_runtime.onnx_file import fields, varint
 
@@ -38,8 +39,8 @@ class OnnxListing:
     weight_shapes: dict[str, tuple[int, ...]]
 
 
-def read_listing(path: Path) -> OnnxListing:
-    """Read an ONNX file's top-level graph.
+def read_listing(source: ModelSource) -> OnnxListing:
+    """Read the top-level graph of an ONNX file, or of what was read of one.
 
     Raises:
         ModelFileError: The file is not ONNX.
@@ -47,7 +48,7 @@ def read_listing(path: Path) -> OnnxListing:
     nodes: list[ListedNode] = []
     shapes: dict[str, tuple[int, ...]] = {}
     try:
-        data = path.read_bytes()
+        data = source.read_bytes() if isinstance(source, Path) else content_of(source) or b""
         start, end = next((s, e) for field, s, e in fields(data, 0, len(data)) if field == _MODEL_GRAPH)
         for field, s, e in fields(data, start, end):
             if field == _GRAPH_NODE:
@@ -56,7 +57,7 @@ def read_listing(path: Path) -> OnnxListing:
                 name, shape = _tensor(data, s, e)
                 shapes[name] = shape
     except (OSError, ValueError, StopIteration) as error:
-        raise ModelFileError(f"{path}: expected an ONNX file, got something else ({error})") from None
+        raise ModelFileError(f"{label(source)}: expected an ONNX file, got something else ({error})") from None
     return OnnxListing(tuple(nodes), shapes)
 
 

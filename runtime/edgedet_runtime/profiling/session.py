@@ -15,7 +15,7 @@ import numpy.typing as npt
 from edgedet_runtime import cpu
 from edgedet_runtime.bundle.golden import GOLDEN, read_golden
 from edgedet_runtime.bundle.manifest import read_manifest
-from edgedet_runtime.bundle.model_files import find_model_file, model_bytes
+from edgedet_runtime.bundle.model_files import find_model_file, model_bytes, open_model
 from edgedet_runtime.bundle.plan import Plan, recommend
 from edgedet_runtime.choices import EngineName, Precision, parse_engine, parse_precision
 from edgedet_runtime.detector import Detector
@@ -195,7 +195,8 @@ def _look_inside(
         key = plan.engine, plan.threads
         if key not in peaks:
             peaks[key] = measure_peaks(*key, bandwidths[plan.threads])
-        found[plan] = profile_layers(plan.engine, of.file, of.tensor, threads=plan.threads), peaks[key]
+        source = open_model(of.file, engine=plan.engine).source
+        found[plan] = profile_layers(plan.engine, source, of.tensor, threads=plan.threads), peaks[key]
     return found
 
 

@@ -18,6 +18,7 @@ from edgedet_runtime.bundle import signature as signature_module
 from edgedet_runtime.bundle.plain_files import read_plain_file
 from edgedet_runtime.bundle.signature import SIGNATURE, sign_bundle
 from edgedet_runtime.choices import EngineName
+from edgedet_runtime.doctor import examine
 from edgedet_runtime.engines import load_engine
 from edgedet_runtime.engines.model_source import ModelContent
 from tests.cli.colors import solid, spec, write_color_model
@@ -138,6 +139,32 @@ def test_the_content_is_not_kept_beside_the_engine(
 def references(only: list[bytes]) -> int:
     """Return how many hold an object besides the given list."""
     return sys.getrefcount(only.pop())
+
+
+def test_doctor_and_layer_profiles_load_what_was_verified(
+    bundle: Path, key: Path, device: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnxruntime
+
+    from edgedet_runtime.profiling.session import ProfileConfig, profile_model
+
+    real = onnxruntime.InferenceSession
+    given: list[Any] = []
+
+    def session(model: Any, *rest: Any, **options: Any) -> Any:
+        given.append(model)
+        return real(model, *rest, **options)
+
+    sign_bundle(bundle, key, version=1)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    content = (bundle / "model.onnx").read_bytes()
+    assert examine(bundle, engine="onnxruntime", threads=1).exit_code == 0
+    assert len(given) >= 3
+    assert set(given) == {content}
+    given.clear()
+    profile_model(bundle, ProfileConfig(engines=("onnxruntime",), threads=(1,), runs=2, cold_starts=0))
+    assert given.count(content) >= 2
+    assert not [model for model in given if str(bundle) in str(model)]  # the machine's peaks have models of their own
 
 
 def test_weights_that_no_manifest_lists_are_refused(signed: Path, key: Path) -> None:

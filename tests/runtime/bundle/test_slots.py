@@ -9,6 +9,7 @@ import pickle
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -116,6 +117,24 @@ def test_a_process_counts_one_start_whatever_it_makes(bundle: Path, device_dir: 
     current = read_state(device_dir).current
     assert current is not None
     assert current.starts == 2
+
+
+def test_threads_that_start_at_once_are_one_start(bundle: Path, device_dir: Path, fit: None) -> None:
+    install(device_dir, mark(bundle, "one"))
+    gate = threading.Barrier(8)
+
+    def begin() -> None:
+        gate.wait(10)
+        start(device_dir)
+
+    threads = [threading.Thread(target=begin) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    current = read_state(device_dir).current
+    assert current is not None
+    assert current.starts == 1
 
 
 def test_confirming_what_is_not_current_any_more_is_refused(bundle: Path, device_dir: Path, fit: None) -> None:
