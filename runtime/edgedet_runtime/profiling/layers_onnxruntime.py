@@ -46,7 +46,7 @@ _NAMES = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16", "double": "fp6
 TypedShape = Mapping[str, Sequence[int]]
 
 
-def profile_layers(source: ModelSource, tensor: npt.NDArray[Any], *, threads: int, runs: int = 20) -> tuple[Layer, ...]:
+def profile_layers(source: ModelSource, tensor: npt.NDArray[Any], *, threads: int, runs: int) -> tuple[Layer, ...]:
     """Profile a model file; see `edgedet_runtime.profiling.layers.profile_layers`."""
     with tempfile.TemporaryDirectory(prefix="edgedet-") as folder:
         options = session_options(threads)
@@ -143,11 +143,12 @@ def _macs(args: Mapping[str, Any], weights: tuple[int, ...] | None) -> int:
     large = [shape for _, shape in _shapes(args, "input") if len(shape) > 1]
     if weights is None or len(weights) < 3:  # computed in the graph, such as by a DequantizeLinear
         weights = tuple(large[1]) if len(large) > 1 else None
-    if "ConvTranspose" in operation and weights is not None and large:
+    if weights is not None and large and "ConvTranspose" in operation:
         return convolution_macs(large[0], weights)
-    if "Conv" in operation and weights is not None:
-        padded = output[1] > weights[0] and output[-1] != weights[0]
-        return convolution_macs([output[0], weights[0], *output[2:]] if padded else output, weights)
+    if weights is not None and "Conv" in operation:
+        if output[-1] != weights[0]:  # channels first, and perhaps padded
+            output = [output[0], min(output[1], weights[0]), *output[2:]]
+        return convolution_macs(output, weights)
     if "MatMul" in operation or "Gemm" in operation:
         return math.prod(output) * large[0][-1] if large else 0
     return 0

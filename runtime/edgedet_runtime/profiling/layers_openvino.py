@@ -32,21 +32,20 @@ _PRECISIONS = {
 }
 
 
-def profile_layers(source: ModelSource, tensor: npt.NDArray[Any], *, threads: int, runs: int = 20) -> tuple[Layer, ...]:
+def profile_layers(source: ModelSource, tensor: npt.NDArray[Any], *, threads: int, runs: int) -> tuple[Layer, ...]:
     """Profile a model file; see `edgedet_runtime.profiling.layers.profile_layers`."""
     compiled = compile_on_cpu(source, threads, profiled=True)
     try:
         request = compiled.create_infer_request()
         times: dict[str, list[float]] = {}
-        for run in range(runs + runs // 4):
+        for _ in range(runs + runs // 4):
             request.infer([tensor])
-            if run >= runs // 4:
-                for entry in request.profiling_info:
-                    times.setdefault(entry.node_name, []).append(entry.real_time.total_seconds() * 1e3)
+            for entry in request.profiling_info:
+                times.setdefault(entry.node_name, []).append(entry.real_time.total_seconds() * 1e3)
         nodes = compiled.get_runtime_model().get_ordered_ops()
     except RuntimeError as e:
         raise EngineError(f"{label(source)}: OpenVINO cannot profile it: {str(e).splitlines()[0]}") from None
-    layers = [_layer(node, times) for node in nodes]
+    layers = [_layer(node, {name: of[-runs:] for name, of in times.items()}) for node in nodes]
     return tuple(layer for layer in layers if layer is not None)
 
 

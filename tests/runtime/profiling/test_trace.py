@@ -76,6 +76,19 @@ MACS: dict[str, tuple[str, list[Typed], list[Typed], int, int]] = {
     "matrix of nothing": ("MatMul", [("float", (5,)), ("float", (5,))], [("float", ())], 0, 4 * 11),
     "sum": ("Add", [("float16", (1, 4, 2, 2)), ("float16", (1,))], [("float16", (1, 4, 2, 2))], 0, 2 * 33),
     "integers": ("Gather", [("int64", (10,)), ("int64", ()), ("bool", (3,))], [("double", (2,))], 0, 80 + 8 + 3 + 16),
+    "eight bytes": ("Cast", [("int64", (3,))], [("double", (3,))], 0, 48),
+    "two bytes": ("Cast", [("float16", (3,))], [("bfloat16", (3,))], 0, 12),
+    "a byte": ("Cast", [("int8", (3,)), ("uint8", (3,))], [("bool", (3,))], 0, 9),
+    "of unknown width": ("Cast", [("string", (3,))], [("int32", (3,))], 0, 24),
+    "transposed convolution of nothing": ("ConvTranspose", [], [("float", (1, 4, 10, 10))], 0, 1600),
+    "transposed convolution without weights": (
+        "ConvTranspose",
+        [("float", (1, 6, 5, 5))],
+        [("float", (1, 4, 10, 10))],
+        0,
+        4 * (150 + 400),
+    ),
+    "convolution without weights": ("Conv", [("float", (1, 3, 8, 8))], [("float", (1, 16, 8, 8))], 0, 4 * (192 + 1024)),
     "no shapes at all": ("Constant", [], [], 0, 0),
 }
 
@@ -138,6 +151,71 @@ def test_packed_weights_are_found_in_the_graph() -> None:
     layer = only(blocked, graph=graph, original=original)
     assert layer.macs == 10 * 16 * 3 * 9
     assert layer.bytes == 4 * (128 + 256 + 10 * 3 * 9)
+
+
+def test_weights_that_the_trace_shows_are_counted_once() -> None:
+    graph = listing(("n", "Conv", ["x", "w", "b"], ["y"]), w=(16, 3, 3, 3), b=(16,))
+    inputs: list[Typed] = [("float", (1, 3, 8, 8)), ("float", (16, 3, 3, 3)), ("float", (16,))]
+    shown = only(event("n", "Conv", inputs, [("float", (1, 16, 8, 8))]), graph=graph)
+    assert (shown.macs, shown.bytes) == (16 * 64 * 27, 4 * (192 + 432 + 16 + 1024))
+    hidden = only(event("n", "Conv", inputs[:1], [("float", (1, 16, 8, 8))]), graph=graph)
+    assert (hidden.macs, hidden.bytes) == (16 * 64 * 27, 4 * (192 + 432 + 1024))
+
+
+def test_packed_weights_of_eight_bits_are_a_byte_each() -> None:
+    graph = listing(("q", "QLinearConv", ["x", "s", "w"], ["y"]), s=(), w=(16, 3, 3, 3))
+    layer = only(event("q", "QLinearConv", [("uint8", (1, 3, 8, 8))], [("uint8", (1, 16, 8, 8))]), graph=graph)
+    assert (layer.macs, layer.bytes) == (16 * 64 * 27, 192 + 432 + 1024)
+
+
+def test_constants_of_what_multiplies_nothing_are_not_weights() -> None:
+    graph = listing(("n", "Add", ["x", "c"], ["y"]), c=(4, 4, 4))
+    assert only(event("n", "Add", [("float", (4,))], [("float", (4,))]), graph=graph).bytes == 32
+
+
+@pytest.mark.parametrize(
+    ("weights", "inputs", "macs"),
+    [
+        ((8, 4, 3), [(1, 4, 10)], 80 * 12),
+        ((8, 12), [(1, 4, 10), (8, 4, 3)], 80 * 12),
+        ((8,), [(1, 4, 10), (8, 4, 3)], 80 * 12),
+        ((8, 12), [(1, 4, 10)], 0),
+    ],
+    ids=["in one dimension", "packed as a matrix", "only its scale is a constant", "nothing but a matrix"],
+)
+def test_weights_of_a_convolution_have_three_dimensions_or_more(
+    weights: tuple[int, ...], inputs: list[tuple[int, ...]], macs: int
+) -> None:
+    graph = listing(("n", "Conv", ["x", "w"], ["y"]), w=weights)
+    shapes: list[Typed] = [("float", shape) for shape in inputs]
+    assert only(event("n", "Conv", shapes, [("float", (1, 8, 10))]), graph=graph).macs == macs
+
+
+def test_a_blocked_convolution_whose_weights_nothing_tells() -> None:
+    original = listing(("conv", "Conv", ["image", "w"], ["act"]), w=(10, 3, 3, 3))
+    blocked = event("act_nchwc", "Conv", [("float", (1, 8, 4, 4))], [("float", (1, 16, 4, 4))])
+    assert only(blocked, original=original).macs == 0
+
+
+@pytest.mark.parametrize(("between", "found"), [(0, True), (3, True), (4, False)])
+def test_weights_lie_a_few_nodes_before_the_output(between: int, found: bool) -> None:
+    steps = [(f"n{i}", "Relu", [f"t{i}"], [f"t{i + 1}"]) for i in range(between)]
+    original = listing(("conv", "Conv", ["image", "w"], ["t0"]), *steps, w=(16, 3, 3, 3))
+    blocked = event(f"t{between}_nchwc", "Conv", [("float", (1, 8, 4, 4))], [("float", (1, 16, 4, 4))])
+    graph = listing((f"t{between}_nchwc", "Conv", ["x", "packed"], ["y"]), packed=(16, 8, 3, 3))
+    assert only(blocked, graph=graph, original=original).macs == 16 * 16 * 9 * (3 if found else 8)
+
+
+def test_the_search_for_weights_ends_at_a_convolution() -> None:
+    original = listing(
+        ("first", "Conv", ["image", "v"], ["t"]),
+        ("second", "Conv", ["t", "w"], ["act"]),
+        v=(9, 3, 3, 3),
+        w=(9, 9, 1, 1),
+    )
+    blocked = event("act_nchwc", "Conv", [("float", (1, 8, 4, 4))], [("float", (1, 16, 4, 4))])
+    graph = listing(("act_nchwc", "Conv", ["x", "packed"], ["y"]), packed=(16, 8, 3, 3))
+    assert only(blocked, graph=graph, original=original).macs == 16 * 16 * 8 * 9
 
 
 @pytest.mark.parametrize("w", [(10, 3, 5, 5), (17, 3, 3, 3)], ids=["another kernel", "more channels than padded"])
