@@ -10,6 +10,7 @@ import math
 import os
 import platform
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 from edgedet_runtime.errors import ArgumentError, InputError
@@ -66,7 +67,7 @@ def available_threads(root: Path = Path("/")) -> int:
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     quota = quota_cores(root)
-    return max(1, cores if quota is None else min(cores, math.ceil(quota)))
+    return cores if quota is None else min(cores, math.ceil(quota))
 
 
 def quota_cores(root: Path = Path("/")) -> float | None:
@@ -110,12 +111,12 @@ def _group_folders(root: Path) -> list[tuple[Path, int]]:
 
 
 def _up(mount: Path, group: str) -> list[Path]:
-    """Return the group's folder and all above it, up to the mount point.
+    """Return the mount point and the folders below it down to the group's.
 
     A container sees its own group as the mount point, whatever path ``/proc/self/cgroup`` tells.
     """
     parts = [p for p in group.split("/") if p not in ("", "..")]
-    return [mount.joinpath(*parts[:i]) for i in range(len(parts), -1, -1)]
+    return list(accumulate(parts, Path.joinpath, initial=mount))
 
 
 def _ratio(quota: str, period: str) -> list[float]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edgedet_runtime.cpu import (
     available_threads,
+    check_threads,
     cpu_features,
     cpu_model,
     quota_cores,
@@ -188,3 +190,34 @@ def test_processors_of_one_kind(tmp_path: Path) -> None:
     assert x86.computes_like(renamed)
     assert not x86.computes_like(fewer)
     assert not x86.computes_like(replace(x86, architecture="aarch64"))
+
+
+def test_groups_of_any_depth_with_all_above_them(tmp_path: Path) -> None:
+    quotas = {"sys/fs/cgroup/a/b/c/cpu.max": "300000 100000", "sys/fs/cgroup/a/cpu.max": "150000 100000"}
+    root = tree(tmp_path, {"proc/self/cgroup": "0::/a/b/c\n", **quotas})
+    assert quota_cores(root) == 1.5
+    (root / "sys/fs/cgroup/cpu.max").write_text("20000 100000")
+    assert quota_cores(root) == 0.2
+    assert available_threads(root) == 1
+    (root / "sys/fs/cgroup/a/b/cpu.max").write_text("10000 100000")
+    assert quota_cores(root) == 0.1
+
+
+def test_counts_of_throttling_that_are_none(tmp_path: Path) -> None:
+    root = tree(tmp_path, {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.stat": "nr_throttled many\nnr_periods 7\n"})
+    assert quota_throttle_count(root) is None
+    (root / "sys/fs/cgroup/cpu.stat").write_text("nr_periods 7\nnr_throttled 3\nnr_bursts 9\n")
+    assert quota_throttle_count(root) == 3
+
+
+@pytest.mark.parametrize("number", [1, 2, 1024])
+def test_numbers_of_threads(number: int) -> None:
+    assert check_threads(number) == number
+
+
+@pytest.mark.parametrize("number", [0, -1, 1025, True, False, 2.0, "2", None])
+def test_what_is_no_number_of_threads(number: Any) -> None:
+    with pytest.raises(InputError, match=f"^threads: expected a number from 1 to 1024, got {number!r}$"):
+        check_threads(number)
+    with pytest.raises(InputError, match=r"^requests: expected"):
+        check_threads(number, argument="requests")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
 from edgedet_runtime import Detections
-from edgedet_runtime.doctor.matching import difference
+from edgedet_runtime.doctor.matching import Matching, detections_differ, difference, match, without_counterpart
 
 NAMES = ("cat", "dog")
 
@@ -82,3 +84,53 @@ def test_each_expected_object_takes_the_nearest_that_is_left() -> None:
     shuffled = Detections(boxes[order], scores[order], ids, NAMES)
     seen = difference(Detections(boxes, scores, ids, NAMES), shuffled)
     assert (seen.missing, seen.extra, seen.box_px, seen.score) == (0, 0, 0, 0)
+
+
+def lost(these: Detections, those: Detections, **more: Sequence[float]) -> bool:
+    found = without_counterpart(these, those, box_px=0.5, score=0.25, unsure=more.get("unsure", ()))
+    assert found in ([], [0])
+    return bool(found)
+
+
+@pytest.mark.parametrize(
+    ("those", "is_lost"),
+    [
+        (one((0, 0, 10, 10)), False),
+        (one((0.5, 0.5, 9.5, 10.5)), False),
+        (one((0, 0, 10, 10.75)), True),
+        (one((0.75, 0, 10, 10)), True),
+        (one((0, 0, 10, 10), score=0.75), False),
+        (one((0, 0, 10, 10), score=0.25), False),
+        (one((0, 0, 10, 10), score=0.8), True),
+        (one((0, 0, 10, 10), class_id=1), True),
+        (none(), True),
+    ],
+)
+def test_a_counterpart_lies_within_both_tolerances(those: Detections, is_lost: bool) -> None:
+    assert lost(one((0, 0, 10, 10)), those) is is_lost
+    assert not lost(none(), those)
+
+
+@pytest.mark.parametrize(
+    ("unsure", "is_lost"),
+    [((), True), ((0.75,), False), ((0.25,), False), ((0.8,), True), ((0.2, 0.6), False), ((0.9, 0.1), True)],
+)
+def test_near_a_threshold_a_detection_may_be_missing(unsure: tuple[float, ...], is_lost: bool) -> None:
+    assert lost(one((0, 0, 10, 10)), none(), unsure=unsure) is is_lost
+
+
+def test_the_first_difference_in_words() -> None:
+    a, b = one((0, 0, 10.126, 10)), one((5, 5, 20, 20), class_id=1, score=0.25)
+    assert detections_differ(a, a, box_px=0, score=0) is None
+    assert detections_differ(a, b, box_px=0, score=0) == "no match for cat 0.5000 at [0.0, 0.0, 10.13, 10.0]"
+    assert detections_differ(none(), b, box_px=0, score=0) == "an extra dog 0.2500 at [5.0, 5.0, 20.0, 20.0]"
+    assert detections_differ(none(), b, box_px=0, score=0, unsure=(0.25,)) is None
+
+
+def test_who_belongs_to_whom() -> None:
+    boxes = np.zeros((3, 4), np.float32)
+    expected = Detections(boxes, np.ones(3, np.float32), np.array([0, 1, 0]), NAMES)
+    found = Detections(boxes[:2], np.ones(2, np.float32), np.array([0, 0]), NAMES)
+    nearness = np.array([[0.0, 0.5], [1.0, 1.0], [0.0, 1.0]])
+    assert match(expected, found, nearness) == Matching(((0, 1),), (1, 2), (0,))
+    assert match(found, expected, nearness.T) == Matching(((1, 2),), (0,), (0, 1))

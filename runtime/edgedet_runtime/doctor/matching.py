@@ -87,7 +87,8 @@ def detections_differ(
     for words, these, those in (("no match for", expected, got), ("an extra", got, expected)):
         for i in without_counterpart(these, those, box_px=box_px, score=score, unsure=unsure):
             name = these.names[int(these.class_ids[i])]
-            return f"{words} {name} {these.scores[i]:.4f} at {np.round(these.boxes_xyxy[i], 2).tolist()}"
+            box = these.boxes_xyxy[i].astype(np.float64).round(2).tolist()
+            return f"{words} {name} {these.scores[i]:.4f} at {box}"
     return None
 
 
