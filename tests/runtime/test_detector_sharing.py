@@ -109,3 +109,13 @@ def test_a_pool_of_spawned_processes_detects(model: Path) -> None:
     images = [random_image(40, 60, seed=seed) for seed in range(4)]
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
         assert list(pool.map(detect, images)) == [detect(image) for image in images]
+
+
+@pytest.mark.parametrize("classes", [None, ["dog"], ["owl", "cat"], []], ids=str)
+def test_classes_go_along_to_another_process(model: Path, classes: list[str] | None) -> None:
+    image = random_image(90, 150, seed=1)
+    detect = Detector(model, conf=0.1, classes=classes, threads=1)
+    again = pickle.loads(pickle.dumps(detect))
+    assert again(image) == detect(image)
+    assert {again.spec.classes[i] for i in again(image).class_ids} <= set(classes or again.spec.classes)
+    assert len(again(image)) > 0 or classes == []

@@ -200,3 +200,86 @@ def test_the_published_schema_is_what_its_module_writes(tmp_path: Path) -> None:
     command = [sys.executable, "-m", f"{package.name}.bundle.manifest_schema"]
     subprocess.run(command, env={**os.environ, "PYTHONPATH": str(tmp_path)}, check=True, timeout=60)
     assert (copy / "bundle" / SCHEMA_FILE.name).read_text() == SCHEMA_FILE.read_text()
+
+
+@pytest.mark.parametrize("path", ["/a", "../a", "a/../b", "..", "a\\b", "a\0b", "", "."])
+def test_a_file_lies_within_the_bundle(path: str) -> None:
+    with pytest.raises(ValueError, match="expected a path within the bundle"):
+        BundleFile(path, "ab", 1)
+
+
+@pytest.mark.parametrize("path", ["a", "a/b.onnx", "..a", "a..b/c"])
+def test_names_that_only_look_odd(path: str) -> None:
+    assert BundleFile(path, "ab", 0).path == path
+
+
+def test_a_file_has_a_size_and_stands_once() -> None:
+    with pytest.raises(ValueError, match="a: expected a size, got -1 bytes"):
+        BundleFile("a", "ab", -1)
+    a, b = BundleFile("a", "ab", 1), BundleFile("b", "ab", 1)
+    for files in ((a, b, a), (b, a, a)):
+        with pytest.raises(ValueError, match="expected each path once, got 'a' twice"):
+            Manifest(files)
+    assert Manifest((a, b)).models == ()
+
+
+def test_a_manifest_is_written_to_be_read_by_people() -> None:
+    lines = Manifest((BundleFile("é", "ab", 1),)).to_json().splitlines()
+    assert lines[:4] == ["{", ' "files": [', "  {", '   "path": "é",']
+
+
+def test_a_manifest_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / MANIFEST).write_text("{}")
+
+    def refuse(_: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(ModelFileError, match=r"manifest\.json: cannot be read \(Permission denied\)$"):
+        read_manifest(tmp_path)
+
+
+def test_each_output_of_a_rung_counts() -> None:
+    good, bad = OutputDifference("good", 1e-6, 1e-3), OutputDifference("bad", 5e-6, 2e-3)
+    assert replace(RUNG, outputs=(good, good)).passed
+    for outputs in ((good, bad), (bad, good)):
+        with pytest.raises(
+            CheckFailedError, match=r"worst output bad \(absolute 5e-06, relative 0\.002, allowed 0\.001\)"
+        ):
+            replace(RUNG, outputs=outputs).require()
+        assert replace(RUNG, outputs=outputs, raw_tolerance=None).passed
+    unknown = OutputDifference("unknown", float("nan"), float("nan"))
+    with pytest.raises(CheckFailedError, match="worst output unknown"):
+        replace(RUNG, outputs=(bad, unknown, good)).require()
+    with pytest.raises(CheckFailedError, match=r"px; nothing was written$"):
+        replace(RUNG, outputs=(), score_error=1.0).require()
+
+
+@pytest.mark.parametrize(
+    ("lost", "gained", "words"),
+    [
+        (2, 0, "; 2 detections lost, 0 gained;"),
+        (0, 3, "; 0 detections lost, 3 gained;"),
+        (1, 1, "; 1 detections lost, 1"),
+    ],
+)
+def test_detections_that_changed_are_told(lost: int, gained: int, words: str) -> None:
+    with pytest.raises(CheckFailedError, match=words):
+        replace(RUNG, lost=lost, gained=gained).require()
+
+
+def test_tolerances_of_a_rung_are_included() -> None:
+    score, box = RUNG.score_tolerance, RUNG.box_tolerance_px
+    assert replace(RUNG, score_error=score, box_error_px=box).passed
+    nan = float("nan")
+    for bad in (
+        replace(RUNG, score_error=score * 1.01),
+        replace(RUNG, box_error_px=box * 1.01),
+        replace(RUNG, score_error=nan),
+        replace(RUNG, box_error_px=nan),
+    ):
+        assert not bad.passed
+        with pytest.raises(
+            CheckFailedError, match=r"torch → fused: expected scores within 0\.0001 and boxes within 0\.02"
+        ):
+            bad.require()

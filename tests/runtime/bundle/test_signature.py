@@ -291,3 +291,32 @@ def test_doctor_tells_about_the_signature(bundle: Path, key: Path, device: Path)
     sign_bundle(bundle, key)
     found = {f["check"]: f["status"] for f in json.loads(run("doctor", bundle, "--json").stdout)["findings"]}
     assert found["signature"] == "ok"
+
+
+@pytest.mark.parametrize("count", [1, 3, 4])
+def test_an_unsigned_bundle_names_up_to_three_keys(bundle: Path, tmp_path: Path, count: int) -> None:
+    keys = [make_keys(tmp_path / f"key{i}.pem") for i in range(count)]
+    named = ", ".join(str(key) for key in read_public_keys(keys)[:3]) + (", …" if count > 3 else "")
+    with pytest.raises(CheckFailedError) as caught:
+        verify_signature(bundle, read_public_keys(keys))
+    assert str(caught.value) == f"{bundle}: expected a bundle signed with {named}, got an unsigned one"
+
+
+def test_whose_signature_it_was_is_told_apart_from_what_was_altered(bundle: Path, key: Path, tmp_path: Path) -> None:
+    """Altered where one of the device's keys is named, whichever; another owner's where none is."""
+    sign_bundle(bundle, key)
+    strangers = read_public_keys([make_keys(tmp_path / f"stranger{i}.pem") for i in range(2)])
+    own = public(key)
+    with pytest.raises(CheckFailedError, match=f"but it is signed with {own[0].fingerprint[:16]}…$"):
+        verify_signature(bundle, strangers)
+    data = json.loads((bundle / SIGNATURE).read_text())
+    data["signatures"][0]["sig"] = base64.b64encode(bytes(64)).decode()
+    (bundle / SIGNATURE).write_text(json.dumps(data))
+    for keys in ((*own, *strangers), (*strangers, *own)):
+        with pytest.raises(CheckFailedError, match=r"but it was altered$"):
+            verify_signature(bundle, keys)
+
+
+def test_a_folder_without_a_manifest_is_no_bundle(tmp_path: Path, key: Path) -> None:
+    with pytest.raises(ModelFileError, match=r"expected a bundle with manifest\.json, there is none$"):
+        verify_signature(tmp_path, public(key))
