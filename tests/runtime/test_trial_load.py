@@ -59,7 +59,7 @@ def test_too_much_memory(tmp_path: Path) -> None:
 
 def slow(path: Path) -> Path:
     """Write a model whose one product takes hours."""
-    weights = [numpy_helper.from_array(np.array([30000, 30000], np.int64), "size")]
+    weights = [numpy_helper.from_array(np.array([12000, 12000], np.int64), "size")]
     nodes = [helper.make_node("ConstantOfShape", ["size"], ["a"])]
     for i in range(40):
         nodes.append(helper.make_node("Add", ["a", "image"], [f"b{i}"]))
@@ -74,9 +74,7 @@ def slow(path: Path) -> Path:
 def test_too_long(tmp_path: Path) -> None:
     path = slow(tmp_path / "model.onnx")
     with pytest.raises(EngineDeathError, match="in a trial process onnxruntime was not done after"):
-        try_in_child(
-            "onnxruntime", path, TrialInput("image", "float32", (1, 1)), limits=TrialLimits(6, mebibytes=40000)
-        )
+        try_in_child("onnxruntime", path, TrialInput("image", "float32", (1, 1)), limits=TrialLimits(6, mebibytes=6000))
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGFPE, signal.SIGKILL])
@@ -119,7 +117,7 @@ PARENT = """
 import sys
 from pathlib import Path
 from edgedet_runtime.engines.trial_load import TrialInput, TrialLimits, try_in_child
-limits = TrialLimits(600, mebibytes=40000)
+limits = TrialLimits(600, mebibytes=6000)
 try:
     try_in_child("onnxruntime", Path(sys.argv[1]), TrialInput("image", "float32", (1, 1)), limits=limits)
 except KeyboardInterrupt:
