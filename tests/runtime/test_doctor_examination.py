@@ -7,6 +7,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -115,6 +116,7 @@ def test_what_an_engine_really_computes_in(
         return layers
 
     monkeypatch.setattr(examination, "Detector", Opened)
+    monkeypatch.setattr(examination, "open_model", lambda path, **_: SimpleNamespace(source=path))
     monkeypatch.setattr(examination, "profile_layers", profile)
     found = examination._executed(Path("b"), file, "onnxruntime", Golden(IMAGE, {}), None)
     assert (found.check, found.status) == (f"precision of {file.path} on onnxruntime", status)
@@ -128,6 +130,7 @@ def test_a_precision_that_cannot_be_told(monkeypatch: pytest.MonkeyPatch) -> Non
         raise EngineError("out of order")
 
     monkeypatch.setattr(examination, "Detector", Opened)
+    monkeypatch.setattr(examination, "open_model", lambda path, **_: SimpleNamespace(source=path))
     monkeypatch.setattr(examination, "profile_layers", refuse)
     found = examination._executed(Path("b"), FP32, "onnxruntime", Golden(IMAGE, {}), None)
     assert (found.status, found.detail) == ("warning", "cannot be told: out of order")
