@@ -7,7 +7,7 @@ Code  Meaning
 1     a check failed
 2     bad input or usage, or a place that cannot be read or written
 70    a fault of edgedet itself; the line names a file with the details (`EX_SOFTWARE` of BSD's ``sysexits.h``)
-130   interrupted
+128+n ended by signal n: 130 interrupted (Ctrl-C), 143 asked to end (SIGTERM); a training run is saved first
 141   the reader of the output went away
 ===== ==========================================================================================================
 """
@@ -17,6 +17,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shlex
 import sys
 import tempfile
 import traceback
@@ -30,7 +31,7 @@ from typer.core import TyperGroup
 from edgedet import output
 from edgedet_runtime.errors import ArgumentError, EdgedetError
 
-__all__ = ["FAULT", "ErrorBoundary"]
+__all__ = ["FAULT", "ErrorBoundary", "command_line"]
 
 BAD_INPUT = 2
 FAULT = 70
@@ -82,6 +83,11 @@ class ErrorBoundary(TyperGroup):
             command = command.get_command(ctx, word)
         options = ((p.name, [o for o in p.opts if o.startswith("--")]) for p in getattr(command, "params", ()))
         return {name: flags[0] for name, flags in options if flags}
+
+
+def command_line(context: typer.Context) -> str:
+    """Return the command that runs, as it can be typed again."""
+    return shlex.join(["edgedet", *context.meta.get(_WORDS, ())])
 
 
 def _in_flags(error: EdgedetError, flags: Mapping[str, str]) -> str:

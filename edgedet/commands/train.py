@@ -8,6 +8,7 @@ from typing import Annotated, TypedDict
 import typer
 
 from edgedet import output
+from edgedet.boundary import command_line
 
 __all__ = ["train"]
 
@@ -34,6 +35,7 @@ def _size_options(text: str | None) -> _SizeOptions:
 
 
 def train(
+    context: typer.Context,
     run: Annotated[Path, typer.Argument(help="Folder of the run; a run that was stopped goes on.")],
     data: Annotated[Path, typer.Argument(help="Rendered scenes (see `edgedet scenes`), YOLO data.yaml or COCO json.")],
     variant: Annotated[str, typer.Option(help="Architecture, a name from `edgedet models`.")] = "edgecode-n",
@@ -49,6 +51,9 @@ def train(
     mosaic: Annotated[float, typer.Option(help="Share of samples that are four views in one.")] = 0.3,
     ema: Annotated[float, typer.Option(help="Decay of the average of weights, per step.")] = 0.998,
     seed: Annotated[int, typer.Option(help="Of the initial weights, the order and the augmentation.")] = 0,
+    save_s: Annotated[
+        float, typer.Option("--save-every", metavar="SECONDS", min=0, help="Time between two saved states.")
+    ] = 120.0,
     init: Annotated[
         Path | None,
         typer.Option(
@@ -57,12 +62,16 @@ def train(
         ),
     ] = None,
 ) -> None:
-    """Train a detector, or go on with a run."""
+    """Train a detector, or go on with a run.
+
+    Ctrl-C, SIGTERM and a closed terminal save the run first; a second Ctrl-C ends it at once.
+    """
     from edgedet.extras import require
 
     require("torch", "safetensors", extra="export", purpose="edgedet train")
     from edgedet_models.training import TrainConfig
     from edgedet_models.training import train as run_training
+    from edgedet_runtime.errors import StoppedError
 
     config = TrainConfig(
         run=run,
@@ -75,10 +84,15 @@ def train(
         learning_rate=learning_rate,
         mosaic=mosaic,
         ema=ema,
+        save_s=save_s,
         seed=seed,
         init=init,
         **_size_options(sizes),
     )
-    weights = run_training(config)
+    try:
+        weights = run_training(config)
+    except StoppedError as e:
+        output.note(f"{e}; to go on: {command_line(context)}")
+        raise typer.Exit(e.exit_code) from None
     output.line(f"weights: {weights}")
     output.note(f"next: edgedet export {weights} --int8")

@@ -11,6 +11,7 @@
     ├── BusyError                a detector is called while it works for another thread
     ├── EngineError              an inference engine refused the model or failed to run it
     │   └── EngineDeathError     in a trial process, the engine died of the model, hung, or took too much memory
+    ├── StoppedError             a long run was stopped by a signal, and can go on; exit 128 and the signal's number
     └── CheckFailedError         everything was readable, but a verification did not hold; exit 1
 
 A message says what, what was expected, what was got, and what to do, on one line. Where it speaks of an argument, the
@@ -30,6 +31,7 @@ __all__ = [
     "InputError",
     "MissingDependencyError",
     "ModelFileError",
+    "StoppedError",
 ]
 
 
@@ -93,6 +95,20 @@ class EngineError(EdgedetError):
 
 class EngineDeathError(EngineError):
     """In a trial process, an inference engine died of the model, hung, or took more memory than it may."""
+
+
+class StoppedError(EdgedetError):
+    """A long run was stopped by a signal; what it did is saved, and it can go on.
+
+    Attributes:
+        signal: The signal's number.
+    """
+
+    def __init__(self, signal: int, message: str) -> None:
+        """Say where the run stands and how to go on."""
+        super().__init__(message)
+        self.signal = signal
+        self.exit_code = 128 + signal  # as a shell reports it
 
 
 class CheckFailedError(EdgedetError):

@@ -15,27 +15,33 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["whole_file", "write_whole_file"]
+__all__ = ["remove_leftovers", "whole_file", "write_whole_file"]
+
+_MARK = ".edgedet-"
 
 
 @contextmanager
-def whole_file(target: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
+def whole_file(target: Path, *, mode: int = 0o644, previous: Path | None = None) -> Iterator[BinaryIO]:
     """Yield an empty file whose content becomes that of `target` if the block ends well, and is removed if not.
 
     Args:
         target: Where the content shall be. What is there is replaced; a symbolic link itself, not what it leads to.
         mode: Rights of the file.
+        previous: Where to keep the old content; None: nowhere. A process killed between the two renames leaves it there
+            and nothing at `target`.
 
     Raises:
         OSError: The place cannot be written.
     """
-    aside = target.with_name(f".{target.name}.edgedet-new")
+    aside = target.with_name(f".{target.name}{_MARK}new")
     with _locked(aside, mode) as file:
         try:
             os.ftruncate(file.fileno(), 0)
             yield file
             file.flush()
             os.fsync(file.fileno())
+            if previous is not None and target.exists():
+                os.replace(target, previous)
             os.replace(aside, target)
         except BaseException:
             aside.unlink(missing_ok=True)
@@ -55,6 +61,13 @@ def write_whole_file(target: Path, content: bytes | str, *, mode: int = 0o644) -
     """
     with whole_file(target, mode=mode) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed writers left in a folder; nobody may be writing there."""
+    for aside in folder.glob(f".*{_MARK}*"):
+        if aside.is_symlink() or aside.is_file():
+            aside.unlink(missing_ok=True)
 
 
 def _locked(path: Path, mode: int) -> BinaryIO:

@@ -12,14 +12,13 @@ cannot mix: the second one ends with an error, and a folder that nobody has lock
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from edgedet_runtime.errors import InputError
+from edgedet_runtime.one_writer import try_lock
 
 __all__ = ["whole_folder"]
 
@@ -74,13 +73,10 @@ def _lock(folder: Path, target: Path) -> int:
         except FileNotFoundError:
             continue  # its writer has just put it in place
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            try_lock(descriptor, target)
+        except BaseException:
             os.close(descriptor)
-            raise InputError(
-                f"{target}: expected to be the only one that writes there, got another process that is writing it now;"
-                " wait for it, or choose another place"
-            ) from None
+            raise
         if _is_at(descriptor, folder):
             return descriptor
         os.close(descriptor)

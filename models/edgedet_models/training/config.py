@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgedet_runtime.errors import InputError
+from edgedet_runtime.errors import ArgumentError, InputError
 
 __all__ = ["TrainConfig"]
 
@@ -67,6 +67,8 @@ class TrainConfig:
             raise InputError(f"sizes: expected multiples of 32, got {self.sizes}")
         if min(self.batch, self.images, self.processes, self.meet_every) < 1:
             raise InputError("batch, images, processes and meet_every: expected 1 or more")
+        if not self.save_s >= 0:
+            raise ArgumentError("save_s", f"expected 0 or more seconds, got {self.save_s}")
         if not 0 <= self.mosaic <= 1:
             raise InputError(f"mosaic: expected 0..1, got {self.mosaic}")
         if self.hours is not None and self.hours <= 0:

@@ -5,10 +5,7 @@ An item is a picture (H, W, 3 uint8 BGR), class ids (K,) and outlines (K, P, 2) 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from queue import Queue
-from threading import Thread
 from typing import Protocol
 
 import numpy as np
@@ -17,19 +14,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgedet_models.scenes import KINDS, SceneCache
-from edgedet_models.training.augment import Sample, augment, mosaic
-from edgedet_models.training.config import TrainConfig
+from edgedet_models.training.augment import Sample
 from edgedet_models.training.losses import Targets
 from edgedet_runtime.errors import InputError
 from edgedet_runtime.labelled import DATASET_SUFFIXES, LabelledSet, load_dataset
 from edgedet_runtime.pictures import read_image
 from edgedet_runtime.spec import InputSpec
 
-__all__ = ["BoxFolder", "DataSource", "batches", "collate", "open_data", "to_input"]
+__all__ = ["BoxFolder", "DataSource", "collate", "open_data", "to_input"]
 
 Item = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float32]]
-_HALF_UP_TO_PX, _HALF_SHARE, _HALF_MOST_SCALE = 320, 0.6, 1.2
-"""Small inputs rarely need more than half of a scene's resolution, and decoding takes a good part of the time."""
 
 
 class DataSource(Protocol):
@@ -115,55 +109,3 @@ def collate(samples: list[Sample], spec: InputSpec) -> tuple[Tensor, Targets]:
         ignored[i, :count] = torch.from_numpy(sample.ignored)
         valid[i, :count] = ~ignored[i, :count]
     return to_input([s.image_bgr for s in samples], spec), Targets(boxes, class_ids, valid, ignored)
-
-
-def batches(
-    source: DataSource, config: TrainConfig, spec: InputSpec, *, rank: int, first_step: int
-) -> Iterator[tuple[Tensor, Targets]]:
-    """Yield training batches for ever, made by a thread while the network works.
-
-    All processes draw the same size at the same step; pictures differ by `rank`.
-    """
-    queue: Queue[tuple[Tensor, Targets] | BaseException] = Queue(maxsize=2)
-
-    def produce() -> None:
-        step = first_step
-        try:
-            while True:
-                queue.put(_make_batch(source, config, spec, rank=rank, step=step))
-                step += 1
-        except BaseException as e:  # handed to the consumer, which raises it
-            queue.put(e)
-
-    Thread(target=produce, daemon=True).start()
-    while True:
-        item = queue.get()
-        if isinstance(item, BaseException):
-            raise item
-        yield item
-
-
-def _make_batch(
-    source: DataSource, config: TrainConfig, spec: InputSpec, *, rank: int, step: int
-) -> tuple[Tensor, Targets]:
-    shared = np.random.default_rng([config.seed, step])
-    weights = np.array(config.size_weights)
-    size = int(shared.choice(config.sizes, p=weights / weights.sum()))
-    rng = np.random.default_rng([config.seed, step, rank + 1])
-    if isinstance(source, SceneCache) and step % 200 == 0:
-        source.refresh()
-    samples = []
-    for _ in range(config.batch_at(size)):
-        if rng.random() < config.mosaic:
-            samples.append(mosaic([_draw_sample(source, size // 2, rng) for _ in range(4)]))
-        else:
-            samples.append(_draw_sample(source, size, rng))
-    return collate(samples, spec)
-
-
-def _draw_sample(source: DataSource, size: int, rng: np.random.Generator) -> Sample:
-    """Return a random view of a random picture."""
-    index = int(rng.integers(0, len(source)))
-    if isinstance(source, SceneCache) and size <= _HALF_UP_TO_PX and rng.random() < _HALF_SHARE:
-        return augment(*source.half(index), size, rng, most_scale=_HALF_MOST_SCALE)
-    return augment(*source[index], size, rng)
