@@ -181,7 +181,7 @@ def _die() -> None:
 
 
 def command(run: Path, data: Path, *options: object) -> list[str]:
-    words = [run, data, "--variant", "tiny", "--images", 64, "--batch", 1, "--sizes", "64:1", "--mosaic", 0, *options]
+    words = [run, data, "--variant", "tiny", "--images", 112, "--batch", 1, "--sizes", "64:1", "--mosaic", 0, *options]
     return ["train", *map(str, words)]
 
 
@@ -190,9 +190,10 @@ def start(moment: str, number: int, words: list[str]) -> subprocess.Popen[str]:
         **os.environ,
         "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
         "OMP_NUM_THREADS": "1",
+        "EDGEDET_TEST_SIGNAL": f"{moment}={int(number)}",
     }
     return subprocess.Popen(
-        [sys.executable, str(script.__file__), moment, str(int(number)), *words],
+        [sys.executable, str(script.__file__), *words],
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

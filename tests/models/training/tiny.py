@@ -1,15 +1,14 @@
 """A network that trains in milliseconds, four pictures for it, and the command line of a child process.
 
-As a script: ``python tiny.py MOMENT SIGNAL train …`` runs edgedet with the network as variant ``tiny``; at the MOMENT
-(``step:5``: in the fifth step; ``save:2``: in the second writing of the state; ``never``) the SIGNAL reaches the
-process that the user started.
+As a script: ``python tiny.py train …`` runs edgedet with the network as variant ``tiny``; the environment variable
+``EDGEDET_TEST_SIGNAL`` is ``MOMENT=NUMBER``: at the moment (``step:5``: in the fifth step; ``save:2``: in the second
+writing of the state; ``never``) the signal reaches the process that the user started.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -74,16 +73,15 @@ def at_call(n: int, act: Callable[[], object], call: Callable[..., Any]) -> Call
     return wrapped
 
 
-def _arm(moment: str, number: int) -> None:
+def _arm(moment: str, number: str) -> None:
     """Let a signal reach the process that the user started, at a moment of the process of rank 0."""
-    parent = multiprocessing.parent_process()
-    first = parent is None or multiprocessing.current_process().name == "worker 1"
     kind, _, n = moment.partition(":")
-    if kind == "never" or not first:
+    if kind == "never" or multiprocessing.current_process().name == "worker 2":
         return
 
     def send() -> None:
-        os.kill(os.getpid() if parent is None else os.getppid(), number)
+        alone = multiprocessing.parent_process() is None
+        os.kill(os.getpid() if alone else os.getppid(), int(number))
 
     if kind == "step":
         loop._step = at_call(int(n), send, loop._step)
@@ -94,10 +92,9 @@ def _arm(moment: str, number: int) -> None:
 if __name__ in ("__main__", "__mp_main__"):
     VARIANTS["tiny"] = tiny
     TrainConfig.batch_at = two  # type: ignore[assignment,method-assign]
-    _arm(sys.argv[1], int(sys.argv[2]))
+    _arm(*os.environ["EDGEDET_TEST_SIGNAL"].split("="))
 
 if __name__ == "__main__":
     from edgedet.cli import main
 
-    del sys.argv[1:3]
     main()
