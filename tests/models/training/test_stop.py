@@ -38,6 +38,18 @@ def _small() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _not_ignored() -> Iterator[None]:
+    """Undo what a shell does to tests that run in its background: SIGINT is ignored there, and by child processes."""
+    before = {
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
+        signal.SIGHUP: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+    }
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture(scope="module")
 def whole_run(tmp_path_factory: pytest.TempPathFactory, _small: None) -> Path:
     """Return a run that nobody stopped."""
