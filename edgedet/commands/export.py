@@ -42,6 +42,10 @@ def export(
     family: Annotated[
         str | None, typer.Option(metavar="NAME", help="Architecture family, where the file fits more than one.")
     ] = None,
+    spec: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Of an ONNX file: its contract, as `edgedet inspect --draft-spec` writes."),
+    ] = None,
     head: Annotated[
         Literal["one-to-one", "one-to-many"] | None,
         typer.Option(
@@ -81,9 +85,11 @@ def export(
     require(*TOOLS, *(INT8_TOOLS if int8 else ()), extra="export", purpose="edgedet export")
     from edgedet.api import export as run
     from edgedet.commands.int8_tables import show_int8
+    from edgedet.spec_file import read_spec_file
     from edgedet_export.config import ExportConfig
     from edgedet_export.int8 import NoInt8Error
 
+    contract = None if spec is None else read_spec_file(spec)
     config = ExportConfig(
         out=out,
         formats=cast("tuple[Format, ...]", split_list(formats, str, "--format")),
@@ -105,7 +111,7 @@ def export(
     )
     try:
         with output.progress_bar("export") as step:
-            report = run(checkpoint, config, progress=step)
+            report = run(checkpoint, config, spec=contract, progress=step)
             step(description="measuring latency")
             latency = _latency(report.bundle)
     except NoInt8Error as e:

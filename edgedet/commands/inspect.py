@@ -42,6 +42,14 @@ def inspect(
         Path | None, typer.Option(metavar="DIR", help="With --sensitivity: pictures like those of the device.")
     ] = None,
     picture: Annotated[Path | None, typer.Option(metavar="FILE", help="With --sensitivity: draw it here.")] = None,
+    draft: Annotated[
+        bool,
+        typer.Option("--draft-spec", help="Of an ONNX file: print a spec for `edgedet export --spec`, questions open."),
+    ] = False,
+    imgsz: Annotated[
+        tuple[int, int] | None,
+        typer.Option(metavar="H W", help="With --draft-spec: size, where the file leaves it open."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Say what a model or checkpoint is, executing nothing of it."""
@@ -49,6 +57,9 @@ def inspect(
 
     if not path.exists():
         raise InputError(f"{path}: expected a bundle, model file or checkpoint, got nothing there")
+    if draft:
+        _draft(path, imgsz)
+        return
     if sensitivity:
         _sensitivity(path, engine, calib, picture, json)
         return
@@ -67,6 +78,18 @@ def inspect(
         output.table(["", ""], [[key, _text(value)] for key, value in found.items() if key not in own_tables])
         if found["kind"] == "bundle":
             _show_bundle(path)
+
+
+def _draft(path: Path, imgsz: tuple[int, int] | None) -> None:
+    from edgedet.extras import require
+    from edgedet_runtime.errors import InputError
+
+    if path.suffix.lower() != ".onnx":
+        raise InputError(f"{path}: expected an ONNX file for --draft-spec, got another kind")
+    require("onnx", "onnxruntime", "torch", extra="export", purpose="edgedet inspect --draft-spec")
+    from edgedet_export.foreign import draft_spec
+
+    output.document(draft_spec(path, imgsz=imgsz))
 
 
 def _sensitivity(path: Path, engine: EngineName | None, calib: Path | None, picture: Path | None, json: bool) -> None:
@@ -156,7 +179,11 @@ def _checkpoint(path: Path) -> dict[str, Any]:
     if not found:
         if not tensors:
             raise CheckpointError(f"{path}: expected weights of a detector, got a file without any")
-        return facts | {"family": None, "why": "no known family fits; use edgedet.export(module, spec) from Python"}
+        why = (
+            f"no known family fits; export it to ONNX with its own code and run `edgedet export {path.stem}.onnx`, or"
+            " use edgedet.export(module, spec) from Python"
+        )
+        return facts | {"family": None, "why": why}
     certain = [r for r in found if r.certain] or found
     best = certain[0]
     return facts | {

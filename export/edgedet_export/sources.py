@@ -80,7 +80,7 @@ def load_source(source: Path | str | nn.Module | None, config: ExportConfig, spe
         source: A checkpoint or ONNX file, the name of an architecture (untrained, seeded), a module, or None for the
             built-in model.
         config: Options of the export.
-        spec: Contract of a module that is no `DetectorModule`.
+        spec: Contract of a module that is no `DetectorModule`, or of an ONNX file.
 
     Raises:
         ModelFileError: The file cannot be read or is not understood.
@@ -93,10 +93,12 @@ def load_source(source: Path | str | nn.Module | None, config: ExportConfig, spe
 
         source = builtin_checkpoint()
     path = Path(source)
+    if spec is not None and path.suffix.lower() != ".onnx":
+        raise ArgumentError("spec", f"it describes a module or an ONNX file, got {path}; give its ONNX file")
     if not path.exists() and str(source) in edgedet_models.variants():
         return _adjust(_untrained(str(source), config), config)
     if path.suffix.lower() == ".onnx":
-        return _adjust(_from_onnx(path, config), config)
+        return _adjust(_from_onnx(path, config, spec), config)
     return _adjust(_from_checkpoint(path, config), config)
 
 
@@ -139,8 +141,8 @@ def head_note(model: DetectorModule) -> tuple[str, ...]:
     return ("one-to-one head: the best candidates are the detections, no non-maximum suppression; the IoU is idle",)
 
 
-def _from_onnx(path: Path, config: ExportConfig) -> Source:
-    from edgedet_export.foreign import read_foreign
+def _from_onnx(path: Path, config: ExportConfig, spec: ModelSpec | None) -> Source:
+    from edgedet_export.foreign import read_foreign, read_with_spec
 
     if not path.is_file():
         raise ModelFileError(f"{path}: no such file")
@@ -148,7 +150,11 @@ def _from_onnx(path: Path, config: ExportConfig) -> Source:
         raise ArgumentError(
             "head", f"{path} is an ONNX file, which has the head that it was exported with; leave it out"
         )
-    foreign = read_foreign(path, family=config.family, classes=config.classes, imgsz=config.imgsz)
+    if spec is not None:
+        spec = spec if config.imgsz is None else spec.with_size(*config.imgsz)
+        foreign = read_with_spec(path, spec)
+    else:
+        foreign = read_foreign(path, family=config.family, classes=config.classes, imgsz=config.imgsz)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return Source(path.stem, foreign.model, foreign.spec, path, digest, notes=foreign.notes)
 

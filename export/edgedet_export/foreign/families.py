@@ -66,7 +66,7 @@ FAMILIES: Mapping[str, FamilyFacts] = {
     "yolov5": FamilyFacts(("anchors",), "RGB", 1 / 255, _CENTRED, "AGPL-3.0", "anchors", {3: _V5_P5, 4: _V5_P6}),
     "yolov7": FamilyFacts(("anchors",), "RGB", 1 / 255, _CENTRED, "GPL-3.0", "anchors", {3: _V7_P5, 4: _V5_P6}),
     "yolov6": FamilyFacts(("ltrb", "dfl"), "RGB", 1 / 255, _CENTRED, "GPL-3.0", "ltrb"),
-    "yolov8": FamilyFacts(("dfl",), "RGB", 1 / 255, _CENTRED, "AGPL-3.0", "dfl"),
+    "yolov8": FamilyFacts(("dfl",), "RGB", 1 / 255, _CENTRED, "AGPL-3.0", None),
     "ultralytics": FamilyFacts(("dfl", "ltrb", "anchors"), "RGB", 1 / 255, _CENTRED, "AGPL-3.0", "ltrb", {}, _V8),
 }
 

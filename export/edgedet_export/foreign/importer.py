@@ -48,7 +48,7 @@ from edgedet_runtime.licence_text import licence_of
 from edgedet_runtime.spec import ColorOrder, InputSpec, ModelSpec, ResizeSpec, Thresholds
 from edgedet_runtime.version import __version__
 
-__all__ = ["ForeignModel", "SpecOverrides", "import_onnx", "read_foreign"]
+__all__ = ["METADATA_KEY", "ForeignModel", "SpecOverrides", "class_names_of", "import_onnx", "read_foreign", "upgrade"]
 
 METADATA_KEY = "edgedet"
 TARGET_OPSET = 17
@@ -193,7 +193,7 @@ def read_foreign(
     if selection is not None:
         spec = _as_selected(spec, selection, origin)
     cut = run_passes(model, [CutAtHeads(levels, found)])
-    proto = _upgrade(to_proto(model), notes)
+    proto = upgrade(to_proto(model), notes)
     facts: dict[str, Any] = {"levels": levels, "found": found, "spec": spec, "pictures_bgr": pictures_bgr}
     difference = verify_cut(untouched, proto, file_input=file_input, **facts)
     if float_model is not None:  # the file itself rounds to fp16, which hides small errors
@@ -273,6 +273,12 @@ def _class_names(
     return tuple(f"class{i}" for i in range(count))
 
 
+def class_names_of(text: str, count: int) -> list[str] | None:
+    """Return the class names in a file's metadata; None where there are none, or more or fewer than the classes."""
+    stored = _stored_names(text)
+    return list(stored) if stored is not None and len(stored) == count else None
+
+
 def _stored_names(text: str) -> tuple[str, ...] | None:
     """Read the exporter's list or dict of names, written as a Python literal or JSON; None if there is none."""
     try:
@@ -321,7 +327,7 @@ def _spec(
     )
 
 
-def _upgrade(model: onnx.ModelProto, notes: list[str]) -> onnx.ModelProto:
+def upgrade(model: onnx.ModelProto, notes: list[str]) -> onnx.ModelProto:
     """Bring the standard operator set to `TARGET_OPSET` if the file has an older one and ONNX can convert it."""
     version = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1)
     if version >= TARGET_OPSET:

@@ -67,7 +67,8 @@ def interpret(
     convs = "; ".join(f"stride {lv.stride}: {'+'.join(str(c.channels) for c in lv.convs)}" for lv in tail.levels)
     raise ModelFileError(
         f"outputs: expected candidates of a known kind ({', '.join(FAMILIES)}), got {outputs}, from head convolutions"
-        f" with channels {convs}; name the family with `family`, or export the raw heads"
+        f" with channels {convs}; name the family with `family`, or give a spec"
+        " (--spec), which `edgedet inspect FILE --draft-spec` drafts"
     )
 
 
@@ -173,11 +174,7 @@ def _box_choices(
                 for offset in (0.5, 0.0):
                     yield form, DecodeSpec("dfl", levels, score=score, bins=channels // 4, cell_offset=offset)
     raw_kind = family_facts(family).raw_kind if family is not None else None
-    channels = 0 if roles.boxes is None else tail.levels[0].convs[roles.boxes].channels
-    if channels > 4 and channels % 4 == 0:
-        raw_spec: DecodeSpec | None = DecodeSpec("dfl", levels, score=score, bins=channels // 4)
-    else:
-        raw_spec = _raw_decode(raw_kind, levels, score, layout, family, anchors_px)
+    raw_spec = _raw_decode(raw_kind, levels, score, layout, family, anchors_px)
     if raw_spec is not None:
         yield OutputForm("raw"), raw_spec
         yield OutputForm("sigmoid"), raw_spec

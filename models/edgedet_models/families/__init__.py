@@ -155,7 +155,9 @@ def _only_one(checkpoint: Checkpoint, found: list[Recognition]) -> Recognition:
     if not certain:
         raise CheckpointError(
             f"{checkpoint.path}: expected a detector of a known family ({', '.join(FAMILIES)}), got an unknown"
-            " architecture; for your own nn.Module use edgedet.export(module, spec)"
+            f" architecture; export it to ONNX with its own code and run `edgedet export {checkpoint.path.stem}.onnx`"
+            f" (where that asks for more, `edgedet inspect {checkpoint.path.stem}.onnx --draft-spec` drafts a spec for"
+            " --spec); for your own nn.Module use edgedet.export(module, spec)"
         )
     if len(certain) > 1:
         names = ", ".join(r.family for r in certain)
