@@ -52,6 +52,9 @@ def detect(
         bool,
         typer.Option("--allow-incomplete", help="Exit 0 although a picture is damaged or a stream ends too early."),
     ] = False,
+    stall_s: Annotated[
+        float, typer.Option("--stall", metavar="SECONDS", min=0.1, help="How long a camera may take for a frame.")
+    ] = 20.0,
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many pictures.")] = None,
     json: Json = False,
 ) -> None:
@@ -100,7 +103,7 @@ def detect(
     several = len(found) > 1 or found[0].many
     interrupted = False
     try:
-        for image in _run(detector, found, save, max_frames, failed):
+        for image in _run(detector, found, save, max_frames, failed, stall_s):
             images.append(image)
             if not json:
                 output.line(_sentence(image))
@@ -127,7 +130,12 @@ def _id_or_name(text: str) -> int | str:
 
 
 def _run(
-    detector: Detector, sources: list[Source], save: Path | None, max_frames: int | None, failed: Failed
+    detector: Detector,
+    sources: list[Source],
+    save: Path | None,
+    max_frames: int | None,
+    failed: Failed,
+    stall_s: float,
 ) -> Iterator[dict[str, Any]]:
     """Yield one JSON object per picture."""
     from itertools import islice
@@ -135,7 +143,7 @@ def _run(
     from edgedet.commands.drawn import DrawnWriter
     from edgedet_runtime import iter_frames
 
-    frames = (frame for source in sources for frame in iter_frames(source, failed=failed))
+    frames = (frame for source in sources for frame in iter_frames(source, failed=failed, stall_s=stall_s))
     with DrawnWriter(save) as writer:
         for frame in islice(frames, max_frames):
             detections = detector(frame.image_bgr)

@@ -75,9 +75,11 @@ class DrawnWriter:
     def _start(self, frame: Frame) -> None:
         import cv2
 
+        from edgedet_runtime.capture import open_capture
+
         self._finish()
         source = Path(frame.path)
-        capture = cv2.VideoCapture(frame.path) if source.is_file() else None
+        capture = open_capture(frame.path) if source.is_file() else None
         fps = capture.get(cv2.CAP_PROP_FPS) if capture is not None else 0.0
         target = self._target(source.name.replace(":", "-") if capture is None else f"{source.stem}.mp4", source)
         target = target.with_suffix(".mp4")

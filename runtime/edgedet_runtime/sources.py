@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgedet_runtime.capture import capture_frames
+from edgedet_runtime.capture import STALL_S, capture_frames
 from edgedet_runtime.errors import InputError
 from edgedet_runtime.pictures import PICTURE_SUFFIXES, FolderListing, list_folder, looks_like_picture, read_image
 
@@ -90,24 +90,29 @@ def find_source(source: str | Path | int) -> Source:
     raise InputError(f"{text}: expected an image, folder, glob pattern, video or camera index; does not exist")
 
 
-def iter_frames(source: Source | str | Path | int, *, failed: Failed | None = None) -> Iterator[Frame]:
+def iter_frames(
+    source: Source | str | Path | int, *, failed: Failed | None = None, stall_s: float = STALL_S
+) -> Iterator[Frame]:
     """Yield the pictures of a source, reading one at a time.
+
+    A stream's frame lends its memory to a later one when nobody holds it or a view of it any more.
 
     Args:
         source: As for `find_source`, or what it found.
         failed: Called with path and error where a picture cannot be read or a stream ends too early; the pictures that
             are left follow. None: the error is raised.
+        stall_s: How long a camera or device may take for a frame, in seconds.
 
     Raises:
         InputError: Nothing is there, a file cannot be decoded, a camera cannot be opened, or a stream ends too early:
-            a camera that is unplugged, a video that is cut off. What came before is yielded first.
+            a camera that is unplugged or stalls, a video that is cut off. What came before is yielded first.
     """
     found = source if isinstance(source, Source) else find_source(source)
     if found.camera is not None:
         name = f"camera:{found.camera}"
-        yield from _guarded(_stream(found.camera, name), name, failed)
+        yield from _guarded(_stream(found.camera, name, stall_s), name, failed)
     for index, file in enumerate(found.files):
-        yield from _guarded(_file(file, index), str(file), failed)
+        yield from _guarded(_file(file, index, stall_s), str(file), failed)
 
 
 def _guarded(frames: Iterator[Frame], name: str, failed: Failed | None) -> Iterator[Frame]:
@@ -142,13 +147,13 @@ def _is_picture(path: Path) -> bool:
     return path.suffix.lower() in PICTURE_SUFFIXES or looks_like_picture(path)
 
 
-def _file(path: Path, index: int) -> Iterator[Frame]:
+def _file(path: Path, index: int, stall_s: float) -> Iterator[Frame]:
     if _is_video(path) or not path.is_file():
-        yield from _stream(path, str(path))
+        yield from _stream(path, str(path), stall_s)
     else:
         yield Frame(str(path), index, read_image(path))
 
 
-def _stream(source: int | Path, name: str) -> Iterator[Frame]:
-    for index, image in enumerate(capture_frames(source, name)):
+def _stream(source: int | Path, name: str, stall_s: float) -> Iterator[Frame]:
+    for index, image in enumerate(capture_frames(source, name, stall_s=stall_s)):
         yield Frame(name, index, image, stream=True)
