@@ -92,9 +92,9 @@ def _model(report: ProfileReport) -> str:
 
 
 def _verdict(ratio: Interval) -> str:
-    if not ratio.excludes(1.0) or 1 / _WORTH_TELLING < ratio.estimate < _WORTH_TELLING:
-        return "same"
-    return "slower" if ratio.estimate > 1 else "faster"
+    if ratio.low > 1 and ratio.estimate >= _WORTH_TELLING:
+        return "slower"
+    return "faster" if ratio.high < 1 and ratio.estimate <= 1 / _WORTH_TELLING else "same"
 
 
 def _differences(new: ProfileReport, old: ProfileReport) -> Iterator[str]:

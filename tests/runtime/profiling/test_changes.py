@@ -11,10 +11,12 @@ import pytest
 
 from edgedet_runtime.bundle.plan import Plan
 from edgedet_runtime.errors import InputError
+from edgedet_runtime.profiling import changes
 from edgedet_runtime.profiling.changes import compare
 from edgedet_runtime.profiling.latency import Samples
 from edgedet_runtime.profiling.machine import Machine
 from edgedet_runtime.profiling.report import PlanProfile, ProfileReport, read_profile
+from edgedet_runtime.profiling.statistics import Interval
 
 ONE, TWO = Plan("onnxruntime", "fp32", 1), Plan("onnxruntime", "int8", 1)
 
@@ -186,3 +188,37 @@ def test_one_request_at_a_time_by_the_best_thread_count() -> None:
     made = report(entry(ONE, 10.0), entry(two, 8.0), entry(TWO, 1.0))
     assert made.one_request_per_s("onnxruntime", "fp32") == pytest.approx(1e3 / 8.002)
     assert made.one_request_per_s("openvino", "fp32") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("interval", "verdict"),
+    [
+        (Interval(1.03, 1.01, 1.2), "slower"),
+        (Interval(1.029, 1.01, 1.2), "same"),
+        (Interval(1.1, 1.0, 1.2), "same"),
+        (Interval(1.1, 0.9, 1.2), "same"),
+        (Interval(1 / 1.03, 0.9, 0.99), "faster"),
+        (Interval(0.972, 0.9, 0.99), "same"),
+        (Interval(0.9, 0.8, 1.0), "same"),
+        (Interval(0.9, 0.8, 1.1), "same"),
+    ],
+)
+def test_verdicts(interval: Interval, verdict: str) -> None:
+    assert changes._verdict(interval) == verdict
+
+
+def test_what_is_no_profile(tmp_path: Path) -> None:
+    good = report(entry(ONE, 10.0)).to_dict()
+    others: list[Any] = [
+        ["profile"],
+        "profile",
+        {**good, "plans": [*good["plans"], 1]},
+        {"profile": []},
+        {"doctor": good},
+    ]
+    for other in others:
+        (tmp_path / "p.json").write_text(json.dumps(other))
+        with pytest.raises(InputError, match=r"p\.json: expected a profile written with --json"):
+            read_profile(tmp_path / "p.json")
+    with pytest.raises(InputError, match=r"gone\.json: cannot be read"):
+        read_profile(tmp_path / "gone.json")

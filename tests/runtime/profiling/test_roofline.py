@@ -165,3 +165,29 @@ def test_precision_that_did_not_run_has_no_peak(monkeypatch: pytest.MonkeyPatch)
     peaks = measure_peaks("openvino", 1, FLAT, shapes=[TINY])
     assert peaks.missing == {"fp32": "no reader for ONNX", "int8": "no reader for ONNX"}
     assert place(Layer("c", "Conv", "fp32", 1.0, 10, 10), peaks).bound == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("size", "size_bytes"), [("48K", 48 << 10), ("2M", 2 << 20), ("512", 512), ("x", None), ("", None)]
+)
+def test_sizes_of_caches(size: str, size_bytes: int | None, tmp_path: Path) -> None:
+    folder = tmp_path / "sys/devices/system/cpu/cpu0/cache/index0"
+    folder.mkdir(parents=True)
+    (folder / "size").write_text(f"{size}\n")
+    assert last_cache_bytes(tmp_path) == size_bytes
+
+
+def test_a_probe_counts_every_product() -> None:
+    assert ProbeShape(32, 3, (9, 11)).macs == 32 * 32 * 3 * 3 * 9 * 11
+    assert ProbeShape(32, 3, (9, 11)).input_shape == (1, 32, 9, 11)
+
+
+def test_probes_suit_vector_units_and_threads() -> None:
+    """Channels fill registers of 16 floats or 64 bytes, rows divide among eight threads, kernels have a center."""
+    from edgedet_runtime.profiling.roofline import _SHAPES
+
+    assert {shape.kernel for shape in _SHAPES} == {1, 3}
+    for shape in _SHAPES:
+        assert shape.channels % 64 == 0
+        assert shape.macs > 50_000_000
+        assert [side % 8 for side in shape.size_hw] == [0, 0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import threading
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from edgedet_runtime.bundle.plan import Plan
+from edgedet_runtime.choices import EngineName, Precision
 from edgedet_runtime.errors import EngineError, InputError, ModelFileError
 from edgedet_runtime.profiling import bandwidth, cold_start, machine, memory, probe, session
 from edgedet_runtime.profiling.bandwidth import MIB, Bandwidth, measure_bandwidth
@@ -321,3 +323,32 @@ def test_rate_is_all_bytes_from_the_first_start_to_the_last_end(monkeypatch: pyt
     found = measure_bandwidth(2, sizes=[size], samples=1)
     passes = 128 * MIB // size
     assert list(found.gb_per_s) == pytest.approx([size * passes / 11 / 1e9])
+
+
+def test_int8_is_only_recommended_where_the_export_recommends_it(tmp_path: Path) -> None:
+    def plan(engine: EngineName, precision: Precision) -> Plan:
+        return Plan(engine, precision, 1)
+
+    ort, ort8 = plan("onnxruntime", "fp32"), plan("onnxruntime", "int8")
+    vino8, cv8 = plan("openvino", "int8"), plan("opencv", "int8")
+    manifest = {"files": [], "recommended": {"onnxruntime": "fp32", "openvino": "int8"}}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    assert session._allowed(tmp_path, [ort, ort8, vino8, cv8]) == [ort, vino8, cv8]
+    assert session._allowed(tmp_path, [ort8]) is None
+    assert session._allowed(tmp_path / "manifest.json", [ort, ort8]) == [ort, ort8]
+
+
+def test_a_fresh_process_finds_this_runtime_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen: list[dict[str, str]] = []
+
+    def run(*_: Any, env: dict[str, str], **__: Any) -> subprocess.CompletedProcess[str]:
+        seen.append(env)
+        return subprocess.CompletedProcess([], 0, json.dumps(row(100, 1.0, 2.0, 0.5, None)), "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    for before, after in (("/elsewhere", ["/elsewhere"]), ("", [])):
+        monkeypatch.setenv("PYTHONPATH", before)
+        measure_cold_start(tmp_path / "m.onnx", PLAN, random_image(), repeats=1, runs=0)
+        here, *others = seen[-1]["PYTHONPATH"].split(os.pathsep)
+        assert Path(here) == Path(session.__file__).parents[2]
+        assert others == after
