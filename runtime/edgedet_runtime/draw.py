@@ -52,7 +52,7 @@ def _label(
 ) -> None:
     """Write text on a filled background above a box's corner, or inside it where there is no room above."""
     (w, h), base = cv2.getTextSize(text, _FONT, scale, thickness)
-    margin = max(1, h // 4)
+    margin = h // 4
     tall = h + base + margin
     height, width = canvas.shape[:2]
     x = max(0, min(corner[0], width - w - 2 * margin))

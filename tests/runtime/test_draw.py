@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgedet_runtime.detections import Detections
-from edgedet_runtime.draw import draw
+from edgedet_runtime.draw import _label, draw
 
 
 def detections(boxes: list[list[float]], classes: list[int]) -> Detections:
@@ -115,3 +115,60 @@ def test_letters_stand_out_from_their_background(class_id: int, ink: int) -> Non
     drawn = draw(image, detections([[100, 1000, 2500, 1750]], [class_id]))[700:990]
     assert (drawn == ink).all(axis=2).any()
     assert not (drawn == 255 - ink).all(axis=2).any()
+
+
+def colored(class_id: int) -> tuple[int, int, int]:
+    """Return the color that a class is drawn in."""
+    boxes = np.array([[2, 30, 58, 58]], np.float32)
+    one = Detections(boxes, np.ones(1, np.float32), np.array([class_id]), ("",) * (class_id + 1))
+    b, g, r = (int(v) for v in draw(np.zeros((60, 60, 3), np.uint8), one)[58, 40])
+    return b, g, r
+
+
+def test_hues_of_classes_are_a_golden_section_apart() -> None:
+    """By OpenCV's own conversion; hues are in steps of 2 degrees there."""
+    for class_id in (0, 1, 2, 3, 10, 79):
+        hue = cv2.cvtColor(np.array([[colored(class_id)]], np.uint8), cv2.COLOR_BGR2HSV)[0, 0, 0] / 180
+        expected = (0.02 + class_id * (5**0.5 - 1) / 2) % 1
+        assert abs((hue - expected + 0.5) % 1 - 0.5) < 1 / 150, class_id
+
+
+def test_ink_is_black_on_what_is_bright_in_gray() -> None:
+    """Gray as television has it (ITU-R BT.601), which OpenCV computes as well; 140 of 255 divides."""
+    grays = {}
+    for class_id in range(110):
+        gray = int(cv2.cvtColor(np.array([[colored(class_id)]], np.uint8), cv2.COLOR_BGR2GRAY)[0, 0])
+        if gray == 140:
+            continue
+        grays[gray] = class_id
+        canvas = np.full((300, 900, 3), 128, np.uint8)
+        _label(canvas, "HHHH", (10, 200), colored(class_id), 3.0, 4)
+        ink = {value for value in (0, 255) if (canvas == value).all(axis=2).any()}
+        assert ink == ({0} if gray > 140 else {255}), (class_id, gray)
+    assert min(grays) < 60
+    assert max(grays) > 190
+    assert {136, 137, 138, 139, 141, 142, 143, 144} & set(grays), "some are near the limit"
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0, 3.0])
+def test_letters_lie_in_the_middle_of_their_background(scale: float) -> None:
+    """Without letters that reach below the line: half a margin above them, and the rest and the base line below."""
+    thickness = max(1, round(scale))
+    (w, h), base = cv2.getTextSize("HHHH", cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
+    margin = h // 4
+    canvas = np.full((300, 900, 3), 128, np.uint8)
+    _label(canvas, "HHHH", (10, 200), (36, 61, 242), scale, thickness)
+    filled = np.argwhere((canvas != 128).any(axis=2))
+    assert filled.min(axis=0).tolist() == [200 - h - base - margin, 10]
+    assert filled.max(axis=0).tolist() == [200, 10 + w + 2 * margin]
+    ink = np.argwhere((canvas == 255).all(axis=2))
+    assert abs(ink[:, 0].max() - (200 - base - margin + margin // 2)) <= 1 + thickness // 2
+    assert abs((ink[:, 1].min() + ink[:, 1].max()) / 2 - (10 + margin + w / 2)) <= 3
+
+
+def test_letters_of_small_pictures_can_still_be_read() -> None:
+    (w, h), base = cv2.getTextSize("xxxx 1.00", cv2.FONT_HERSHEY_SIMPLEX, 0.35, 1)
+    one = Detections(np.array([[5, 40, 60, 70]], np.float32), np.ones(1, np.float32), np.zeros(1, np.int64), ("xxxx",))
+    drawn = draw(np.zeros((100, 150, 3), np.uint8), one)
+    rows, columns = np.nonzero(drawn[:39].any(axis=2))
+    assert (rows.min(), columns.min(), columns.max()) == (40 - h - base - h // 4, 5, 5 + w + 2 * (h // 4))
