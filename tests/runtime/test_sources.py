@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from edgedet_runtime.errors import InputError
 from edgedet_runtime.pictures import read_image
-from edgedet_runtime.sources import iter_frames
+from edgedet_runtime.sources import Source, find_source, iter_frames
 from tests.runtime.tiny_models import random_image
 
 
@@ -107,3 +108,86 @@ def test_what_cannot_be_read_is_named_in_one_line(folder: Path, case: str) -> No
         list(iter_frames(source))
     assert "\n" not in str(error.value)
     assert source in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "camera"), [(0, 0), (12, 12), ("0", 0), ("7", 7), ("12345", 12345), ("007", 7), (123456, 123456)]
+)
+def test_numbers_are_cameras(source: str | int, camera: int) -> None:
+    assert find_source(source) == Source(camera, (), many=False)
+
+
+@pytest.mark.parametrize("source", ["123456", "٣", "-1", "1.5", "a\0b", "x" * 5000])
+def test_what_is_neither_a_number_nor_there(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="does not exist"):
+        find_source(source)
+
+
+def test_what_a_source_is(folder: Path) -> None:
+    names = ("a.PNG", "b.png", "c.bmp")
+    assert find_source(folder) == Source(None, tuple(folder / n for n in names), many=True)
+    assert find_source(folder / "b.png") == Source(None, (folder / "b.png",), many=False)
+    (folder / "v.mp4").write_bytes(b"video")
+    (folder / "w.MP4").write_bytes(b"video")
+    (folder / "picture-without-suffix").write_bytes((folder / "b.png").read_bytes())
+    (folder / "x.png").mkdir()
+    found = find_source(f"{folder}/*")
+    assert found.many
+    assert [p.name for p in found.files] == ["a.PNG", "b.png", "c.bmp", "picture-without-suffix", "v.mp4", "w.MP4"]
+
+
+def test_a_picture_that_is_called_like_a_video(folder: Path) -> None:
+    (folder / "b.png").rename(folder / "b.avi")
+    (frame,) = iter_frames(folder / "b.avi")
+    assert (frame.stream, frame.index, frame.image_bgr.shape) == (False, 0, (20, 30, 3))
+
+
+def test_frames_of_streams_and_pictures(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[object, str]] = []
+
+    def frames(source: object, name: str, **_: float) -> list[np.ndarray[Any, Any]]:
+        asked.append((source, name))
+        return [np.full((2, 2, 3), level, np.uint8) for level in (5, 6)]
+
+    monkeypatch.setattr("edgedet_runtime.sources.capture_frames", frames)
+    (folder / "v.mov").write_bytes(b"video")
+    both = list(iter_frames(f"{folder}/[bv]*"))
+    assert [(Path(f.path).name, f.index, f.stream) for f in both] == [
+        ("b.png", 0, False),
+        ("v.mov", 0, True),
+        ("v.mov", 1, True),
+    ]
+    camera = list(iter_frames(3))
+    assert [(f.path, f.index, f.stream, int(f.image_bgr[0, 0, 0])) for f in camera] == [
+        ("camera:3", 0, True, 5),
+        ("camera:3", 1, True, 6),
+    ]
+    list(iter_frames(Path("/dev/null")))
+    assert asked == [(folder / "v.mov", str(folder / "v.mov")), (3, "camera:3"), (Path("/dev/null"), "/dev/null")]
+
+
+def test_what_fails_is_told_and_the_rest_follows(folder: Path) -> None:
+    (folder / "b.png").write_bytes(b"damaged")
+    failed: list[tuple[str, str]] = []
+    frames = list(iter_frames(folder, failed=lambda path, e: failed.append((path, str(e)))))
+    assert [(Path(f.path).name, f.index) for f in frames] == [("a.PNG", 0), ("c.bmp", 2)]
+    assert [path for path, _ in failed] == [str(folder / "b.png")]
+    assert "expected an image" in failed[0][1]
+
+
+def test_folders_without_pictures_and_with_other_files(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(InputError, match=r"\(JPEG, PNG, BMP, GIF, WebP, TIFF, PNM\), there are none$"):
+        find_source(tmp_path)
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text("hello")
+    with pytest.raises(InputError, match=r"there are none among its 2 files$"):
+        find_source(tmp_path)
+    assert cv2.imwrite(str(tmp_path / "c.png"), random_image(20, 30))
+    find_source(tmp_path)
+    assert "2 of its files are no images and are passed over (such as 'a.txt')" in caplog.text
+    caplog.clear()
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).unlink()
+    find_source(tmp_path)
+    assert not caplog.text
