@@ -181,6 +181,7 @@ def test_arrays_without_channels_are_one_channel_and_empty_ones_are_nothing() ->
     assert statistics([np.array(3.0, np.float32)]).channel_power.tolist() == [9.0]
     empty = TensorStatistics()
     assert (empty.count, [len(part) for part in empty.histogram()]) == (0, [0, 0])
+    assert (empty.low, empty.high) == (np.inf, -np.inf), "the range of nothing"
 
 
 def test_least_squares_shrinks_at_most_to_a_fiftieth() -> None:
