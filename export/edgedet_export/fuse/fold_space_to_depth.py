@@ -76,7 +76,6 @@ def strided_equivalent(conv: nn.Conv2d, block: int, source: Tensor) -> nn.Conv2d
         bias=conv.bias is not None,
     ).to(conv.weight.dtype)
     with torch.no_grad():
-        new.weight.zero_()
         for channel, (c, dy, dx) in enumerate(source.tolist()):
             new.weight[:, c, dy::block, dx::block] = conv.weight[:, channel]
         if conv.bias is not None:

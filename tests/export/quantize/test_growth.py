@@ -115,3 +115,11 @@ def test_every_float_tensor_that_is_made_or_given_is_measured() -> None:
     given = small_model("(float[1,3,2,2] x) => (float[] y) { y = Neg(x) }")
     seen = calibrate(given, [np.full((1, 3, 2, 2), 5, np.float32)], threads=1).statistics
     assert {name: s.high for name, s in seen.items()} == {"x": 5.0, "y": -5.0}
+
+
+def test_a_tensor_that_never_moves_hides_no_growth() -> None:
+    model = small_model("(float[1,1,8,8] x) => (float[] y, float[] z) { y = Neg(x) z = Sub(x, x) }")
+    ramp = np.linspace(0, 1, 64, dtype=np.float32).reshape(1, 1, 8, 8)
+    found = calibrate(model, [ramp, ramp], threads=1)
+    assert found.growth == ((1, 1.0), (2, 0.0))
+    assert found.enough == 1
