@@ -179,10 +179,13 @@ class _Writer:
         """Copy codes where a node would resize them, if both sides are on one grid."""
         maker = self._tensors[tensor].producer()
         factors = repeat_factors(maker)
-        source = None if maker is None else maker.inputs[0]
-        shape = known_dims(source)
-        if not self._plan.copied_upsampling or factors is None or source is None or shape is None:
+        if not self._plan.copied_upsampling or factors is None:
             return []
+        assert maker is not None, "it repeats something"
+        source = maker.inputs[0]
+        shape = known_dims(source)
+        assert source is not None, "it repeats something"
+        assert shape is not None, "a whole number of times"
         pair = {name_of(source), tensor}
         if not pair <= self._plan.everywhere or self._plan.grids[name_of(source)] != self._plan.grids[tensor]:
             return []

@@ -108,7 +108,7 @@ class ScaleChannels(OnnxPass):
         """Scale in place."""
         new, values = NewTensors(model.graph), by_name(model.graph)
         for layer in self._layers:
-            if layer.op_type != "Conv" or layer.data not in self._links or layer.id not in self._links:
+            if layer.op_type != "Conv" or layer.data not in self._links:
                 record.decline(layer.id, "the channels around it are not known, or it is transposed")
                 continue
             before, after = (self._factors[self._links.groups(name)] for name in (layer.data, layer.id))
@@ -178,7 +178,7 @@ def _rescale_product(new: NewTensors, node: ir.Node, links: ChannelLinks, factor
     constants, made = channel_factors(node), name_of(node.outputs[0])
     names = [name_of(value) for value in node.inputs if value is not None]
     data = next((name for name in names if name in links), None)
-    if constants is None or data is None or made not in links:
+    if constants is None or data is None:
         return False
     before, after = factors[links.groups(data)], factors[links.groups(made)]
     if (before == 1).all() and (after == 1).all():

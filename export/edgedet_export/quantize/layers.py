@@ -129,12 +129,13 @@ def byte_source(value: ir.Value) -> bool:
     """Return whether a tensor holds whole numbers 0..255 that only were moved since a cast from bytes."""
     node = value.producer()
     while node is not None:
-        source = input_at(node, 0)
+        if node.op_type == "Concat":
+            return all(byte_source(part) for part in node.inputs if part is not None)
+        if node.op_type != "Cast" and node.op_type not in MOVES:
+            return False
+        source = node.inputs[0]
+        assert source is not None, "what moves or casts numbers reads some"
         if node.op_type == "Cast":
             return elem_type(source) == ir.DataType.UINT8
-        if node.op_type == "Concat":
-            return all(part is not None and byte_source(part) for part in node.inputs)
-        if node.op_type not in MOVES or source is None:
-            return False
         node = source.producer()
     return False

@@ -47,7 +47,7 @@ def distortion(reference: Outputs, other: Outputs, spec: ModelSpec) -> float:
         p, q = (_confidence(outputs, level.scores, level.objectness, anchors) for outputs in (reference, other))
         weight = p.max(axis=1, keepdims=True)
         boxes = reference[level.boxes]
-        error = np.abs(other[level.boxes] - boxes).reshape(anchors, -1, *boxes.shape[2:])
+        error = _by_anchor(np.abs(other[level.boxes] - boxes), anchors)
         total += float(np.abs(q - p).sum()) / max(float(p.sum()), _TINY)
         total += float((error * weight).mean(axis=1).sum()) / max(float(weight.sum()), _TINY)
     return total / len(spec.decode.levels)
@@ -58,9 +58,14 @@ def _confidence(outputs: Outputs, scores: str | None, objectness: str | None, an
     parts = []
     for name in (objectness, scores):
         if name is not None:
-            array = outputs[name]
-            parts.append(sigmoid(array.reshape(anchors, -1, *array.shape[2:])))
+            parts.append(sigmoid(_by_anchor(outputs[name], anchors)))
     return parts[0] if len(parts) == 1 else parts[0] * parts[1]
+
+
+def _by_anchor(array: npt.NDArray[np.float32], anchors: int) -> npt.NDArray[np.float32]:
+    """Return (anchors, channels, H, W) of (1, anchors * channels, H, W)."""
+    _, channels, height, width = array.shape
+    return array.reshape(anchors, channels // anchors, height, width)
 
 
 def channel_sqnr_db(statistics: TensorStatistics, grid: Grid) -> npt.NDArray[np.float64]:

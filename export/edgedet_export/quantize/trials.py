@@ -193,7 +193,8 @@ class Workbench:
         agreement = compare_detections(self._reference, [detect(run(t), self.spec) for t in self.tensors], self._conf)
         drop = 100 * DROP_PER_DISAGREEMENT * (1 - agreement.agreement)
         ap = self._average_precision(model) if agreement.agreement >= _HOPELESS else None
-        if ap is not None and self.reference_ap is not None:
+        if ap is not None:
+            assert self.reference_ap is not None, "labels judge both"
             drop = 100 * (self.reference_ap - ap)
         return Trial(name, recipe, model, plan, self.share(plan), agreement, ap, drop, model.ByteSize())
 

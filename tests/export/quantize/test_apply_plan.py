@@ -282,3 +282,12 @@ def test_upsampling_copies_codes_on_one_grid(plan: QuantPlan, copied: bool) -> N
 def test_nodes_are_in_order_and_the_file_is_valid() -> None:
     written = write(small_model(UPSAMPLING, w=(3, 4, 1, 1)), plan_of({"p": UNSIGNED, "q": UNSIGNED}, ("y",)))
     onnx.checker.check_model(to_proto(written), full_check=True)
+
+
+def test_a_layer_that_reads_the_input_of_the_graph() -> None:
+    model = small_model("(float[1,4,6,6] x) => (float[] y) { y = Conv(x, w) }", w=(3, 4, 1, 1))
+    for grid in (UNSIGNED, Grid(1.0, 0, False)):
+        written = write(model, plan_of({"x": grid}, ("y",)))
+        codes, scales = quantize_weight(numbers(model, "w"), 127)
+        expected = mixed(on_grid(X, grid), codes.astype(np.float64) * scales.reshape(-1, 1, 1, 1))
+        np.testing.assert_allclose(run(written)["y"], expected, rtol=0, atol=1e-5)

@@ -210,3 +210,9 @@ def test_factors_of_two_channels_are_factors_and_of_one_are_not() -> None:
         assert (channel_factors(next(iter(model.graph))) is not None) is found
     both = small_model("(float[1,2,8,8] x) => (float[] y) { t = Mul(k, k) y = Add(x, t) }", k=(1, 2, 1, 1))
     assert channel_factors(next(iter(both.graph))) is None
+
+
+def test_an_input_of_the_graph_may_be_gated() -> None:
+    links = links_of("g = Sigmoid(a) t = Mul(x, g) y = Conv(t, w)")
+    np.testing.assert_array_equal(links.groups("x"), links.groups("t"))
+    assert not free(links, "t"), "an input stays as it is"

@@ -223,7 +223,8 @@ def test_the_report_names_what_was_scaled_and_what_could_not_be() -> None:
     assert [d.path for d in report.declined] == ["z", "q"]
     nothing = ScaleChannels(layers, links, np.ones(links.total))(model.clone()).report
     assert nothing.changed == ()
-    assert equalize(model, {"o": seen(1, 1, 1, 9), "s": seen(1, 1, 1, 1)}) is None, "transposed: its channels stay"
+    statistics = {"o": seen(1, 1, 1, 9), "s": seen(1, 1, 1, 1), "f": seen(1, 2, 3, 4)}
+    assert equalize(model, statistics) is None, "transposed, or of another rank: its channels stay"
 
 
 def test_scaled_weights_are_new_tensors() -> None:
