@@ -17,7 +17,7 @@ from edgedet_export.quantize import trials
 from edgedet_export.quantize.agreement import Agreement
 from edgedet_export.quantize.config import QuantConfig
 from edgedet_export.quantize.measure import Measured, measure
-from edgedet_export.quantize.quantizer import _measure_of, _report
+from edgedet_export.quantize.quantizer import _measure_of, _report, inspect_sensitivity, quantize
 from edgedet_export.quantize.trials import Recipe, Trial, Workbench
 from edgedet_runtime.cpu import available_threads
 from edgedet_runtime.spec import ModelSpec
@@ -138,3 +138,20 @@ def test_a_file_is_recommended_if_it_is_faster(
     assert (report.recommended, report.speedup) == (recommended, speedup)
     assert report.calibration.images == 2
     assert [row.chosen for row in report.pareto] == [True]
+
+
+def test_progress_is_told_from_the_pictures_to_the_latencies(prepared: tuple[Measured, ModelSpec]) -> None:
+    measured, spec = prepared
+    config = replace(CONFIG, max_drop=100.0, latency_runs=1, rules=("minmax",))
+    said: list[str] = []
+    quantize(measured.model, spec, pictures(2), config, progress=said.append)
+    assert said[:3] == ["reading calibration pictures", "calibrating, picture 1 of 2", "calibrating, picture 2 of 2"]
+    assert said[3] == "trying all layers, minmax"
+    assert said[-1] == "measuring latency"
+    said.clear()
+    quantize(measured.model, spec, [], config, progress=said.append, measured=measured)
+    assert said[0] == "trying all layers, minmax", "what was measured is not measured again"
+    said.clear()
+    layers = inspect_sensitivity(measured.model, spec, pictures(2), config, progress=said.append)
+    assert said[-1] == f"measuring single layers, {len(layers)} of {len(layers)}"
+    assert len(layers) == 8 + 1
