@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from edgedet import output
+from edgedet.commands.numbers import COUNT_OR_NONE
 from edgedet.commands.options import Engine, Json, Threads, split_list
 
 __all__ = ["app"]
@@ -36,7 +37,12 @@ def sign(
         typer.Option(metavar="FILE", help="Private key, PEM; several times: devices with any of them take the bundle."),
     ],
     version: Annotated[
-        int, typer.Option(metavar="N", help="Grows with each update; devices take no older one than they have seen.")
+        int,
+        typer.Option(
+            parser=COUNT_OR_NONE,
+            metavar="N",
+            help="Grows with each update; devices take no older one than they have seen.",
+        ),
     ] = 0,
     expires: Annotated[
         str | None, typer.Option(metavar="DATE", help="Day (its end) or time, UTC, from which on devices refuse it.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgedet import output
+from edgedet.commands.numbers import COUNT, PIXELS, THREADS, Whole, number
 from edgedet.commands.options import (
     Engines,
     Html,
@@ -44,7 +45,10 @@ def compare(
         ),
     ] = None,
     size: Annotated[
-        int | None, typer.Option(min=32, metavar="PX", help="Input of --zoo, rows and columns; default: 640.")
+        int | None,
+        typer.Option(
+            parser=Whole(32, PIXELS.most), metavar="PX", help="Input of --zoo, rows and columns; default: 640."
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -59,7 +63,7 @@ def compare(
     engines: Engines = None,
     precisions: Precisions = None,
     threads: ThreadCounts = None,
-    runs: Annotated[int, typer.Option(min=1, help="Counted runs per model and plan.")] = 30,
+    runs: Annotated[int, number(COUNT, "Counted runs per model and plan.")] = 30,
     image: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Picture for latency; default: the first bundle's own.")
     ] = None,
@@ -105,7 +109,7 @@ def compare(
     config = ProfileConfig(
         engines=split_list(engines, engine_option, "--engine"),
         precisions=split_list(precisions, precision_option, "--precision"),
-        threads=split_list(threads, int, "--threads"),
+        threads=split_list(threads, THREADS, "--threads"),
         runs=runs,
         layers=html is not None if layers is None else layers,
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgedet import output
+from edgedet.commands.numbers import COUNT, Real, number
 from edgedet.commands.options import Conf, Engine, Iou, Json, Precision, Threads, split_list
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def detect(
     ] = None,
     conf: Conf = None,
     iou: Iou = None,
-    max_det: Annotated[int | None, typer.Option(min=1, help="Objects per picture, at most.")] = None,
+    max_det: Annotated[int | None, number(COUNT, "Objects per picture, at most.")] = None,
     classes: Annotated[
         str | None, typer.Option(metavar="LIST", help="Only these classes: names or ids, comma-separated.")
     ] = None,
@@ -53,9 +54,9 @@ def detect(
         typer.Option("--allow-incomplete", help="Exit 0 although a picture is damaged or a stream ends too early."),
     ] = False,
     stall_s: Annotated[
-        float, typer.Option("--stall", metavar="SECONDS", min=0.1, help="How long a camera may take for a frame.")
+        float, number(Real(0.1, 86_400.0), "How long a camera may take for a frame.", "--stall", metavar="SECONDS")
     ] = 20.0,
-    max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many pictures.")] = None,
+    max_frames: Annotated[int | None, number(COUNT, "Stop after so many pictures.")] = None,
     json: Json = False,
 ) -> None:
     """Find objects in pictures.

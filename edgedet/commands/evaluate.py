@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgedet import output
+from edgedet.commands.numbers import COUNT, number
 from edgedet.commands.options import Engine, Images, Json, KeptClasses, Precision, Threads, split_list
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def evaluate(
     images: Images = None,
     classes: KeptClasses = None,
     split: Annotated[str, typer.Option(help="Which list of a data.yaml.")] = "val",
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first pictures.")] = None,
+    limit: Annotated[int | None, number(COUNT, "Only the first pictures.")] = None,
     engine: Engine = None,
     precision: Precision = None,
     threads: Threads = None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 
 from edgedet import output
+from edgedet.commands.numbers import PIXELS, POINTS, SEED, SHARE, number
 from edgedet.commands.options import Conf, Iou, Json, split_list
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def export(
     ] = None,
     formats: Annotated[str, typer.Option("--format", metavar="LIST", help="Model files to write.")] = "onnx,openvino",
     imgsz: Annotated[
-        tuple[int, int] | None, typer.Option(metavar="H W", help="Input size; default: the checkpoint's own.")
+        tuple[int, int] | None,
+        number(PIXELS, "Input size; default: the checkpoint's own.", metavar="H W"),
     ] = None,
     family: Annotated[
         str | None, typer.Option(metavar="NAME", help="Architecture family, where the file fits more than one.")
@@ -68,15 +70,15 @@ def export(
     data: Annotated[
         Path | None, typer.Option(metavar="DATA", help="Labelled pictures on which INT8 is held to --max-drop.")
     ] = None,
-    max_drop: Annotated[float, typer.Option(help="Largest loss of AP by INT8, in points of 100.")] = 0.5,
-    max_float: Annotated[float, typer.Option(help="Largest share of MACs that INT8 may leave float.")] = 0.15,
+    max_drop: Annotated[float, number(POINTS, "Largest loss of AP by INT8, in points of 100.")] = 0.5,
+    max_float: Annotated[float, number(SHARE, "Largest share of MACs that INT8 may leave float.")] = 0.15,
     conf: Conf = None,
     iou: Iou = None,
     interpolation: Annotated[
         Literal["linear", "linear-exact", "area-down"] | None,
         typer.Option(help="How pictures are resized; linear-exact: same bits on x86 and ARM. Default: as trained."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the weights of an untrained network.")] = 0,
+    seed: Annotated[int, number(SEED, "Seed of the weights of an untrained network.")] = 0,
     json: Json = False,
 ) -> None:
     """Take a trained checkpoint to a verified bundle: ONNX, OpenVINO and, with --int8, INT8 for both."""

@@ -9,6 +9,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from edgedet.commands.numbers import SHARE, THREADS, number
 from edgedet_runtime.choices import EngineName, parse_engine, parse_precision
 from edgedet_runtime.choices import Precision as PrecisionName
 from edgedet_runtime.errors import InputError
@@ -69,12 +70,13 @@ ThreadCounts = Annotated[
 ]
 Html = Annotated[Path | None, typer.Option(metavar="FILE", help="Also write one self-contained HTML page.")]
 Threads = Annotated[
-    int | None, typer.Option(min=1, help="Threads of the engine; default: what the container's quota allows.")
+    int | None,
+    typer.Option(
+        parser=THREADS, metavar="N", help="Threads of the engine; default: what the container's quota allows."
+    ),
 ]
-Conf = Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Detections must score above this.")]
-Iou = Annotated[
-    float | None, typer.Option(min=0.0, max=1.0, help="Boxes of a class that overlap by more are one object.")
-]
+Conf = Annotated[float | None, number(SHARE, "Detections must score above this.")]
+Iou = Annotated[float | None, number(SHARE, "Boxes of a class that overlap by more are one object.")]
 
 T = TypeVar("T")
 
@@ -89,6 +91,8 @@ def split_list(text: str | None, parse: Callable[[str], T], what: str) -> tuple[
         return None
     try:
         values = tuple(parse(part.strip()) for part in text.split(",") if part.strip())
+    except typer.BadParameter as e:
+        raise InputError(f"{what}: {e.message}") from None
     except ValueError:
         raise InputError(f"{what}: expected a comma-separated list, got {text!r}") from None
     if not values:

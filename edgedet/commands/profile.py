@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgedet import output
+from edgedet.commands.numbers import COUNT, COUNT_OR_NONE, SECONDS, THREADS, number
 from edgedet.commands.options import (
     Engines,
     Html,
@@ -38,11 +39,14 @@ def profile(
     engines: Engines = None,
     precisions: Precisions = None,
     threads: ThreadCounts = None,
-    runs: Annotated[int, typer.Option(min=1, help="Counted runs per plan.")] = 50,
+    runs: Annotated[int, number(COUNT, "Counted runs per plan.")] = 50,
     cold_starts: Annotated[
-        int, typer.Option(min=0, help="Fresh processes per plan; 0 leaves cold start and memory out.")
+        int,
+        typer.Option(
+            parser=COUNT_OR_NONE, metavar="N", help="Fresh processes per plan; 0 leaves cold start and memory out."
+        ),
     ] = 3,
-    cold_runs: Annotated[int, typer.Option(min=0, help="Runs in one of them, to see memory grow.")] = 400,
+    cold_runs: Annotated[int, number(COUNT_OR_NONE, "Runs in one of them, to see memory grow.")] = 400,
     layers: Annotated[
         bool, typer.Option("--layers/--no-layers", help="Look into the layers, and at what bounds each of them.")
     ] = True,
@@ -50,14 +54,18 @@ def profile(
         float,
         typer.Option(
             "--throughput",
-            min=0.0,
+            parser=SECONDS,
             metavar="SECONDS",
             help="Keep several requests in flight so long, per engine and precision; 0 leaves it out.",
         ),
     ] = 3.0,
     requests: Annotated[
         int | None,
-        typer.Option(min=1, help="Requests in flight, one engine thread each; default: the container's quota."),
+        typer.Option(
+            parser=THREADS,
+            metavar="N",
+            help="Requests in flight, one engine thread each; default: the container's quota.",
+        ),
     ] = None,
     image: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Picture to detect in; default: the bundle's own.")
@@ -94,7 +102,7 @@ def profile(
     config = ProfileConfig(
         engines=split_list(engines, engine_option, "--engine"),
         precisions=split_list(precisions, precision_option, "--precision"),
-        threads=split_list(threads, int, "--threads"),
+        threads=split_list(threads, THREADS, "--threads"),
         runs=runs,
         cold_starts=cold_starts,
         cold_runs=cold_runs,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from edgedet import output
+from edgedet.commands.numbers import COUNT, SEED, THREADS, number
 
 __all__ = ["scenes"]
 
@@ -23,9 +24,9 @@ def scenes(
             " or .jpg for a preview sheet."
         ),
     ],
-    count: Annotated[int, typer.Option(min=1, help="Scenes to render.")] = 20,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the first scene; each next one has the next.")] = 0,
-    processes: Annotated[int, typer.Option(min=1, help="Worker processes; a sheet needs none.")] = 2,
+    count: Annotated[int, number(COUNT, "Scenes to render.")] = 20,
+    seed: Annotated[int, number(SEED, "Seed of the first scene; each next one has the next.")] = 0,
+    processes: Annotated[int, number(THREADS, "Worker processes; a sheet needs none.")] = 2,
     labels: Annotated[bool, typer.Option("--labels/--no-labels", help="Draw the labels into a sheet.")] = True,
 ) -> None:
     """Render labelled scenes: to train with, to score on, or a sheet to look at."""

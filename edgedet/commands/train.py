@@ -9,6 +9,7 @@ import typer
 
 from edgedet import output
 from edgedet.boundary import command_line
+from edgedet.commands.numbers import COUNT, HOURS, PIXELS, RATE, SECONDS, SEED, SHARE, THREADS, Real, number
 
 __all__ = ["train"]
 
@@ -25,7 +26,9 @@ def _size_options(text: str | None) -> _SizeOptions:
     from edgedet_runtime.errors import InputError
 
     try:
-        pairs = [(int(size), float(share)) for size, share in (part.split(":") for part in text.split(","))]
+        pairs = [(PIXELS(size), Real(0.0, 1e6)(share)) for size, share in (part.split(":") for part in text.split(","))]
+    except typer.BadParameter as e:
+        raise InputError(f"--sizes: {e.message}") from None
     except ValueError:
         raise InputError(f"--sizes: expected PX:SHARE,PX:SHARE such as 256:0.5,320:0.5, got {text!r}") from None
     total = sum(share for _, share in pairs)
@@ -39,20 +42,20 @@ def train(
     run: Annotated[Path, typer.Argument(help="Folder of the run; a run that was stopped goes on.")],
     data: Annotated[Path, typer.Argument(help="Rendered scenes (see `edgedet scenes`), YOLO data.yaml or COCO json.")],
     variant: Annotated[str, typer.Option(help="Architecture, a name from `edgedet models`.")] = "edgecode-n",
-    images: Annotated[int, typer.Option(min=1, help="Length of the schedule in training images.")] = 200_000,
-    hours: Annotated[float | None, typer.Option(help="Length in hours instead.")] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Images per step and process, at 320x320.")] = 8,
-    processes: Annotated[int, typer.Option(min=1, help="Data-parallel processes.")] = 2,
-    learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 2e-3,
+    images: Annotated[int, number(COUNT, "Length of the schedule in training images.")] = 200_000,
+    hours: Annotated[float | None, number(HOURS, "Length in hours instead.")] = None,
+    batch: Annotated[int, number(COUNT, "Images per step and process, at 320x320.")] = 8,
+    processes: Annotated[int, number(THREADS, "Data-parallel processes.")] = 2,
+    learning_rate: Annotated[float, number(RATE, "Peak learning rate.")] = 2e-3,
     sizes: Annotated[
         str | None,
         typer.Option(metavar="PX:SHARE,…", help="Input sizes and how often each is drawn, such as 256:0.5,320:0.5."),
     ] = None,
-    mosaic: Annotated[float, typer.Option(help="Share of samples that are four views in one.")] = 0.3,
-    ema: Annotated[float, typer.Option(help="Decay of the average of weights, per step.")] = 0.998,
-    seed: Annotated[int, typer.Option(help="Of the initial weights, the order and the augmentation.")] = 0,
+    mosaic: Annotated[float, number(SHARE, "Share of samples that are four views in one.")] = 0.3,
+    ema: Annotated[float, number(SHARE, "Decay of the average of weights, per step.")] = 0.998,
+    seed: Annotated[int, number(SEED, "Of the initial weights, the order and the augmentation.")] = 0,
     save_s: Annotated[
-        float, typer.Option("--save-every", metavar="SECONDS", min=0, help="Time between two saved states.")
+        float, number(SECONDS, "Time between two saved states.", "--save-every", metavar="SECONDS")
     ] = 120.0,
     init: Annotated[
         Path | None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,8 +72,12 @@ class TrainConfig:
             raise ArgumentError("save_s", f"expected 0 or more seconds, got {self.save_s}")
         if not 0 <= self.mosaic <= 1:
             raise InputError(f"mosaic: expected 0..1, got {self.mosaic}")
-        if self.hours is not None and self.hours <= 0:
+        if self.hours is not None and not 0 < self.hours < math.inf:
             raise InputError(f"hours: expected more than 0, got {self.hours}")
+        if not 0 < self.learning_rate < math.inf:
+            raise InputError(f"learning_rate: expected more than 0, got {self.learning_rate}")
+        if not 0 <= self.ema <= 1:
+            raise InputError(f"ema: expected 0..1, got {self.ema}")
 
     def batch_at(self, size: int) -> int:
         """Return the images per step and process at an input size."""
