@@ -32,6 +32,7 @@ def scenes(
     """Render labelled scenes: to train with, to score on, or a sheet to look at."""
     from edgedet.extras import require
     from edgedet_runtime.errors import InputError
+    from edgedet_runtime.writable import require_writable
 
     require("torch", "zxingcpp", "segno", extra="train", purpose="edgedet scenes")
     suffix = out.suffix.lower()
@@ -40,6 +41,7 @@ def scenes(
         endings = ", ".join((LABELS_SUFFIX, *SHEET_SUFFIXES))
         got = "a file" if out.is_file() else "a folder"
         raise InputError(f"{out}: expected a folder, or a file whose name ends in {endings}, got {got}")
+    require_writable(out if is_file else out / "scenes", argument="out")
     try:
         if suffix in SHEET_SUFFIXES:
             _sheet(out, range(seed, seed + count), labels)

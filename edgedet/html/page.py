@@ -6,12 +6,12 @@ Plots are matplotlib's, as SVG within the page; what is drawn in `INK` follows t
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from edgedet_runtime.errors import InputError
+from edgedet_runtime.writable import require_writable
 
 __all__ = ["INK", "PRECISION_COLORS", "as_svg", "check_place", "new_figure", "number", "render", "tail", "write"]
 
@@ -44,9 +44,10 @@ def check_place(target: Path) -> None:
     Raises:
         InputError: The folder does not exist or is closed, or a folder has the name.
     """
-    if target.is_dir() or not target.parent.is_dir() or not os.access(target.parent, os.W_OK):
+    if target.is_dir() or not target.parent.is_dir():
         what = "it is a folder" if target.is_dir() else f"{target.parent} is no folder that can be written to"
         raise InputError(f"--html {target}: expected a place for a file: {what}")
+    require_writable(target, argument="html")
 
 
 def write(text: str, target: Path) -> None:

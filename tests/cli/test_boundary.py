@@ -92,7 +92,7 @@ def test_python_hears_of_arguments_and_the_command_line_of_flags(tmp_path: Path)
     with pytest.raises(InputError, match=r"^formats: expected onnx, openvino or both, got tflite$"):
         ExportConfig(formats=("tflite",))  # type: ignore[arg-type]
     refused(run("export", "--data", tmp_path), "error: --data: ", "goes with --int8")
-    refused(run("export", "--max-drop", "nan"), "error: --max-drop: expected 0 or more points, got nan")
+    refused(run("export", "--max-drop", "nan"), "error: --max-drop: expected a number from 0 to 100, got 'nan'")
     refused(run("export", "--format", "tflite"), "error: --format: ")
 
 
@@ -151,13 +151,23 @@ def test_usage_errors_are_one_line_in_own_words(arguments: list[str], words: lis
 
 def test_thread_counts_that_would_overflow(bundle: Path, photo: Path) -> None:
     for count in ("1025", "2147483648", str(2**63)):
-        refused(run("detect", bundle, photo, "--threads", count), "error: --threads: expected a number from 1 to 1024")
+        refused(
+            run("detect", bundle, photo, "--threads", count), "error: --threads: expected a whole number from 1 to 1024"
+        )
 
 
 @pytest.mark.parametrize("place", ["/proc/x/y", "/dev/null/x"])
 def test_a_place_that_cannot_be_written_is_found_out_first(place: str, bundle: Path, photo: Path) -> None:
     refused(run("export", "no-such-checkpoint.pt", "--out", place), "error: --out: ", "written")
     refused(run("detect", bundle, photo, "--save", place), "error: --save: ", "written")
+    refused(run("scenes", place), "error: out: ", "written")
+    refused(run("train", place, "no-such-data"), "error: run: ", "written")
+
+
+@pytest.mark.parametrize("command", ["profile", "compare"])
+def test_a_page_that_cannot_be_written_is_found_out_first(command: str, bundle: Path) -> None:
+    refused(run(command, bundle, "--html", "/proc/page.html"), "error: --html: ", "written")
+    refused(run(command, bundle, "--html", bundle / "no-such-folder" / "page.html"), "--html", "expected a place")
 
 
 HOSTILE = "a\x1b[2Jb\x9b1mc\nd\u202ee\udcfff\x7f"

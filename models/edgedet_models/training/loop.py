@@ -79,6 +79,7 @@ def train(config: TrainConfig, *, show: bool = True) -> Path:
         StoppedError: A signal stopped the run; called again with the same configuration, it goes on.
         OSError: The folder of the run cannot be written.
     """
+    require_writable(config.run / "state", argument="run")
     source, _ = open_data(config.data)
     for note in source.notes if isinstance(source, BoxFolder) else ():
         _LOGGER.warning(note)
