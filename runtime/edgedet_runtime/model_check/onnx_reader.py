@@ -17,7 +17,8 @@ from edgedet_runtime.errors import ModelFileError
 from edgedet_runtime.mistaken import mistaken_file
 from edgedet_runtime.model_check.external_data import check_listed
 from edgedet_runtime.model_check.onnx_arity import ARITIES
-from edgedet_runtime.model_check.onnx_tensors import check_tensor, element_count, packed_numbers
+from edgedet_runtime.model_check.onnx_scope import POSITIVE, Scope, check_positive, refuse_unmade
+from edgedet_runtime.model_check.onnx_tensors import Weights, check_tensor, element_count, packed_numbers
 from edgedet_runtime.model_check.outline import Fault, Outline, shown
 from edgedet_runtime.onnx_file import CountedFields
 
@@ -40,9 +41,12 @@ _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT, _GRAPH_SPARSE = ma
 _NODE_INPUT, _NODE_OUTPUT, _NODE_OP, _NODE_ATTRIBUTE, _NODE_DOMAIN, _NODE_OVERLOAD = map(_message, (1, 2, 4, 5, 7, 8))
 _ATTR_TENSOR, _ATTR_GRAPH, _ATTR_TENSORS, _ATTR_GRAPHS = map(_message, (5, 6, 10, 11))
 _ATTR_SPARSE = frozenset(map(_message, (22, 23)))
+_ATTR_NAME = _message(1)
+_ATTR_INTS = frozenset({3 << 3 | _VARINT, 8 << 3 | _VARINT, 8 << 3 | _BYTES})
 _FUNCTION_NAME, _FUNCTION_NODE, _FUNCTION_DOMAIN, _FUNCTION_ATTRIBUTE, _FUNCTION_OVERLOAD = map(
     _message, (1, 7, 10, 11, 13)
 )
+_FUNCTION_INPUT, _FUNCTION_OUTPUT = _message(4), _message(5)
 _VALUE_NAME, _VALUE_TYPE, _TYPE_TENSOR, _TENSOR_SHAPE, _SHAPE_DIM, _DIM_VALUE = (
     *map(_message, (1, 2, 1, 2, 1)),
     1 << 3 | _VARINT,
@@ -106,7 +110,8 @@ class _Check:
         if len(graphs) != 1:
             raise ValueError(f"{len(graphs)} graphs in it" if graphs else "no graph in it")
         outputs: dict[str, tuple[int | None, ...] | None] = {}
-        calls = self._graph(*graphs[0], depth=0, outputs=outputs)
+        calls, left = self._graph(*graphs[0], depth=0, outputs=outputs)
+        refuse_unmade(left)
         bodies = dict(self._function(*span) for span in functions)
         if len(bodies) != len(functions):
             raise Fault("functions: expected each once, got one twice")
@@ -118,63 +123,77 @@ class _Check:
 
     def _graph(
         self, start: int, end: int, *, depth: int, outputs: dict[str, tuple[int | None, ...] | None] | None = None
-    ) -> list[_Function]:
-        """Check a graph, give out what it puts out, and return what each node calls."""
+    ) -> tuple[list[_Function], dict[str, str]]:
+        """Check a graph and give out what it puts out; return what each node calls, and names that it does not make."""
         if depth > _MOST_DEPTH:
             raise Fault(f"expected graphs nested {_MOST_DEPTH} deep at most, got deeper ones")
         calls: list[_Function] = []
+        scope = Scope()
+        given: list[str] = []
         for key, s, e in self._fields(start, end):
             if key == _GRAPH_NODE:
-                calls += self._node(s, e, depth)
+                calls += self._node(s, e, depth, scope)
             elif key == _GRAPH_INITIALIZER:
-                self._tensor(s, e)
+                tensor = self._tensor(s, e)
+                scope.weights[tensor.name] = tensor.shape
             elif key == _GRAPH_SPARSE:
                 raise Fault("weights: expected dense ones, got sparse ones")
             elif key in (_GRAPH_INPUT, _GRAPH_OUTPUT):
                 name, shape = self._value(s, e)
-                if key == _GRAPH_OUTPUT and outputs is not None:
+                if key == _GRAPH_INPUT:
+                    given.append(name)
+                    continue
+                scope.read.setdefault(name, "the output")
+                if outputs is not None:
                     outputs[name] = shape
-        return calls
+        scope.made.update(given)
+        return calls, scope.left()
 
-    def _node(self, start: int, end: int, depth: int) -> list[_Function]:
+    def _node(self, start: int, end: int, depth: int, scope: Scope) -> list[_Function]:
         once: dict[int, str] = {}
         inner: list[_Function] = []
-        graphs = outputs = 0
-        given: list[bool] = []
+        graphs = 0
+        inputs: list[str] = []
+        outputs: list[str] = []
         for key, s, e in self._fields(start, end):
             if key == _NODE_INPUT:
-                given.append(e > s)
+                inputs.append(self._text(s, e))
             elif key == _NODE_OUTPUT:
-                outputs += e > s
+                outputs.append(self._text(s, e))
             elif key in (_NODE_OP, _NODE_DOMAIN, _NODE_OVERLOAD):
                 if key in once:
                     raise Fault("nodes: expected one operator each, got two")
                 once[key] = self._text(s, e)
             elif key == _NODE_ATTRIBUTE:
-                held, found = self._attribute(s, e, depth)
+                held, found = self._attribute(s, e, depth, scope)
                 graphs += held
                 inner += found
         op = once.get(_NODE_OP, "")
         if op in _REPEATING or (graphs and op not in _WITH_GRAPH):
             raise Fault(f"operators: expected none that repeats a graph, got {shown(op)}, which may never end")
         function = (once.get(_NODE_DOMAIN, ""), op, once.get(_NODE_OVERLOAD, ""))
-        if not outputs:
+        if not any(outputs):
             raise Fault(f"operators: expected each to make something, got {shown(op) or 'one'} without outputs")
         if function[0] in ("", "ai.onnx") and op in ARITIES:
             least, most = ARITIES[op]
-            if len(given) > most or not all(given[:least]) or len(given) < least:
-                raise Fault(f"operators: expected {least} to {most} inputs of {op}, got {sum(given)}")
+            if len(inputs) > most or not all(inputs[:least]) or len(inputs) < least:
+                raise Fault(f"operators: expected {least} to {most} inputs of {op}, got {sum(map(bool, inputs))}")
+        scope.add_node(op, inputs, outputs)
         return [function, *inner]
 
-    def _attribute(self, start: int, end: int, depth: int) -> tuple[int, list[_Function]]:
+    def _attribute(self, start: int, end: int, depth: int, scope: Scope) -> tuple[int, list[_Function]]:
         """Check an attribute; return how many graphs it holds, and what their nodes call."""
+        name = ""
+        spans: list[tuple[int, int]] = []
         seen: set[int] = set()
         inner: list[_Function] = []
         graphs = 0
         for key, s, e in self._fields(start, end):
             if key in (_ATTR_GRAPH, _ATTR_GRAPHS):
                 graphs += 1
-                inner += self._graph(s, e, depth=depth + 1)
+                calls, left = self._graph(s, e, depth=depth + 1)
+                inner += calls
+                scope.read |= {**left, **scope.read}
             elif key in (_ATTR_TENSOR, _ATTR_TENSORS):
                 self._tensor(s, e)
             elif key in _ATTR_SPARSE:
@@ -183,28 +202,43 @@ class _Check:
                 if key in seen:
                     raise Fault("attributes: expected one value each, got two")
                 seen.add(key)
+            elif key == _ATTR_NAME:
+                name = self._text(s, e)
+            elif key in _ATTR_INTS:
+                spans.append((s, e))
+        if name in POSITIVE:
+            check_positive(name, [number for span in spans for number in packed_numbers(self._data, *span)])
         return graphs, inner
 
     def _function(self, start: int, end: int) -> tuple[_Function, list[_Function]]:
         """Check a local function; return its name and what its nodes call."""
         once = dict.fromkeys((_FUNCTION_DOMAIN, _FUNCTION_NAME, _FUNCTION_OVERLOAD), "")
         calls: list[_Function] = []
+        scope = Scope()
+        given: list[str] = []
         for key, s, e in self._fields(start, end):
             if key in once:
                 once[key] = self._text(s, e)
             elif key == _FUNCTION_NODE:
-                calls += self._node(s, e, 0)
+                calls += self._node(s, e, 0, scope)
+            elif key == _FUNCTION_INPUT:
+                given.append(self._text(s, e))
+            elif key == _FUNCTION_OUTPUT:
+                scope.read.setdefault(self._text(s, e), "the output")
             elif key == _FUNCTION_ATTRIBUTE:
-                graphs, inner = self._attribute(s, e, 0)
+                graphs, inner = self._attribute(s, e, 0, scope)
                 if graphs:
                     raise Fault("functions: expected plain default values, got a graph")
                 calls += inner
+        scope.made.update(given)
+        refuse_unmade(scope.left())
         return (once[_FUNCTION_DOMAIN], once[_FUNCTION_NAME], once[_FUNCTION_OVERLOAD]), calls
 
-    def _tensor(self, start: int, end: int) -> None:
-        location = check_tensor(self._data, start, end, self._fields, self._folder)
-        if location is not None:
-            self._files[location] = None
+    def _tensor(self, start: int, end: int) -> Weights:
+        tensor = check_tensor(self._data, start, end, self._fields, self._folder)
+        if tensor.location is not None:
+            self._files[tensor.location] = None
+        return tensor
 
     def _value(self, start: int, end: int) -> tuple[str, tuple[int | None, ...] | None]:
         """Return name and shape of an input or output."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from mmap import mmap
 
-__all__ = ["check_tensor", "element_count", "packed_numbers"]
+__all__ = ["Weights", "check_tensor", "element_count", "packed_numbers"]
 
 Fields = Callable[[int, int], "Iterator[tuple[int, int, int]]"]
 
@@ -75,7 +75,21 @@ def packed_numbers(data: mmap | bytes, start: int, end: int) -> list[int]:
     return values
 
 
-def check_tensor(data: mmap | bytes, start: int, end: int, fields: Fields, folder: Path | None) -> str | None:
+class Weights(NamedTuple):
+    """A tensor that was checked.
+
+    Attributes:
+        name: Its name.
+        shape: Its shape.
+        location: Of the file that holds it, None where it is in the model.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    location: str | None
+
+
+def check_tensor(data: mmap | bytes, start: int, end: int, fields: Fields, folder: Path | None) -> Weights:
     """Check one tensor.
 
     Args:
@@ -86,7 +100,7 @@ def check_tensor(data: mmap | bytes, start: int, end: int, fields: Fields, folde
         folder: Of the model, for weights outside; None where nothing outside may be read.
 
     Returns:
-        The location of its weights where they are in another file, else None.
+        What it is.
 
     Raises:
         Fault: Its bytes are not those of its shape and type, or it may not be read.
@@ -114,7 +128,7 @@ def check_tensor(data: mmap | bytes, start: int, end: int, fields: Fields, folde
         elif wire_type != _BYTES:
             continue
         elif number == _NAME:
-            name = data[s : min(e, s + 200)].decode(errors="replace")
+            name = data[s : min(e, s + 1000)].decode(errors="replace")
         elif number == _RAW:
             if raw is not None:
                 raise Fault(f"weights {shown(name)}: expected their bytes once, got them twice")
@@ -133,9 +147,10 @@ def check_tensor(data: mmap | bytes, start: int, end: int, fields: Fields, folde
     if single.get(_LOCATION, 0) or external:
         if raw or any(held.values()) or kind == _STRING_TYPE:
             raise Fault(f"{what}: expected them either in the file or in another one, got both")
-        return _check_external(external, -(-count * _BITS[kind] // 8), what, folder)
+        need = -(-count * _BITS[kind] // 8)
+        return Weights(name, tuple(dims), _check_external(external, need, what, folder))
     _check_inner(kind, count, raw, held, what)
-    return None
+    return Weights(name, tuple(dims), None)
 
 
 def _check_inner(kind: int, count: int, raw: int | None, held: dict[int, int], what: str) -> None:

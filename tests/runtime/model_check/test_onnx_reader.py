@@ -101,6 +101,47 @@ def conv_without_weights(model: onnx.ModelProto) -> None:
     del conv.input[1:]
 
 
+def first_conv(model: onnx.ModelProto) -> onnx.NodeProto:
+    return next(node for node in model.graph.node if node.op_type == "Conv")
+
+
+def conv_with(**attributes: object) -> Change:
+    def change(model: onnx.ModelProto) -> None:
+        conv = first_conv(model)
+        kept = [a for a in conv.attribute if a.name not in attributes]
+        del conv.attribute[:]
+        conv.attribute.extend([*kept, *(helper.make_attribute(n, v) for n, v in attributes.items())])
+
+    return change
+
+
+def kernel(*shape: int) -> Change:
+    def change(model: onnx.ModelProto) -> None:
+        model.graph.initializer.append(numpy_helper.from_array(np.zeros(shape, np.float32), "other"))
+        first_conv(model).input[1] = "other"
+
+    return change
+
+
+def unmade_within_if(model: onnx.ModelProto) -> None:
+    plain_if(model)
+    inner = model.graph.node[-1].attribute[0].g
+    inner.node.append(helper.make_node("Neg", ["nowhere"], ["n"]))
+
+
+def unmade_output(model: onnx.ModelProto) -> None:
+    model.graph.output.append(helper.make_tensor_value_info("nowhere", TensorProto.FLOAT, [1]))
+
+
+def unmade_within_function(model: onnx.ModelProto) -> None:
+    functions_calling({"f0": []})(model)
+    model.functions[0].node[0].input[0] = "nowhere"
+
+
+def two_makers(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node("Neg", ["boxes"], ["scores"]))
+
+
 def many(name: str, count: int = 40) -> list[str]:
     return [name] * count
 
@@ -124,6 +165,20 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "large beside nothing": (first_weight(dims=[0, 2**62]), "expected a shape of 0 to 2147483647 elements"),
     "input": (shape_of_input(1, 2**20, 2**20, 3), "tensor image: expected a shape of 0 to 2147483647 elements"),
     "arity": (conv_without_weights, "expected 2 to 3 inputs of Conv, got 1"),
+    "unmade": (
+        lambda m: first_conv(m).input.__setitem__(1, "nowhere"),
+        "tensor nowhere, read by Conv: expected a maker",
+    ),
+    "unmade in if": (unmade_within_if, "tensor nowhere, read by Neg: expected a maker, got none"),
+    "unmade in function": (unmade_within_function, "tensor nowhere, read by Identity: expected a maker, got none"),
+    "unmade output": (unmade_output, "tensor nowhere, read by the output: expected a maker, got none"),
+    "two makers": (two_makers, "tensor scores: expected one producer, got two"),
+    "stride": (conv_with(strides=[8, 0]), "expected strides of 1 or more, got 0"),
+    "dilation": (conv_with(dilations=[-1, 1]), "expected dilations of 1 or more, got -1"),
+    "group": (conv_with(group=0), "expected group of 1 or more, got 0"),
+    "large kernel": (conv_with(kernel_shape=[2**40, 8]), "expected kernel_shape of 1 or more, got 1099511627776"),
+    "empty kernel": (kernel(0, 3, 8, 8), "expected a kernel of 3 to 5 dimensions, none 0, got 0×3×8×8"),
+    "flat kernel": (kernel(4, 3), "expected a kernel of 3 to 5 dimensions, none 0, got 4×3"),
     "training": (lambda m: m.training_info.add().algorithm.CopyFrom(identity_graph("step")), "training steps"),
     "sparse": (lambda m: m.graph.sparse_initializer.add().dims.extend([4]), "expected dense ones, got sparse"),
     "no output": (lambda m: m.graph.node[0].ClearField("output"), "got Cast without outputs"),
@@ -171,6 +226,18 @@ def test_weights_in_lists_of_numbers(case: str, tmp_path: Path) -> None:
     longer.dims.append(6)
     with pytest.raises(ModelFileError, match="weights more: expected"):
         check_model(changed(tmp_path, lambda m: m.graph.initializer.append(longer)))
+
+
+def test_long_lists_of_other_attributes_are_let_through(tmp_path: Path) -> None:
+    check_model(changed(tmp_path, conv_with(anything=list(range(100)))))
+
+
+def test_names_of_the_graph_around_are_seen_within_if(tmp_path: Path) -> None:
+    def change(model: onnx.ModelProto) -> None:
+        plain_if(model)
+        model.graph.node[-1].attribute[0].g.node.append(helper.make_node("Neg", ["boxes"], ["n"]))
+
+    check_model(changed(tmp_path, change))
 
 
 def test_if_is_let_through(tmp_path: Path) -> None:
