@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgedet import output
-from edgedet.commands.numbers import COUNT_OR_NONE
+from edgedet.commands.numbers import COUNT, COUNT_OR_NONE, number
 from edgedet.commands.options import Engine, Json, Threads, split_list
 
 __all__ = ["app"]
@@ -96,7 +96,7 @@ def install(
     bundle: Folder,
     engine: Engine = None,
     threads: Threads = None,
-    tries: Annotated[int, typer.Option(metavar="N", help="Starts within which it must be confirmed.")] = 3,
+    tries: Annotated[int, number(COUNT, "Starts within which it must be confirmed.")] = 3,
 ) -> None:
     """Install a bundle beside the current one, and switch to it if it is fit; the next start runs it."""
     from edgedet_runtime.bundle.slots import install

@@ -102,7 +102,12 @@ def conv_without_weights(model: onnx.ModelProto) -> None:
 
 
 def first_conv(model: onnx.ModelProto) -> onnx.NodeProto:
-    return next(node for node in model.graph.node if node.op_type == "Conv")
+    conv: onnx.NodeProto = next(node for node in model.graph.node if node.op_type == "Conv")
+    return conv
+
+
+def kernel_from_nowhere(model: onnx.ModelProto) -> None:
+    first_conv(model).input[1] = "nowhere"
 
 
 def conv_with(**attributes: object) -> Change:
@@ -165,10 +170,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "large beside nothing": (first_weight(dims=[0, 2**62]), "expected a shape of 0 to 2147483647 elements"),
     "input": (shape_of_input(1, 2**20, 2**20, 3), "tensor image: expected a shape of 0 to 2147483647 elements"),
     "arity": (conv_without_weights, "expected 2 to 3 inputs of Conv, got 1"),
-    "unmade": (
-        lambda m: first_conv(m).input.__setitem__(1, "nowhere"),
-        "tensor nowhere, read by Conv: expected a maker",
-    ),
+    "unmade": (kernel_from_nowhere, "tensor nowhere, read by Conv: expected a maker"),
     "unmade in if": (unmade_within_if, "tensor nowhere, read by Neg: expected a maker, got none"),
     "unmade in function": (unmade_within_function, "tensor nowhere, read by Identity: expected a maker, got none"),
     "unmade output": (unmade_output, "tensor nowhere, read by the output: expected a maker, got none"),
