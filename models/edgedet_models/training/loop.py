@@ -79,12 +79,11 @@ def train(config: TrainConfig, *, show: bool = True) -> Path:
         StoppedError: A signal stopped the run; called again with the same configuration, it goes on.
         OSError: The folder of the run cannot be written.
     """
-    require_writable(config.run / "state", argument="run")
+    require_writable(config.run / STATE, argument="run")
     source, _ = open_data(config.data)
     for note in source.notes if isinstance(source, BoxFolder) else ():
         _LOGGER.warning(note)
     build(config.variant, ("probe",))
-    require_writable(config.run / STATE, argument="run")
     config.run.mkdir(parents=True, exist_ok=True)
     with locked_folder(config.run), StopSignals() as stop:
         remove_leftovers(config.run)
