@@ -27,6 +27,7 @@ __all__ = ["MOST_NODES", "check_onnx"]
 MOST_NODES = 200_000
 """Nodes of a model, its functions unfolded; a large detector has some thousands."""
 _MOST_DEPTH = 8
+_LONGEST_NAME = 1000  # longer ones are told apart by their beginning
 
 _VARINT, _BYTES = 0, 2
 
@@ -119,7 +120,11 @@ class _Check:
         return Outline(outputs, tuple(self._files))
 
     def _text(self, start: int, end: int) -> str:
-        return self._data[start : min(end, start + 1000)].decode()
+        content = self._data[start : min(end, start + _LONGEST_NAME)]
+        try:
+            return content.decode(errors="strict" if end - start <= _LONGEST_NAME else "replace")
+        except UnicodeDecodeError:
+            raise Fault(f"ONNX graph: expected names in UTF-8, got {content[:40]!r}") from None
 
     def _graph(
         self, start: int, end: int, *, depth: int, outputs: dict[str, tuple[int | None, ...] | None] | None = None
