@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgedet import output
+from edgedet.commands.numbers import PIXELS, number
 from edgedet.commands.options import Json, engine_option
 from edgedet_runtime.choices import EngineName
 
@@ -48,7 +49,7 @@ def inspect(
     ] = False,
     imgsz: Annotated[
         tuple[int, int] | None,
-        typer.Option(metavar="H W", help="With --draft-spec: size, where the file leaves it open."),
+        number(PIXELS, "With --draft-spec: size, where the file leaves it open.", metavar="H W"),
     ] = None,
     json: Json = False,
 ) -> None:
