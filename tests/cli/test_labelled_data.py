@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from edgedet_export.quantize.images import open_pictures
+from edgedet_runtime.errors import InputError
 from tests.cli.colors import run
 
 _BOX = {"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}
@@ -62,7 +65,13 @@ def _sentences(data: Path, model: Path, tmp_path: Path) -> set[str]:
         (b"\xef\xbb\xbf0 .5 .5 .1 .1", "byte order mark"),
         (b"0,.5,.5,.1,.1", "spaces instead of commas"),
         (b"2 .5 .5 .1 .1", "a.txt:1: expected a class 0..1, got 2"),
-        (b"-1 .5 .5 .1 .1\n0 0 0 0 0", "a.txt:1: expected a class 0..1, got -1 (2 such faults in 1 file)"),
+        (b"-1 .5 .5 .1 .1\n9 0 0 1 1", "a.txt:1: expected a class 0..1, got -1 (2 such faults in 1 file)"),
+        (
+            b"-1 .5 .5 .1 .1\n0 0 0 0 0\n0 9 .5 .1 .1\n5 .5 .5 .1 .1\n0 .5 .5 0 0",
+            "a.txt:1: expected a class 0..1, got -1 (5 faults in 1 file: 2 such;"
+            " 2 expected a width and height above 0, first at line 2;"
+            " 1 expected coordinates in 0..1 of the picture, first at line 3)",
+        ),
         (b"\xff\xfe", "expected a text file"),
     ],
 )
@@ -119,3 +128,44 @@ def test_hostile_files(shared: Path, tmp_path: Path, color_model: Path) -> None:
         copy.write_bytes(file.read_bytes())
         for sentence in _sentences(copy, color_model, tmp_path):
             assert len(sentence) < 600
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda data: data[:-9], "it is a damaged PNG: "),
+        (lambda data: data[:60] + bytes([data[60] ^ 1]) + data[61:], "it is a damaged PNG: "),
+        (lambda data: b"", "it is empty"),
+        (lambda data: b"hello " * 20, "it is something else"),
+    ],
+    ids=["cut", "a bit", "empty", "text"],
+)
+def test_damaged_pictures(
+    tmp_path: Path,
+    color_model: Path,
+    caplog: pytest.LogCaptureFixture,
+    damage: Callable[[bytes], bytes],
+    words: str,
+) -> None:
+    """Calibration leaves such pictures out, and says why in the same words; it ends where nothing is left."""
+    data = _yolo(tmp_path, b"0 .5 .5 .1 .1\n")
+    picture = tmp_path / "images/a.png"
+    picture.write_bytes(damage(picture.read_bytes()))
+    sentence = f"{picture}: expected an image"
+    for command in (
+        ("detect", color_model, picture),
+        ("train", tmp_path / "run", data, "--processes", 1, "--sizes", "64:1", "--batch", 1),
+        ("eval", color_model, "--data", data, "--classes", "red"),
+        ("compare", color_model, "--data", data, "--classes", "red"),
+    ):
+        result = run(*command)
+        assert result.exit_code == 2, (command, result.output)
+        (line,) = [line for line in result.stderr.splitlines() if sentence in line]
+        assert line.startswith(f"error: {sentence}")
+        assert words in line
+        told = line.removeprefix("error: ")
+    with pytest.raises(InputError, match="none can be read"):
+        open_pictures([picture], limit=4)
+    assert [record.getMessage() for record in caplog.records if sentence in record.getMessage()] == [
+        f"{told}; it is left out"
+    ]

@@ -1,8 +1,9 @@
-"""Faults in labelled data: the first in full, the others counted, so that none hides behind another."""
+"""Faults in labelled data: the first in full, the others counted by kind, so that none hides behind another."""
 
 from __future__ import annotations
 
 import reprlib
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgedet_runtime.errors import InputError
@@ -10,6 +11,9 @@ from edgedet_runtime.errors import InputError
 __all__ = ["Faults", "exists", "short"]
 
 _MOST_CHARACTERS = 60
+_MOST_KINDS = 3
+"""How many kinds of faults are named beside the first."""
+
 _REPR = reprlib.Repr()
 _REPR.maxlevel, _REPR.maxlist, _REPR.maxdict, _REPR.maxtuple = 2, 4, 4, 4
 _REPR.maxstring = _REPR.maxother = _REPR.maxlong = _MOST_CHARACTERS
@@ -29,13 +33,28 @@ def exists(path: Path, *, folder: bool = False) -> bool:
         return False
 
 
+@dataclass(slots=True)
+class _Kind:
+    """Faults that were expected to be the same thing.
+
+    Attributes:
+        what: What was expected.
+        place: Where the first of them is; without the file, where that is the one of the first fault of all.
+        count: How many there are.
+    """
+
+    what: str
+    place: str
+    count: int = 0
+
+
 class Faults:
     """Collects what is wrong; `check` raises if there is anything."""
 
     def __init__(self) -> None:
         """Start with nothing wrong."""
-        self._first = ""
-        self._count = 0
+        self._first = self._first_file = ""
+        self._kinds: dict[str, _Kind] = {}
         self._files: set[str] = set()
 
     def add(self, file: Path | str, at: object, what: str) -> None:
@@ -44,21 +63,35 @@ class Faults:
         Args:
             file: The file that holds it.
             at: Line or entry within the file.
-            what: What was expected and what was got.
+            what: What was expected and what was got; what stands before ``, got`` is its kind.
         """
-        if not self._count:
-            self._first = f"{file}:{at}: {what}" if isinstance(at, int) else f"{file}: {at}: {what}"
-        self._count += 1
+        place = f"{file}:{at}" if isinstance(at, int) else f"{file}: {at}"
+        if not self._first:
+            self._first, self._first_file = f"{place}: {what}", str(file)
+        if str(file) == self._first_file:
+            place = f"line {at}" if isinstance(at, int) else str(at)
+        kind = what.partition(", got ")[0]
+        self._kinds.setdefault(kind, _Kind(kind, place)).count += 1
         self._files.add(str(file))
 
     def check(self) -> None:
         """Raise if anything is wrong.
 
         Raises:
-            InputError: The first fault, and how many there are.
+            InputError: The first fault, and how many there are of each kind.
         """
-        if self._count == 1:
-            raise InputError(self._first)
-        if self._count:
-            files = "1 file" if len(self._files) == 1 else f"{len(self._files)} files"
-            raise InputError(f"{self._first} ({self._count} such faults in {files})")
+        if self._kinds:
+            raise InputError(self._first + self._rest())
+
+    def _rest(self) -> str:
+        """Return what is to be said beyond the first fault."""
+        first, *others = self._kinds.values()
+        files = "1 file" if len(self._files) == 1 else f"{len(self._files)} files"
+        if not others:
+            return "" if first.count == 1 else f" ({first.count} such faults in {files})"
+        count = first.count + sum(kind.count for kind in others)
+        parts = [f"{first.count} such"]
+        parts += [f"{kind.count} {kind.what}, first at {kind.place}" for kind in others[:_MOST_KINDS]]
+        if len(others) > _MOST_KINDS:
+            parts.append(f"{sum(kind.count for kind in others[_MOST_KINDS:])} of other kinds")
+        return f" ({count} faults in {files}: {'; '.join(parts)})"

@@ -100,7 +100,9 @@ def test_faults_are_one_short_line(tmp_path: Path, changes: dict[str, Any], mess
 
 def test_faults_are_counted(tmp_path: Path) -> None:
     bad = [{**_BOX, "image_id": 8}, {**_BOX, "bbox": [1, 2, -3, 4]}, _BOX]
-    with pytest.raises(InputError, match=r"\(2 such faults in 1 file\)$"):
+    with pytest.raises(
+        InputError, match=r"\(2 faults in 1 file: 1 such; 1 expected a bbox with .*, first at annotations\[1\]\)$"
+    ):
         load_dataset(_coco(tmp_path, annotations=bad))
 
 

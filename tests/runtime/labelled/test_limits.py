@@ -496,10 +496,25 @@ def test_faults_in_words() -> None:
     with pytest.raises(InputError, match=r"^a:3: x$"):
         faults.check()
     faults.add(Path("a"), "here", "y")
-    with pytest.raises(InputError, match=r"^a:3: x \(2 such faults in 1 file\)$"):
+    with pytest.raises(InputError, match=r"^a:3: x \(2 faults in 1 file: 1 such; 1 y, first at here\)$"):
         faults.check()
-    faults.add("b", "here", "y")
-    with pytest.raises(InputError, match=r"^a:3: x \(3 such faults in 2 files\)$"):
+    faults.add("b", "here", "y, got 7")
+    faults.add("b", 9, "x, got 8")
+    with pytest.raises(InputError, match=r"^a:3: x \(4 faults in 2 files: 2 such; 2 y, first at here\)$"):
+        faults.check()
+    for number, kind in enumerate("zzuv", 1):
+        faults.add("b", number, kind)
+    words = "2 such; 2 y, first at here; 2 z, first at b:1; 1 u, first at b:3; 1 of other kinds"
+    with pytest.raises(InputError, match=rf"^a:3: x \(8 faults in 2 files: {words}\)$"):
+        faults.check()
+
+
+def test_faults_of_one_kind_in_words() -> None:
+    faults = Faults()
+    faults.add("a", 3, "expected x, got 1")
+    faults.add("b", 1, "expected x, got 2")
+    faults.add("b", 2, "expected x, got 3, got 4")
+    with pytest.raises(InputError, match=r"^a:3: expected x, got 1 \(3 such faults in 2 files\)$"):
         faults.check()
     faults = Faults()
     faults.add("b", "here", "y")

@@ -144,7 +144,7 @@ def test_each_fault_is_one_sentence_with_file_and_line(tmp_path: Path, line: str
 def test_no_fault_hides_behind_another(tmp_path: Path) -> None:
     path = _set(tmp_path, "val: images/val\nnames: [x]\n", label="0 .5 .5 .1 .1\n0 .5 .5 .1\n3 .5 .5 .1 .1\n")
     (tmp_path / "labels/val/b.txt").write_text("0 9 9 9 9\n")
-    with pytest.raises(InputError, match=r"a\.txt:2: .*\(3 such faults in 2 files\)$"):
+    with pytest.raises(InputError, match=r"a\.txt:2: .*\(3 faults in 2 files: 1 such; 1 .*line 3; 1 .*b\.txt:1\)$"):
         load_dataset(path)
 
 
