@@ -206,14 +206,13 @@ def _pictures(config: ExportConfig) -> tuple[list[Image], list[Path]]:
 
 def _from_torch(model: DetectorModule, ladder: _Ladder) -> tuple[FuseReport, onnx.ModelProto, Complexity]:
     """Fuse a module and trace it, climbing torch → fused → onnx."""
-    size = model.stride * 2
     complexity = count(model, model.spec.input.size_hw)
     torch_outputs = torch_stage("torch", model)
     ladder.start(torch_outputs)
     double = torch_stage("torch-float64", model.double(), dtype=torch.float64)
     ladder.noise = measure_noise(ladder.spec, ladder.outputs, double(ladder.images))
     model.float()
-    fused, report = fuse(model, model.dummy_input((size, size)))
+    fused, report = fuse(model, model.small_input())
     ladder.climb(torch_stage("fused", fused))
     proto = to_onnx(fused)
     ladder.climb(onnx_stage("onnx", proto, model.spec))

@@ -16,7 +16,7 @@ import edgedet_models
 from edgedet_export.config import ExportConfig
 from edgedet_models.detector import DetectorModule
 from edgedet_models.families import load_recognized
-from edgedet_runtime.errors import ArgumentError, InputError, ModelFileError
+from edgedet_runtime.errors import ArgumentError, EdgedetError, InputError, ModelFileError
 from edgedet_runtime.spec import ModelSpec
 from edgedet_runtime.version import __version__
 
@@ -34,6 +34,29 @@ class ModuleDetector(DetectorModule):
         """Wrap `module`; it is not copied."""
         super().__init__(spec)
         self.module = module
+
+    def small_input(self) -> torch.Tensor:
+        """Return an input of the spec's size: a user's module may be fixed to its own."""
+        return self.dummy_input()
+
+    def require_running(self) -> None:
+        """Run once, so that a module that is fixed to another size is told from a fault of edgedet.
+
+        Raises:
+            InputError: The module's forward fails on the spec's input.
+        """
+        try:
+            with torch.no_grad():
+                self(self.dummy_input())
+        except EdgedetError:
+            raise
+        except Exception as e:  # whatever a user's forward raises
+            height, width = self.spec.input.size_hw
+            said = " ".join(str(e).split())[:200] or type(e).__name__
+            raise InputError(
+                f"module: expected one that runs on float32 (1, 3, {height}, {width}), got {type(e).__name__}: {said};"
+                " a module that is fixed to one size is exported at that size alone (spec.input, imgsz)"
+            ) from e
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return the raw heads in the spec's order."""
@@ -87,7 +110,10 @@ def load_source(source: Path | str | nn.Module | None, config: ExportConfig, spe
         InputError: The options do not fit the model.
     """
     if isinstance(source, nn.Module):
-        return _adjust(_from_module(source, spec, config), config)
+        adjusted = _adjust(_from_module(source, spec, config), config)
+        if isinstance(adjusted.model, ModuleDetector):
+            adjusted.model.require_running()
+        return adjusted
     if source is None:
         from edgedet_models.builtin import builtin_checkpoint
 

@@ -11,7 +11,7 @@ counted:
   written; max pooling, activations, additions, concatenations: free.
 
 Layers are observed by hooks while the module runs on the ``meta`` device: shapes only, no arithmetic, no
-copies of the weights.
+copies of the weights. A module whose forward reads values (``.item()``) runs as it is instead.
 """
 
 from __future__ import annotations
@@ -79,6 +79,14 @@ def count(module: nn.Module, size_hw: tuple[int, int], *, norm_ops: int = 2) -> 
         size_hw: Height and width of the input, in pixels.
         norm_ops: Operations per element of a normalisation.
     """
+    try:
+        return _count(module, size_hw, norm_ops, device="meta")
+    except (RuntimeError, NotImplementedError):  # the forward reads values: `.item()`, a comparison, numpy
+        return _count(module, size_hw, norm_ops, device=None)
+
+
+def _count(module: nn.Module, size_hw: tuple[int, int], norm_ops: int, *, device: str | None) -> Complexity:
+    """Count on the meta device, or by running the module as it is."""
     totals = {"macs": 0, "bytes": 0}
 
     def observe(layer: nn.Module, args: tuple[Any, ...], result: Any) -> None:
@@ -94,7 +102,7 @@ def count(module: nn.Module, size_hw: tuple[int, int], *, norm_ops: int = 2) -> 
     hooks = [leaf.register_forward_hook(observe) for leaf in leaves if not isinstance(leaf, nn.Identity)]
     training = module.training
     try:
-        _run(module.eval(), size_hw)
+        _run(module.eval(), size_hw, device)
     finally:
         module.train(training)
         for hook in hooks:
@@ -103,11 +111,14 @@ def count(module: nn.Module, size_hw: tuple[int, int], *, norm_ops: int = 2) -> 
     return Complexity(params, totals["macs"], 2e-9 * totals["macs"], totals["bytes"])
 
 
-def _run(module: nn.Module, size_hw: tuple[int, int]) -> None:
-    """Run on the meta device."""
-    tensors = [*module.named_parameters(), *module.named_buffers()]
-    meta = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors}
+def _run(module: nn.Module, size_hw: tuple[int, int], device: str | None) -> None:
     like = next(module.parameters(), torch.empty(0))
+    if device is None:
+        with torch.no_grad():
+            module(torch.zeros(1, 3, *size_hw, dtype=like.dtype, device=like.device))
+        return
+    tensors = [*module.named_parameters(), *module.named_buffers()]
+    meta = {name: torch.empty_like(tensor, device=device) for name, tensor in tensors}
     run: Callable[..., Any] = torch.func.functional_call
     with torch.no_grad(), norms_passed_through([module]):
-        run(module, meta, (torch.empty(1, 3, *size_hw, dtype=like.dtype, device="meta"),))
+        run(module, meta, (torch.empty(1, 3, *size_hw, dtype=like.dtype, device=device),))

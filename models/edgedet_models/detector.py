@@ -74,6 +74,10 @@ class DetectorModule(nn.Module):
         """Number of trainable numbers, as the training repositories count them."""
         return sum(p.numel() for p in self.parameters())
 
+    def small_input(self) -> Tensor:
+        """Return a zero batch of one of the smallest size on which the module is sure to run."""
+        return self.dummy_input((2 * self.stride, 2 * self.stride))
+
     def dummy_input(self, size_hw: tuple[int, int] | None = None) -> Tensor:
         """Return a zero batch of one in the module's dtype; `size_hw` defaults to the spec's."""
         h, w = size_hw or self.spec.input.size_hw
