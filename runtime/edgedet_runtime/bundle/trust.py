@@ -129,7 +129,7 @@ def _bundle_of(model: Path) -> Path | None:
     if model.is_dir():
         return model
     file = model.resolve()
-    for folder in file.parents[:2]:
+    for folder in file.parents:
         if (folder / MANIFEST).is_file():
             listed = {entry.path for entry in read_manifest(folder).files}
             return folder if file.relative_to(folder).as_posix() in listed else None

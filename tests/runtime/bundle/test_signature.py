@@ -320,3 +320,22 @@ def test_whose_signature_it_was_is_told_apart_from_what_was_altered(bundle: Path
 def test_a_folder_without_a_manifest_is_no_bundle(tmp_path: Path, key: Path) -> None:
     with pytest.raises(ModelFileError, match=r"expected a bundle with manifest\.json, there is none$"):
         verify_signature(tmp_path, public(key))
+
+
+def test_doctor_tells_about_what_was_added(bundle: Path, key: Path, device: Path) -> None:
+    """The manifest alone says nothing about it: every listed file is as it was."""
+    sign_bundle(bundle, key)
+    _add_a_file(bundle)
+    found = {f["check"]: f["status"] for f in json.loads(run("doctor", bundle, "--json").stdout)["findings"]}
+    assert (found["files"], found["signature"]) == ("ok", "failure")
+
+
+def test_a_file_deep_in_a_signed_bundle_opens(bundle: Path, key: Path, device: Path) -> None:
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    (bundle / "for/small/boards").mkdir(parents=True)
+    (bundle / "model.onnx").rename(bundle / "for/small/boards/model.onnx")
+    manifest["files"][0]["path"] = "for/small/boards/model.onnx"
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    sign_bundle(bundle, key)
+    for model in (bundle, bundle / "for/small/boards/model.onnx"):
+        Detector(model, threads=1).close()

@@ -58,6 +58,7 @@ def running(folder: Path) -> str:
     started = start(folder)
     assert started is not None
     assert verify_bundle(started.bundle) == []
+    assert started.installed.is_in(folder)
     return str(json.loads((started.bundle / "manifest.json").read_text())["notes"][0])
 
 
@@ -93,6 +94,16 @@ def test_an_update_that_is_not_confirmed_goes_back(
     assert taken_back.why == "not confirmed in 3 starts"
     install(device_dir, mark(bundle, "three"), tries=1)
     assert [running(device_dir) for _ in range(2)] == ["three", "one"]
+
+
+def test_an_update_goes_into_the_slot_that_is_not_in_force(bundle: Path, device_dir: Path, fit: None) -> None:
+    for name, slot, before in (("one", "a", None), ("two", "b", "a"), ("three", "a", "b"), ("four", "b", "a")):
+        assert install(device_dir, mark(bundle, name)).slot == slot
+        assert running(device_dir) == name
+        confirm(device_dir)
+        previous = read_state(device_dir).previous
+        assert (None if previous is None else previous.slot) == before
+        assert previous is None or previous.is_in(device_dir)
 
 
 def test_the_first_bundle_has_nothing_to_go_back_to(bundle: Path, device_dir: Path, fit: None) -> None:
