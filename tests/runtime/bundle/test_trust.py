@@ -7,17 +7,21 @@ import logging
 import os
 import platform
 import stat
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edgedet_runtime import CheckFailedError, Detector, InputError, ModelFileError
+from edgedet_runtime.bundle import seen_versions as seen_module
 from edgedet_runtime.bundle import statement as statement_module
-from edgedet_runtime.bundle.seen_versions import STATE_VARIABLE, highest_seen, remember_version
+from edgedet_runtime.bundle.seen_versions import STATE_VARIABLE, highest_seen, remember_version, state_folder
 from edgedet_runtime.bundle.signature import sign_bundle
 from edgedet_runtime.bundle.trust import MODEL_VARIABLE
+from edgedet_runtime.whole_file import write_whole_file
 from tests.cli.colors import refused, run
 from tests.runtime.bundle.test_signature import write_old_signature
 
@@ -216,3 +220,61 @@ def test_a_device_without_a_key_remembers_nothing(
     monkeypatch.delenv("EDGEDET_PUBLIC_KEY")
     opens(bundle)
     assert not device.exists()
+
+
+@pytest.mark.parametrize(("before_signing_s", "set_right"), [(0, True), (86_400, True), (86_401, False)])
+def test_a_clock_may_be_a_day_behind_the_one_that_signed(
+    bundle: Path,
+    clock: Callable[[datetime], None],
+    caplog: pytest.LogCaptureFixture,
+    before_signing_s: int,
+    set_right: bool,
+) -> None:
+    signed_at = datetime(2026, 5, 2, 12, tzinfo=timezone.utc)
+    statement = statement_module.Statement("", 1, "2026-05-02T12:00:00Z", "2027-01-01T00:00:00Z")
+    clock(signed_at - timedelta(seconds=before_signing_s))
+    with caplog.at_level(logging.WARNING):
+        statement.require_in_force(bundle, new=False)
+    assert bool(caplog.text) is not set_right
+    if set_right:
+        statement.require_in_force(bundle, new=True)
+    else:
+        with pytest.raises(CheckFailedError, match="set the clock"):
+            statement.require_in_force(bundle, new=True)
+
+
+def test_versions_end_where_json_readers_lose_exactness() -> None:
+    assert statement_module.Statement("", 2**53 - 1).version == 9007199254740991
+    with pytest.raises(InputError, match="expected 0 to 9007199254740991"):
+        statement_module.Statement("", 2**53)
+
+
+def test_where_a_device_remembers(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (STATE_VARIABLE, "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/home/pi")
+    assert state_folder() == Path("/home/pi/.local/state/edgedet")
+    monkeypatch.setenv("XDG_STATE_HOME", "/data")
+    assert state_folder() == Path("/data/edgedet")
+    monkeypatch.setenv(STATE_VARIABLE, "/data/seen")
+    assert state_folder() == Path("/data/seen")
+
+
+def test_processes_that_remember_at_once_lose_nothing(device: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each reads, and a while later writes; without a lock the last one to write would undo the others."""
+    real = write_whole_file
+
+    def late(*arguments: Any) -> None:
+        time.sleep(0.05)
+        real(*arguments)
+
+    monkeypatch.setattr(seen_module, "write_whole_file", late)
+    children = []
+    for i in range(6):
+        pid = os.fork()
+        if pid == 0:
+            remember_version(f"model{i}", i + 1)
+            os._exit(0)
+        children.append(pid)
+    assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 6
+    assert [highest_seen(f"model{i}") for i in range(6)] == [1, 2, 3, 4, 5, 6]
