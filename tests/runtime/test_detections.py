@@ -234,3 +234,13 @@ def test_class_ids_without_names_have_an_end(class_id: int, good: bool) -> None:
     else:
         with pytest.raises(InputError, match="expected class ids up to 99999"):
             Detections.from_dict({"detections": [entry]})
+
+
+def test_nothing_that_is_named_has_no_names() -> None:
+    assert Detections.from_dict({"detections": []}).names == ()
+
+
+@pytest.mark.parametrize("index", [np.array([], "U1"), np.array([], "M8[D]"), np.zeros((0, 1))], ids=str)
+def test_an_empty_index_of_what_cannot_index_is_refused(index: Any) -> None:
+    with pytest.raises(IndexError, match="expected an integer, a slice"):
+        some(3)[index]

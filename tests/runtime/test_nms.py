@@ -234,3 +234,14 @@ def test_is_idempotent_and_equals_the_plain_rule(corner: Floats, iou: float, dat
     assert kept.tolist() == plain_nms(boxes, scores, classes, iou)
     again = nms(boxes[kept], scores[kept], classes[kept], iou=iou)
     assert again.tolist() == list(range(len(kept)))
+
+
+@pytest.mark.parametrize("n", [500, 1500])
+def test_zeros_of_either_sign_are_equal_and_the_least_number_above_them_is_not(n: int) -> None:
+    scores = np.zeros(n, np.float32)
+    scores[1::2] = -0.0
+    scores[n // 2], scores[3] = 1e-45, -1e-45
+    at = np.arange(n, dtype=np.float32) * 10
+    boxes = np.stack((at, at, at + 5, at + 5), axis=1)
+    rest = [i for i in range(n) if i not in (n // 2, 3)]
+    assert nms(boxes, scores, iou=0.5).tolist() == [n // 2, *rest, 3]

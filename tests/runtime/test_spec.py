@@ -339,3 +339,16 @@ def test_defaults_are_the_published_ones() -> None:
     read = InputSpec("x", 4, 6)
     assert (read.layout, read.dtype, read.color, read.scale) == ("NHWC", "uint8", "BGR", 1.0)
     assert (read.mean, read.std) == ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+def test_the_version_is_found_out_not_given() -> None:
+    with pytest.raises(TypeError, match="spec_version"):
+        ModelSpec(**{**{f.name: getattr(TINY_SPEC, f.name) for f in dataclasses.fields(TINY_SPEC)}, "spec_version": 2})
+
+
+@pytest.mark.parametrize("value", [True, "0.5", None, [0.5]], ids=str)
+def test_a_threshold_is_a_number(value: object) -> None:
+    data = json.loads(TINY_SPEC.to_json())
+    data["thresholds"]["conf"] = value
+    with pytest.raises(ModelFileError, match=r"thresholds\.conf: expected a number"):
+        ModelSpec.from_json(json.dumps(data))

@@ -75,7 +75,7 @@ def read_annotation(
     fields = entry if isinstance(entry, dict) else {}
     run_lengths = isinstance(fields.get("segmentation"), dict)
     missing = [name for name in ("image_id", "category_id", "bbox") if name not in fields]
-    if missing == ["bbox"] and not run_lengths:
+    if missing == ["bbox"]:
         fields = {**fields, "bbox": _around(fields.get("segmentation"))}
     elif missing:
         raise ValueError(f"expected the field {missing[0]!r}, got {short(entry)}")
