@@ -158,14 +158,14 @@ def test_compare_refuses(bundle: Path, profile: Any, tmp_path: Path, change: Any
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--threads", "1,x"], ["--threads", "comma-separated"]),
+        (["--threads", "1,x"], ["--threads", "got 'x'"]),
         (["--threads", "0"], ["--threads", "from 1 to 1024"]),
         (["--threads", "2147483648"], ["--threads", "from 1 to 1024"]),
         (["--engine", "tensorrt"], ["tensorrt"]),
         (["--engine", "openvino"], ["no file for engine openvino"]),
         (["--precision", "int8"], ["no file", "int8"]),
         (["--image", "missing.png"], ["missing.png"]),
-        (["--throughput", "inf"], ["--throughput", "got inf"]),
+        (["--throughput", "inf"], ["--throughput", "got 'inf'"]),
         (["--html", "no/such/page.html"], ["--html", "no folder"]),
         (["--html", "."], ["--html", "it is a folder"]),
     ],
