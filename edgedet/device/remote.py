@@ -15,18 +15,22 @@ import os
 import shlex
 import subprocess
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from edgedet_runtime.bundle.manifest import MANIFEST, read_manifest, verify_bundle
+from edgedet_runtime.doctor import Report
 from edgedet_runtime.errors import CheckFailedError, EdgedetError, EngineError, InputError
-from edgedet_runtime.from_json import parse_json
+from edgedet_runtime.from_json import from_json, parse_json
+from edgedet_runtime.profiling.report import ProfileReport
 
 __all__ = ["Board", "profile_on_board"]
 
 SSH_VARIABLE = "EDGEDET_SSH"
+T = TypeVar("T")
+
 _SSH = ("ssh", "-o", "ConnectTimeout=15", "-o", "ServerAliveInterval=15")
 _SSH_FAILED = 255
 _NEEDED = {"numpy": "numpy", "cv2": "opencv-python-headless"}
@@ -39,6 +43,29 @@ modules = [m for m in ("numpy", "cv2", "onnxruntime", "openvino") if u.find_spec
 print(json.dumps({"root": root, "have": have, "modules": modules, "machine": platform.machine(),
                   "python": list(sys.version_info[:2]), "executable": sys.executable}))
 """
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What `_PROBE` tells of a board.
+
+    Attributes:
+        root: Folder that is kept for edgedet.
+        have: What is there already.
+        modules: Packages that are installed.
+        machine: Architecture.
+        python: Version, two numbers.
+        executable: Path of Python.
+    """
+
+    root: str
+    have: tuple[str, ...]
+    modules: tuple[str, ...]
+    machine: str
+    python: tuple[int, ...]
+    executable: str
+
+
 _RECEIVE = """
 import os, shutil, sys, tarfile, tempfile
 root, name = sys.argv[1:]
@@ -125,54 +152,67 @@ def profile_on_board(board: Board, bundle: Path, settings: dict[str, Any]) -> di
         raise CheckFailedError(f"{bundle}: not what was exported: {'; '.join(problems[:3])}: export it again")
     runtime_tar, bundle_tar = _runtime_archive(), _bundle_archive(bundle)
     names = {f"runtime-{_digest(runtime_tar)}": runtime_tar, f"bundle-{_digest(bundle_tar)}": bundle_tar}
-    facts = _answer(board, board.run(board.python, "-c", _PROBE, *names), ("python", "modules", "have", "root"))
+    answered = _answer(board, board.run(board.python, "-c", _PROBE, *names))
+    facts = _said(board, lambda: from_json(_Facts, answered, at="facts"))
     _check_board(board, facts)
     for name, content in names.items():
-        if name not in facts["have"]:
-            board.run(board.python, "-c", _RECEIVE, facts["root"], name, stdin=_zipped(content))
-    runtime_at, bundle_at = (f"{facts['root']}/{name}" for name in names)
+        if name not in facts.have:
+            board.run(board.python, "-c", _RECEIVE, facts.root, name, stdin=_zipped(content))
+    runtime_at, bundle_at = (f"{facts.root}/{name}" for name in names)
     request = json.dumps({"bundle": bundle_at, **{k: v for k, v in settings.items() if v is not None}})
     said = board.run(
         "env", f"PYTHONPATH={runtime_at}", board.python, "-m", "edgedet_runtime.board_worker", request
     )  # fmt: skip
-    document = _answer(board, said, ())
+    document = _answer(board, said)
     if "error" in document:
         raise EdgedetError(f"{board.host}: {document['error']}")
-    if not isinstance(document.get("doctor"), dict) or "profile" not in document:
+    if "doctor" not in document or "profile" not in document:
         raise EngineError(f"{board.host}: expected a JSON document with doctor and profile, got {sorted(document)[:8]}")
-    return {"host": board.host, **document}
+    doctor = _said(board, lambda: from_json(Report, document["doctor"], at="doctor"))
+    if document["profile"] is not None:
+        _said(board, lambda: ProfileReport.from_dict(document["profile"]))
+    return {"host": board.host, **document, "doctor": doctor.to_dict()}
 
 
-def _answer(board: Board, said: bytes, entries: Sequence[str]) -> dict[str, Any]:
+def _said(board: Board, read: Callable[[], T]) -> T:
+    """Read a part of what a board said.
+
+    Raises:
+        EngineError: It is something else.
+    """
+    try:
+        return read()
+    except (ValueError, TypeError, EdgedetError) as e:
+        raise EngineError(f"{board.host}: expected what edgedet says there, got something else ({e})") from None
+
+
+def _answer(board: Board, said: bytes) -> dict[str, Any]:
     """Return the JSON object that stands in the last line of what a board said.
 
     Raises:
-        EngineError: There is none, or it lacks an entry.
+        EngineError: There is none.
     """
     lines = said.decode(errors="replace").strip().splitlines() or ["nothing"]
     try:
         document = parse_json(lines[-1])
     except (ValueError, RecursionError):
         document = None
-    if not isinstance(document, dict) or any(name not in document for name in entries):
+    if not isinstance(document, dict):
         raise EngineError(f"{board.host}: expected a JSON document, got {lines[-1][:200]!r}")
     return document
 
 
-def _check_board(board: Board, facts: dict[str, Any]) -> None:
-    kinds = {"python": list, "modules": list, "have": list, "root": str}
-    if not all(isinstance(facts[name], kind) for name, kind in kinds.items()):
-        raise EngineError(f"{board.host}: expected a JSON document with {', '.join(kinds)}, got other kinds of values")
-    modules = set(facts["modules"])
-    if tuple(facts["python"]) < (3, 10):
-        got = ".".join(map(str, facts["python"]))
+def _check_board(board: Board, facts: _Facts) -> None:
+    modules = set(facts.modules)
+    if facts.python < (3, 10):
+        got = ".".join(map(str, facts.python))
         raise InputError(f"{board.host}: expected Python 3.10 or newer, {board.python} is {got}: name another one")
     missing = [package for module, package in _NEEDED.items() if module not in modules]
     if not modules & {"onnxruntime", "openvino"} and "cv2" not in modules:
         missing.append("onnxruntime")
     if missing:
         raise InputError(
-            f"{board.host}: expected numpy, OpenCV and an engine in {facts['executable']} ({facts['machine']}),"
+            f"{board.host}: expected numpy, OpenCV and an engine in {facts.executable} ({facts.machine}),"
             f" missing: {', '.join(missing)}; there: python3 -m venv ~/edgedet && ~/edgedet/bin/pip install"
             " numpy opencv-python-headless onnxruntime; then: --host-python '~/edgedet/bin/python'"
         )
