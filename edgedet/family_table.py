@@ -68,7 +68,7 @@ def family_rows() -> list[FamilyRow]:
         paragraph = (family.__doc__ or "").strip().partition("\n\n")[0]
         what = re.split(r"[.?](?:\s|$)", paragraph, maxsplit=1)[0]
         forms = tuple(getattr(family, "FORMS", ("state dict",)))
-        unique = tuple(dict.fromkeys(heads))
+        unique = tuple(dict.fromkeys(heads)) or tuple(getattr(family, "HEADS", ()))
         rows.append(FamilyRow(name, " ".join(what.split()), forms, unique, tuple(family.VARIANTS), family.LICENCE))
     return rows
 

@@ -59,7 +59,7 @@ ALL_FIXTURES = (
     "damoyolo-T-quarter",
     *DARKNET_FIXTURES,
     *DISTANCE_FIXTURES,
-    QUERY_FIXTURES[0],
+    *QUERY_FIXTURES,
 )
 
 

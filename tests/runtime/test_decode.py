@@ -282,7 +282,7 @@ def test_finished_outputs_of_another_model(spec: DecodeSpec, shape: tuple[int, .
 
 @pytest.mark.interop
 @pytest.mark.parametrize("image", [0, 1])
-@pytest.mark.parametrize("name", [*ALL_FIXTURES, *QUERY_FIXTURES[1:]])
+@pytest.mark.parametrize("name", ALL_FIXTURES)
 def test_official_boxes(name: str, image: int, shared: Path) -> None:
     """Raw outputs of the official code → the boxes of the official post-processing: same order, none missing."""
     reference = load_reference(shared / "fixtures", name, image)

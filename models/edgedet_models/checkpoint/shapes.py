@@ -43,6 +43,20 @@ class Shapes:
             raise CheckpointError(f"{self.path}: {key}: expected a square convolution kernel, got shape {shape}")
         return shape[0], shape[1], shape[2]
 
+    def matrix(self, name: str) -> tuple[int, int]:
+        """Return output and input channels of the linear layer ``name.weight``.
+
+        Raises:
+            CheckpointError: It is missing, or no matrix.
+        """
+        key = f"{name}.weight"
+        if key not in self.tensors:
+            raise CheckpointError(f"{self.path}: expected the tensor {key}, which is missing; the file is damaged")
+        shape = tuple(self.tensors[key].shape)
+        if len(shape) != 2 or 0 in shape:
+            raise CheckpointError(f"{self.path}: {key}: expected a matrix, got shape {shape}")
+        return shape[0], shape[1]
+
     def count(self, name: str) -> int:
         """Return the number of numbered children below a name: one more than the highest number."""
         start = len(name) + 1
