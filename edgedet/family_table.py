@@ -85,7 +85,8 @@ def to_markdown(rows: Sequence[FamilyRow]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for row in rows:
-        shown = f"{', '.join(row.networks[:4])}{', …' if len(row.networks) > 4 else ''} ({len(row.networks)})"
+        more = ", …" if len(row.networks) > 4 else ""
+        shown = f"{', '.join(row.networks[:4])}{more} ({len(row.networks)})" if row.networks else "none"
         cells = (row.name, row.what, ", ".join(row.forms), ", ".join(row.heads), shown, row.licence)
         lines.append(f"| {' | '.join(cells)} |")
     return HEADER + "\n".join(lines) + "\n"

@@ -56,11 +56,11 @@ class Gate(nn.Module):
 class Quality(nn.Module):
     """LQE: what the peaks of four distributions say about a box, added to its class logits."""
 
-    def __init__(self, peaks: int, hidden: int, layers: int) -> None:
+    def __init__(self, peaks: int, hidden: int, layers: int, *, act: str = "relu") -> None:
         """Build for the highest `peaks` probabilities of each distribution, and their mean."""
         super().__init__()
         self.peaks = peaks
-        self.reg_conf = Mlp((4 * (peaks + 1), *[hidden] * (layers - 1), 1))
+        self.reg_conf = Mlp((4 * (peaks + 1), *[hidden] * (layers - 1), 1), act=act)
 
     def forward(self, scores: Tensor, corners: Tensor) -> Tensor:
         """Raise or lower all logits (N, Q, classes) of a query by its logits of bins (N, Q, 4, bins)."""

@@ -35,6 +35,8 @@ from edgedet_runtime.spec import ModelSpec
 __all__ = ["OfficialDetr", "OfficialFile", "is_named_deim"]
 
 QUERIES, POINTS, SIZE_PX, MOST_PX = 300, 4, 640, 8192
+SAME_PLACE = 5e-4
+"""Centers of cells in one row or column differ by less, as a fraction of the input, even where 16 bits round them."""
 _MARKS = ("decoder.enc_score_head.weight", "decoder.decoder.layers.0.cross_attn.sampling_offsets.weight")
 
 
@@ -82,7 +84,7 @@ class OfficialFile:
     @property
     def classes(self) -> int:
         """Number of classes."""
-        return self._shapes.matrix("decoder.enc_score_head")[0]
+        return self._shapes.matrix("decoder.dec_score_head.0")[0]
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -182,8 +184,9 @@ class OfficialFile:
         stride = STRIDE >> (features - 1)
         sides = []
         for column in (1, 0):
-            places = torch.unique((fine[:, column] * 1e4).round())
-            apart = float(places.diff().min()) / 1e4 if len(places) > 1 else 0.0
+            places = fine[:, column].sort().values
+            gaps = int((places.diff() > SAME_PLACE).sum())
+            apart = float(places[-1] - places[0]) / gaps if gaps else 0.0
             sides.append(round(1 / apart) * stride if apart > 0 else 0)
         good = all(0 < side <= MOST_PX and side % STRIDE == 0 for side in sides)
         return (sides[0], sides[1]) if good else (SIZE_PX, SIZE_PX)
@@ -206,6 +209,7 @@ class OfficialFile:
                 _mlp(shapes, f"decoder.refine.box_heads.{i}", self.act) for i in range(shape.layers)
             )
         decoder = QueryHead(shape, _projections(shapes, len(shape.points)), refine)
+        decoder.enc_score_head = nn.Linear(shape.hidden, shapes.matrix("decoder.enc_score_head")[0])
         decoder.enc_bbox_head = _mlp(shapes, "decoder.enc_bbox_head", self.act)
         spec = query_spec(
             family=family,
@@ -237,7 +241,7 @@ class OfficialFile:
         up, scale = (self._number(name) for name in ("up", "reg_scale"))
         name = f"decoder.decoder.lqe_layers.{shape.layers - 1}.reg_conf.layers"
         hidden, facts = shapes.matrix(f"{name}.0")
-        quality = Quality(facts // 4 - 1, hidden, shapes.count(name))
+        quality = Quality(facts // 4 - 1, hidden, shapes.count(name), act=self.act)
         return DistributionDecoder(shape, quality, bins=distance_bins(bins, up, scale), scale=scale, mlp_act=self.act)
 
     def _number(self, key: str) -> float:

@@ -41,7 +41,7 @@ def load(checkpoint: Checkpoint) -> DetectorModule:
     Raises:
         CheckpointError: It is none of these, or does not fit itself.
     """
-    found = _find(checkpoint)
+    found = _find(checkpoint, any_name=True)
     if found is None:
         raise CheckpointError(
             f"{checkpoint.path}: expected a state dict of RT-DETR or RT-DETRv2, got another kind of file"
