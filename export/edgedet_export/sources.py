@@ -168,7 +168,7 @@ def head_note(model: DetectorModule) -> tuple[str, ...]:
 
 
 def _from_onnx(path: Path, config: ExportConfig, spec: ModelSpec | None) -> Source:
-    from edgedet_export.foreign import read_foreign, read_with_spec
+    from edgedet_export.foreign import read_foreign, read_queries, read_with_spec
 
     if not path.is_file():
         raise ModelFileError(f"{path}: no such file")
@@ -180,7 +180,13 @@ def _from_onnx(path: Path, config: ExportConfig, spec: ModelSpec | None) -> Sour
         spec = spec if config.imgsz is None else spec.with_size(*config.imgsz)
         foreign = read_with_spec(path, spec)
     else:
-        foreign = read_foreign(path, family=config.family, classes=config.classes, imgsz=config.imgsz)
+        try:
+            foreign = read_foreign(path, family=config.family, classes=config.classes, imgsz=config.imgsz)
+        except ModelFileError as e:
+            queries = read_queries(path, classes=config.classes, imgsz=config.imgsz) if config.family is None else None
+            if queries is None:
+                raise e from None
+            foreign = queries
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return Source(path.stem, foreign.model, foreign.spec, path, digest, notes=foreign.notes)
 

@@ -9,8 +9,17 @@ not understood goes `from_spec`: the user's spec names the tensors, `draft` writ
 
 from __future__ import annotations
 
+from edgedet_export.foreign.detr import read_queries
 from edgedet_export.foreign.draft import draft_spec
 from edgedet_export.foreign.from_spec import read_with_spec
 from edgedet_export.foreign.importer import ForeignModel, SpecOverrides, import_onnx, read_foreign
 
-__all__ = ["ForeignModel", "SpecOverrides", "draft_spec", "import_onnx", "read_foreign", "read_with_spec"]
+__all__ = [
+    "ForeignModel",
+    "SpecOverrides",
+    "draft_spec",
+    "import_onnx",
+    "read_foreign",
+    "read_queries",
+    "read_with_spec",
+]

@@ -19,6 +19,7 @@ from edgedet_export.foreign.fold_constants import FoldConstants
 from edgedet_export.foreign.fold_into_convolutions import FoldIntoConvolutions
 from edgedet_export.foreign.half import ToFloat32
 from edgedet_export.foreign.importer import METADATA_KEY, ForeignModel, read_foreign, upgrade
+from edgedet_export.foreign.queries import fix_picture_size
 from edgedet_export.foreign.selection import with_outputs
 from edgedet_export.foreign.selectors import Selector, append_raw
 from edgedet_export.foreign.session import open_session, run
@@ -62,6 +63,7 @@ def read_with_spec(path: Path, spec: ModelSpec) -> ForeignModel:
     """
     model = load_model(path)
     size_hw = spec.input.size_hw
+    sizes = fix_picture_size(model.graph, size_hw)
     file_input = read_input(model.graph, imgsz=size_hw)
     if (file_input.height, file_input.width) != size_hw:
         raise ModelFileError(
@@ -82,7 +84,7 @@ def read_with_spec(path: Path, spec: ModelSpec) -> ForeignModel:
     if missing:
         raise ModelFileError(f"spec: {missing[0]}: expected a tensor of {path}, got a name that none has")
     sources = list(dict.fromkeys(output.part.tensor for output in outputs))
-    difference = _verify(path, model, sources, file_input.feed, size_hw)
+    difference = _verify(path, model, sources, lambda images: file_input.feed(images) | sizes, size_hw)
     _cut(model.graph, [(output, values[output.part.tensor]) for output in outputs], spec)
     infer_shapes(model)
     notes: list[str] = []

@@ -48,7 +48,16 @@ from edgedet_runtime.licence_text import licence_of
 from edgedet_runtime.spec import ColorOrder, InputSpec, ModelSpec, ResizeSpec, Thresholds
 from edgedet_runtime.version import __version__
 
-__all__ = ["METADATA_KEY", "ForeignModel", "SpecOverrides", "class_names_of", "import_onnx", "read_foreign", "upgrade"]
+__all__ = [
+    "METADATA_KEY",
+    "ForeignModel",
+    "SpecOverrides",
+    "choose_class_names",
+    "class_names_of",
+    "import_onnx",
+    "read_foreign",
+    "upgrade",
+]
 
 METADATA_KEY = "edgedet"
 TARGET_OPSET = 17
@@ -189,7 +198,9 @@ def read_foreign(
     told = f"unknown ({found.family} code is {family_facts(found.family).licence})" if family or origin.family else None
     licence = options.licence or licence_of(metadata) or told
     options = replace(options, licence=licence, variant=options.variant or origin.variant)
-    spec = _spec(model.graph, found, file_input, _class_names(found, classes, metadata, notes), options, notes)
+    spec = _spec(
+        model.graph, found, file_input, choose_class_names(found.num_classes, classes, metadata, notes), options, notes
+    )
     if selection is not None:
         spec = _as_selected(spec, selection, origin)
     cut = run_passes(model, [CutAtHeads(levels, found)])
@@ -249,11 +260,14 @@ def _refuse_other_tasks(metadata: dict[str, str]) -> None:
         raise ModelFileError(f"ONNX file: expected a detector, got a network for the task {task!r}")
 
 
-def _class_names(
-    found: Interpretation, given: Sequence[str] | None, metadata: dict[str, str], notes: list[str]
+def choose_class_names(
+    count: int, given: Sequence[str] | None, metadata: dict[str, str], notes: list[str]
 ) -> tuple[str, ...]:
-    """Choose the class names: given, stored by the exporter, or numbered."""
-    count = found.num_classes
+    """Choose the class names: given, stored by the exporter, or numbered.
+
+    Raises:
+        InputError: More or fewer are given than the head has.
+    """
     if given is not None:
         if len(given) != count:
             raise InputError(f"classes: expected {count} names, as the head has, got {len(given)}")
