@@ -2,12 +2,12 @@
 
 A cache is a folder of shards. A shard is one ``.npz`` with the JPEG bytes of its scenes end to end and their labels:
 ``data`` uint8, ``offsets`` int64 (scenes + 1), ``owner`` int32 (objects), ``kinds`` int8 (objects) and ``outlines``
-float32 (objects, 32, 2). Shards are written aside and renamed, so a reader may use a cache while it grows.
+float32 (objects, 32, 2). Shards are written aside and renamed when they are whole, so a reader may
+use a cache while it grows.
 """
 
 from __future__ import annotations
 
-import os
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -20,8 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedet_models.scenes.scene import render_scene
+from edgedet_models.with_parent import end_with_parent
 from edgedet_runtime.errors import InputError
 from edgedet_runtime.pictures import decode_image
+from edgedet_runtime.whole_file import whole_file
 
 __all__ = ["JPEG_QUALITY", "SceneCache", "write_cache"]
 
@@ -46,16 +48,15 @@ def _write_shard(folder: Path, first_seed: int, count: int, long_side: int) -> P
             kinds.append(item.class_id)
             outlines.append(item.outline)
     offsets = np.concatenate([[0], np.cumsum([len(b) for b in blobs])]).astype(np.int64)
-    part = path.with_suffix(f".part{os.getpid()}.npz")
-    np.savez(
-        part,
-        data=np.concatenate(blobs),
-        offsets=offsets,
-        owner=np.array(owner, dtype=np.int32),
-        kinds=np.array(kinds, dtype=np.int8),
-        outlines=np.array(outlines, dtype=np.float32).reshape(-1, 32, 2),
-    )
-    part.rename(path)
+    with whole_file(path) as file:
+        np.savez(
+            file,
+            data=np.concatenate(blobs),
+            offsets=offsets,
+            owner=np.array(owner, dtype=np.int32),
+            kinds=np.array(kinds, dtype=np.int8),
+            outlines=np.array(outlines, dtype=np.float32).reshape(-1, 32, 2),
+        )
     return path
 
 
@@ -78,7 +79,7 @@ def write_cache(
     folder.mkdir(parents=True, exist_ok=True)
     starts = range(first_seed, first_seed + count, shard)
     # Not forked: a process that has threads (OpenCV's, torch's) may hang in a fork.
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
         jobs = [pool.submit(_write_shard, folder, s, min(shard, first_seed + count - s), long_side) for s in starts]
         for job in as_completed(jobs):
             yield job.result()
@@ -104,7 +105,7 @@ class SceneCache:
     def refresh(self) -> int:
         """Read shards that have come since; return the number of scenes."""
         for path in sorted(self.folder.glob("scenes-*.npz")):
-            if path.name in self._seen or ".part" in path.name:
+            if path.name in self._seen or ".part" in path.name:  # what a killed renderer of earlier versions left
                 continue
             shard = _read_shard(path)
             self._seen.add(path.name)

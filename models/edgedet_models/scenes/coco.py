@@ -8,7 +8,6 @@ are plain COCO figures, without the regions that training and the built-in model
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -21,6 +20,8 @@ import cv2
 from edgedet_models.scenes.cache import JPEG_QUALITY
 from edgedet_models.scenes.scene import SceneObject, render_scene
 from edgedet_models.scenes.symbols import KINDS
+from edgedet_models.with_parent import end_with_parent
+from edgedet_runtime.whole_file import write_whole_file
 
 __all__ = ["write_coco"]
 
@@ -47,16 +48,14 @@ def write_coco(
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     # Not forked: a process that has threads (OpenCV's, torch's) may hang in a fork.
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
         write = partial(_write_scene, folder, long_side=long_side)
         for image, objects in pool.map(write, range(first_seed, first_seed + count), chunksize=8):
             images.append(image)
             annotations += [{"id": len(annotations) + at, **item} for at, item in enumerate(objects, 1)]
             yield path.parent / image["file_name"]
     categories = [{"id": number, "name": kind} for number, kind in enumerate(KINDS, 1)]
-    part = path.with_name(f"{path.name}.part{os.getpid()}")
-    part.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
-    part.replace(path)
+    write_whole_file(path, json.dumps({"images": images, "annotations": annotations, "categories": categories}))
 
 
 def _write_scene(folder: Path, seed: int, *, long_side: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:

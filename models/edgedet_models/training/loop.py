@@ -11,6 +11,7 @@ import logging
 import math
 import os
 import signal
+import socket
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -176,6 +177,9 @@ def _work(rank: int, stop: StopSignals, *, config: TrainConfig, meeting: Path | 
     """One process of a run."""
     if meeting is not None:
         torch.set_num_threads(1)
+        # else gloo looks up the name of the machine, and listens where others can reach it
+        loopback = [name for _, name in socket.if_nameindex() if name.startswith("lo")]
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback[0] if loopback else "lo")
         distributed.init_process_group(
             "gloo", init_method=f"file://{meeting.resolve()}", rank=rank, world_size=config.processes
         )

@@ -11,7 +11,6 @@ import multiprocessing
 import os
 import pickle
 import signal
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +22,7 @@ from multiprocessing.process import BaseProcess
 from typing import Generic, TypeVar
 
 from edgedet_models.training.stop import STOP_SIGNALS, StopSignals
+from edgedet_models.with_parent import ending_with_parent
 from edgedet_runtime.errors import ArgumentError, EdgedetError
 
 __all__ = ["run_workers"]
@@ -178,7 +178,7 @@ def _main(work: Callable[[int, StopSignals], T], rank: int, outcome: Connection)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with stop:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-        with _ending_with_parent():
+        with ending_with_parent():
             try:
                 result = work(rank, stop)
             except BaseException as e:  # the parent raises it
@@ -203,24 +203,3 @@ def _signals_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _ending_with_parent() -> Iterator[None]:
-    """End this process at once if its parent dies while the block runs."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "only workers come here"
-    done, tell = os.pipe()
-
-    def watch() -> None:
-        if parent.sentinel in wait([parent.sentinel, done]):
-            os._exit(1)
-
-    thread = threading.Thread(target=watch, name="watch of the parent")
-    thread.start()
-    try:
-        yield
-    finally:
-        os.close(tell)
-        thread.join()
-        os.close(done)

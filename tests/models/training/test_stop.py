@@ -21,6 +21,7 @@ from edgedet_models.training.batches import Batches
 from edgedet_models.training.state import save_state
 from edgedet_runtime.errors import InputError, StoppedError
 from edgedet_runtime.one_writer import locked_folder
+from tests.models.process_family import alive, dead_soon
 from tests.models.training import tiny as script
 from tests.models.training.tiny import VARIANTS, at_call, tiny, tiny_config, two, write_yolo
 
@@ -220,19 +221,6 @@ def finish(moment: str, number: int, words: list[str]) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
-def family(group: int) -> list[int]:
-    """Return the processes of a session that are alive, zombies left out."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[3]) == group and fields[0] != "Z":
-            found.append(int(folder.name))
-    return found
-
-
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     return tmp_path / "a run"
@@ -279,10 +267,7 @@ def test_a_killed_run_goes_on_and_its_workers_end_with_it(
     process = start(moment, signal.SIGKILL, words)
     process.communicate(timeout=500)
     assert process.returncode == -signal.SIGKILL
-    deadline = time.monotonic() + 60
-    while family(process.pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert family(process.pid) == []
+    assert dead_soon(process.pid)
     code, _, err = finish("never", 0, words)
     assert code == 0, err
     assert set(FILES) - {p.name for p in run.iterdir()} == set()
@@ -297,7 +282,7 @@ def test_a_killed_worker_and_a_damaged_picture_are_one_sentence(run: Path, tmp_p
     deadline = time.monotonic() + 300
     while not (run / "log.jsonl").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    workers = [pid for pid in family(process.pid) if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
+    workers = [pid for pid in alive(process.pid) if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
     assert len(workers) == 2
     os.kill(workers[1], signal.SIGKILL)
     _, err = process.communicate(timeout=500)
@@ -305,7 +290,7 @@ def test_a_killed_worker_and_a_damaged_picture_are_one_sentence(run: Path, tmp_p
     assert err.startswith("error: --processes: worker ")
     assert "was killed from outside (SIGKILL)" in err
     assert err.count("\n") == 1
-    assert family(process.pid) == []
+    assert alive(process.pid) == []
     picture = data.parent / "images/0.png"
     picture.write_bytes(picture.read_bytes()[:-9])
     code, _, err = finish("never", 0, words)
