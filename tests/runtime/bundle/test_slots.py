@@ -193,6 +193,8 @@ def test_what_detects_something_else_here_is_not_installed(bundle: Path, device_
         install(device_dir, mark(bundle, "off"))
     with pytest.raises(InputError, match="empty slots"):
         Detector(device_dir)
+    for command in ("doctor", "inspect", "profile"):
+        refused(run(command, device_dir), "empty slots", f"bundle install {device_dir}")
 
 
 def test_rollback_goes_there_and_back(bundle: Path, device_dir: Path, fit: None) -> None:
