@@ -143,6 +143,7 @@ def _model_file(path: Path) -> dict[str, Any]:
     except ModelFileError:
         if path.suffix.lower() != ".onnx":
             raise
+        from edgedet_runtime.licence_text import licence_of
         from edgedet_runtime.onnx_file import onnx_summary
 
         summary = onnx_summary(path)
@@ -150,6 +151,7 @@ def _model_file(path: Path) -> dict[str, Any]:
             "spec": "none: a foreign file; `edgedet export` reads its heads",
             "quantised": summary.is_quantized,
             "operators": sorted(summary.op_types),
+            "licence": licence_of(summary.metadata) or "unknown",
             "metadata": dict(summary.metadata),
         }
 

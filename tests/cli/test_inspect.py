@@ -31,12 +31,14 @@ def test_foreign_onnx(color_model: Path, tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     model = onnx.load(color_model)
     del model.metadata_props[:]
+    model.metadata_props.add(key="license", value="MIT License (a link)")
     path = tmp_path / "foreign.onnx"
     onnx.save(model, path)
     found = run_json("inspect", path)
     assert found["spec"].startswith("none")
     assert "GlobalAveragePool" in found["operators"]
     assert found["quantised"] is False
+    assert found["licence"] == "MIT"
 
 
 class Bomb:

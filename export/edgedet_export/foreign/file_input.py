@@ -21,6 +21,7 @@ from edgedet_export.graph.edits import (
 from edgedet_export.graph.values import attribute, constant, dims, elem_type
 from edgedet_export.graph.walks import walk_down
 from edgedet_export.onnx_passes import OnnxPass, PassRecord, RequirementError
+from edgedet_models.layer_list.gray import RGB_TO_GRAY
 from edgedet_runtime.errors import ModelFileError
 
 __all__ = ["INPUT_NAME", "FileInput", "NormalizeInput", "has_open_size", "read_input", "scales_pixels"]
@@ -39,6 +40,7 @@ class FileInput:
         channels_last: NHWC instead of NCHW.
         height: Rows that the graph is frozen to.
         width: Columns that the graph is frozen to.
+        gray: It has one channel; the colors are weighted in front of it.
     """
 
     name: str
@@ -46,9 +48,12 @@ class FileInput:
     channels_last: bool
     height: int
     width: int
+    gray: bool = False
 
     def feed(self, images: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[Any]]:
         """Turn our input, float32 (1, 3, height, width), into what the untouched file expects."""
+        if self.gray:
+            images = np.tensordot(np.array([RGB_TO_GRAY], np.float32), images[0], axes=1)[None]
         value = images.transpose(0, 2, 3, 1) if self.channels_last else images
         return {self.name: np.ascontiguousarray(value.astype(self.dtype))}
 
@@ -76,11 +81,12 @@ def read_input(graph: ir.Graph, *, imgsz: tuple[int, int] | None = None) -> File
     if dtype is None:
         got = "an unknown type" if kind is None else kind.name
         raise ModelFileError(f"input {name}: expected float32, float16 or uint8, got {got}")
-    channels_last = size[1] != 3 and size[3] == 3
+    channels_last = size[1] not in (1, 3) and size[3] in (1, 3)
     height, width = (size[1], size[2]) if channels_last else (size[2], size[3])
-    if (size[3] if channels_last else size[1]) not in (3, None):
+    channels = size[3] if channels_last else size[1]
+    if channels not in (1, 3, None):
         raise ModelFileError(
-            f"input {name}: expected 3 channels, got {found}; a camera's picture has blue, green and red, and"
+            f"input {name}: expected 3 channels or 1, got {found}; a camera's picture has blue, green and red, and"
             " edgedet takes no depth, infrared or transparency beside them"
         )
     if size[0] not in (1, None):
@@ -91,7 +97,7 @@ def read_input(graph: ir.Graph, *, imgsz: tuple[int, int] | None = None) -> File
         height, width = height or imgsz[0], width or imgsz[1]
     assert height is not None
     assert width is not None, "both are given by the file or by imgsz"
-    return FileInput(name, dtype, channels_last, height, width)
+    return FileInput(name, dtype, channels_last, height, width, gray=channels == 1)
 
 
 def has_open_size(graph: ir.Graph) -> bool:
@@ -138,6 +144,17 @@ class NormalizeInput(OnnxPass):
                 record.change(cast.outputs[0], "Cast of bytes → nothing, as the input is float")
                 replace_uses(cast.outputs[0], source)
                 remove_nodes(cast.graph or graph, [cast])
+        if self._input.gray:
+            _weight_colors(graph, new, value)
+            record.change(value, "gray → RGB, weighted in front")
+
+
+def _weight_colors(graph: ir.Graph, new: NewTensors, value: ir.Value) -> None:
+    """Put a 1×1 convolution of RGB to gray behind the input."""
+    gray = new.value(f"{INPUT_NAME}_gray")
+    replace_uses(value, gray)
+    shares = new.constant(f"{INPUT_NAME}_shares", np.array(RGB_TO_GRAY, np.float32).reshape(1, 3, 1, 1))
+    prepend(graph, [ir.node("Conv", [value, shares], {"kernel_shape": [1, 1]}, outputs=[gray])])
 
 
 def _transpose(graph: ir.Graph, new: NewTensors, value: ir.Value) -> None:
@@ -172,8 +189,13 @@ def scales_pixels(graph: ir.Graph) -> bool:
     quiet = ("Transpose", "Cast", "Identity", "Sub", "Add", "Gather", "Mul", "Div")
     return any(
         node.op_type in ("Mul", "Div") and any(_is_factor(value) for value in node.inputs)
-        for node in walk_down(graph.inputs, stop=lambda n: n.op_type not in quiet)
+        for node in walk_down(graph.inputs, stop=lambda n: n.op_type not in quiet and not _weights_colors(n))
     )
+
+
+def _weights_colors(node: ir.Node) -> bool:
+    weight = constant(node.inputs[1]) if node.op_type == "Conv" else None
+    return weight is not None and weight.shape == (1, 3, 1, 1) and np.allclose(weight.reshape(-1), RGB_TO_GRAY)
 
 
 def _is_factor(value: ir.Value | None) -> bool:

@@ -70,6 +70,8 @@ def read_with_spec(path: Path, spec: ModelSpec) -> ForeignModel:
             f"spec: input: expected {file_input.height} {file_input.width}, as {path} has,"
             f" got {size_hw[0]} {size_hw[1]}"
         )
+    if file_input.gray and spec.input.color != "RGB":
+        raise ModelFileError(f"spec: input.color: expected RGB for a file of gray pictures, got {spec.input.color}")
     outputs = [
         _Output(role, index, Selector.parse(text))
         for index, level in enumerate(spec.decode.levels)

@@ -167,6 +167,9 @@ def read_foreign(
     file_input = read_input(model.graph, imgsz=imgsz or origin.size_hw)
     if imgsz is None and has_open_size(model.graph):
         notes.append(f"size: {file_input.height}×{file_input.width}, as the metadata say, since the input is open")
+    if file_input.gray:
+        options = replace(options, color="RGB")
+        notes.append("pictures: the file takes gray ones; colors are weighted in front of it, as OpenCV weights them")
     size_hw = (file_input.height, file_input.width)
     if not isinstance(source, onnx.ModelProto):
         try_untouched(Path(source), file_input)

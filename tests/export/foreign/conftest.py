@@ -179,10 +179,16 @@ def export(tmp_path: Path) -> Export:
     """Return a function that exports a module to ONNX with torch's TorchScript exporter."""
 
     def write(
-        module: nn.Module, *, opset: int = 12, half: bool = False, size_hw: tuple[int, int] = SIZE_HW, **options: Any
+        module: nn.Module,
+        *,
+        opset: int = 12,
+        half: bool = False,
+        size_hw: tuple[int, int] = SIZE_HW,
+        channels: int = 3,
+        **options: Any,
     ) -> Path:
         path = tmp_path / "foreign.onnx"
-        example = torch.zeros(1, 3, *size_hw)
+        example = torch.zeros(1, channels, *size_hw)
         if half:
             module, example = module.half(), example.half()
         torch.onnx.export(

@@ -394,3 +394,21 @@ def test_what_ultralytics_exporter_writes(export: Export, point_detector: Build,
     assert spec.input.size_hw == (64, 96)
     assert "size: 64×96, as the metadata say, since the input is open" in foreign.notes
     assert read_foreign(tmp_path / "yolo26n.onnx", imgsz=(96, 64)).spec.input.size_hw == (96, 64)
+
+
+@pytest.mark.parametrize("tail", ["decoded", "corners"])
+def test_gray_pictures(export: Export, anchor_detector: Build, tail: str) -> None:
+    """A file with one channel takes RGB, weighted as OpenCV weights it."""
+    module = anchor_detector(tail)
+    trunk = module.get_submodule("trunk")
+    trunk.stem = nn.Conv2d(1, 8, 8, 8)
+
+    path = export(module, channels=1)
+    foreign = read_foreign(path)
+    assert foreign.spec.input.color == "RGB"
+    assert any("takes gray ones" in note for note in foreign.notes)
+    weights = np.array([0.299, 0.587, 0.114], np.float32).reshape(1, 3, 1, 1)
+    with torch.no_grad():
+        rows = module(torch.from_numpy((picture() * weights).sum(1, keepdims=True)))[0].numpy()
+    boxes, _ = dense(foreign, picture())
+    np.testing.assert_allclose(boxes, rows[:, :4] if tail == "corners" else corners(rows[:, :4]), atol=1e-3)

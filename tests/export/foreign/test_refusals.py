@@ -119,7 +119,7 @@ def test_quantised() -> None:
     ("dims", "message"),
     [
         ((4, 3, 32, 32), "batch 1"),
-        ((1, 1, 32, 32), "3 channels"),
+        ((1, 4, 32, 32), "3 channels or 1"),
         ((1, 3, 32), "an image"),
         ((1, 3, "h", "w"), "`imgsz`"),
         ((1, 3, 32, 33), "stride"),
