@@ -182,6 +182,7 @@ def test_arrays_without_channels_are_one_channel_and_empty_ones_are_nothing() ->
     empty = TensorStatistics()
     assert (empty.count, [len(part) for part in empty.histogram()]) == (0, [0, 0])
     assert (empty.low, empty.high) == (np.inf, -np.inf), "the range of nothing"
+    assert [len(part) for part in (empty.channel_low, empty.channel_high, empty.channel_power)] == [0, 0, 0]
 
 
 def test_least_squares_shrinks_at_most_to_a_fiftieth() -> None:
