@@ -37,7 +37,7 @@ class Grid:
         low, high = bounds
         signed = number_format.activations == "int8"
         scale = float(np.float32(max((high - low) / 255, 1e-12)))
-        zero = int(np.clip(np.round(-low / scale), 0, 255))
+        zero = round(-low / scale)
         return cls(scale, zero - 128 if signed else zero, signed)
 
     @classmethod

@@ -124,3 +124,12 @@ def test_layers_are_ranked_and_described() -> None:
     assert least.worst_channel_db == least.sqnr_db
     tied = rank_layers(inputs, lambda _: 0.2, said.append)
     assert [found.layer for found in tied] == ["dead", "loud"]
+
+
+def test_a_channel_is_poor_below_ten_decibels() -> None:
+    step = 0.5
+    amplitudes = [float(np.sqrt(step**2 / 12 * 10 ** (db / 10))) for db in (5.0, 9.5, 10.5, 20.0)]
+    quantized = QuantizedInput(layer("x"), Grid(step, 0, False), statistics(*([a, -a] for a in amplitudes)))
+    (found,) = rank_layers([quantized], lambda _: 0.0, lambda _: None)
+    assert found.poor_channels == 0.5
+    assert found.worst_channel_db == pytest.approx(5.0, abs=1e-3)

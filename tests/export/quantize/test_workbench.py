@@ -17,7 +17,8 @@ from edgedet_export.quantize import trials
 from edgedet_export.quantize.agreement import Agreement
 from edgedet_export.quantize.config import QuantConfig
 from edgedet_export.quantize.measure import Measured, measure
-from edgedet_export.quantize.quantizer import _measure_of, _report, inspect_sensitivity, quantize
+from edgedet_export.quantize.quantizer import _failure, _measure_of, _report, inspect_sensitivity, quantize
+from edgedet_export.quantize.search import SearchResult
 from edgedet_export.quantize.trials import Recipe, Trial, Workbench
 from edgedet_runtime.cpu import available_threads
 from edgedet_runtime.spec import ModelSpec
@@ -155,3 +156,18 @@ def test_progress_is_told_from_the_pictures_to_the_latencies(prepared: tuple[Mea
     layers = inspect_sensitivity(measured.model, spec, pictures(2), config, progress=said.append)
     assert said[-1] == f"measuring single layers, {len(layers)} of {len(layers)}"
     assert len(layers) == 8 + 1
+
+
+def test_a_budget_that_nothing_keeps_is_reported_by_the_best_candidate(prepared: tuple[Measured, ModelSpec]) -> None:
+    def made(name: str, drop: float, ap: float | None) -> Trial:
+        plan: Any = SimpleNamespace()
+        return Trial(name, Recipe("mse"), onnx.ModelProto(), plan, 0.75, agreeing(0.5), ap, drop, 0)
+
+    latencies: Any = SimpleNamespace()
+    for ap, what in ((None, "estimated AP, from the agreement of detections,"), (0.3, "AP")):
+        result = SearchResult(
+            (made("worse", 3.0, ap), made("best", 1.25, ap), made("worst", 9.0, ap)), latencies, None, ()
+        )
+        said = _failure(result, CONFIG)
+        assert f"expected to lose at most 0.5 points of {what} with at most 15% of the MACs in float" in said
+        assert "the best of 3 candidates (best) loses 1.25 with 25%" in said
