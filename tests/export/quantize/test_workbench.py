@@ -139,6 +139,10 @@ def test_a_file_is_recommended_if_it_is_faster(
     assert (report.recommended, report.speedup) == (recommended, speedup)
     assert report.calibration.images == 2
     assert [row.chosen for row in report.pareto] == [True]
+    assert report.default_conf == prepared[1].thresholds.conf
+    for conf, threshold in ((report.default_conf, 0.7), (report.default_conf / 2, None)):
+        judged = replace(report, agreement=replace(agreeing(1.0), conf=conf, threshold=0.7))
+        assert judged.threshold == threshold, "only of the score that the model has for its own"
 
 
 def test_progress_is_told_from_the_pictures_to_the_latencies(prepared: tuple[Measured, ModelSpec]) -> None:
