@@ -142,12 +142,17 @@ def keyed_fields(data: mmap.mmap | bytes, position: int, end: int) -> Iterator[t
             raise ValueError(f"impossible field at byte {position}")
         start = position
         if wire_type == _BYTES:
-            length, start = varint(data, position, end)
+            length, start = (data[position], position + 1) if position < end else (0x80, position)
+            if length >= 0x80:  # most lengths take one byte
+                length, start = varint(data, position, end)
             position = start + length
             if length > end - start:
                 raise ValueError(f"{length} bytes announced at byte {start}, {end - start} left")
         elif wire_type == _VARINT:
-            _, position = varint(data, position, end)
+            if position < end and data[position] < 0x80:
+                position += 1
+            else:
+                _, position = varint(data, position, end)
         elif wire_type in (_FIXED64, _FIXED32):
             position += 8 if wire_type == _FIXED64 else 4
             if position > end:

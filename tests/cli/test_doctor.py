@@ -163,6 +163,20 @@ def test_golden_of_objects_is_refused_unread(bundle: Path) -> None:
     refused(run("doctor", bundle), "golden vectors")
 
 
+@pytest.mark.parametrize("conf", [float("nan"), 7.0, -1.0])
+def test_golden_threshold_that_is_none(conf: float, bundle: Path) -> None:
+    change_golden(bundle, conf=np.float64(conf))
+    refused(run("doctor", bundle), "golden.npz: expected thresholds from 0 to 1, got")
+
+
+def test_golden_that_unfolds_is_refused_unread(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgedet_runtime.bundle.golden.MOST_BYTES", 1 << 20)
+    change_golden(bundle, image_bgr=np.zeros((1000, 1000, 3), np.uint8))
+    refused(
+        run("doctor", bundle), "expected golden vectors as export writes them", "bytes once unpacked, more than 1048576"
+    )
+
+
 def test_unknown_engine(bundle: Path) -> None:
     refused(run("doctor", bundle, "--engine", "tensorrt"), "tensorrt")
 

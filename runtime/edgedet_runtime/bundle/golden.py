@@ -15,9 +15,11 @@ import numpy.typing as npt
 from edgedet_runtime.detections import Detections
 from edgedet_runtime.errors import ModelFileError
 
-__all__ = ["GOLDEN", "Golden", "read_golden", "write_golden"]
+__all__ = ["GOLDEN", "MOST_BYTES", "Golden", "read_golden", "write_golden"]
 
 GOLDEN = "golden.npz"
+MOST_BYTES = 256 << 20
+"""Unpacked size of golden vectors, at most: a picture of 80 megapixels."""
 
 _DAMAGE = (
     *(OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
@@ -60,6 +62,9 @@ def read_golden(bundle: Path, names: tuple[str, ...]) -> Golden:
     path = bundle / GOLDEN
     try:
         with np.load(path, allow_pickle=False) as arrays:
+            size = sum(entry.file_size for entry in arrays.zip.infolist())
+            if size > MOST_BYTES:
+                raise ValueError(f"{size} bytes once unpacked, more than {MOST_BYTES}")
             image = np.asarray(arrays["image_bgr"])
             if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
                 raise ValueError(f"image_bgr: {image.dtype} {image.shape}")
@@ -78,6 +83,9 @@ def read_golden(bundle: Path, names: tuple[str, ...]) -> Golden:
             }
     except _DAMAGE as e:
         raise ModelFileError(f"{path}: expected golden vectors as export writes them, got {e}") from None
+    odd = next((conf for conf, _ in expected.values() if not 0 <= conf <= 1), None)
+    if odd is not None:
+        raise ModelFileError(f"{path}: expected thresholds from 0 to 1, got {odd}")
     return Golden(image, expected)
 
 
