@@ -10,6 +10,7 @@ import pytest
 
 from edgedet_export.alignment import align, matching_order
 from edgedet_export.parity import compare, measure_noise
+from edgedet_export.quantize.sensitivity import distortion
 from edgedet_runtime.errors import CheckFailedError
 from edgedet_runtime.spec import DecodeSpec, InputSpec, LevelSpec, ModelSpec, ResizeSpec
 
@@ -102,3 +103,16 @@ def test_boxes_in_pixels_weigh_as_fractions_do() -> None:
     before[1][:] = 0
     boxes = align(spec, before, shuffled(before))[0]
     np.testing.assert_array_equal(boxes, before[0])
+
+
+def test_the_harm_of_quantizing_is_measured_between_rows_that_belong_together() -> None:
+    def outputs(raw: list[Array]) -> dict[str, npt.NDArray[np.float32]]:
+        return {name: part.astype(np.float32) for name, part in zip(("boxes", "scores"), raw, strict=True)}
+
+    reference = outputs(make())
+    assert distortion(reference, outputs(shuffled(make())), SPEC) == 0.0
+    changed = make()
+    changed[1][0, 7] += 1.0
+    p = 1 / (1 + np.exp(-make()[1][0]))
+    expected = np.abs(1 / (1 + np.exp(-changed[1][0])) - p).sum() / p.sum()
+    np.testing.assert_allclose(distortion(reference, outputs(shuffled(changed)), SPEC), expected, rtol=1e-4)

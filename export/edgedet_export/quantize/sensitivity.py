@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from edgedet_export.alignment import align
 from edgedet_export.graph.conversion import to_proto
 from edgedet_export.quantize.layers import ConvLayer
 from edgedet_export.quantize.measure import Progress
@@ -41,6 +42,9 @@ _TINY = float(np.finfo(np.float32).tiny)  # only keeps a division from zero
 
 def distortion(reference: Outputs, other: Outputs, spec: ModelSpec) -> float:
     """Return how far raw outputs moved, weighted by the reference's confidence; 0 for equal ones."""
+    names = spec.decode.output_names
+    moved = align(spec, [reference[name] for name in names], [other[name] for name in names])
+    other = dict(zip(names, moved, strict=True))
     total = 0.0
     for level in spec.decode.levels:
         anchors = max(len(level.anchors_px), 1)
@@ -63,7 +67,9 @@ def _confidence(outputs: Outputs, scores: str | None, objectness: str | None, an
 
 
 def _by_anchor(array: npt.NDArray[np.float32], anchors: int) -> npt.NDArray[np.float32]:
-    """Return (anchors, channels, H, W) of (1, anchors * channels, H, W)."""
+    """Return (anchors, channels, H, W) of (1, anchors * channels, H, W), or (1, channels, 1, Q) of queries."""
+    if array.ndim == 3:
+        return np.asarray(array.transpose(0, 2, 1)[:, :, None])
     _, channels, height, width = array.shape
     return array.reshape(anchors, channels // anchors, height, width)
 
