@@ -28,7 +28,7 @@ class Camera:
 
     def __init__(self, frames: int, then: str, size: tuple[int, int] = (4, 6)) -> None:
         self.left, self.then, self.size = frames, then, size
-        self.given = 0
+        self.given = self.made = 0
         self.let_go = threading.Event()
         self.released = threading.Event()
 
@@ -45,6 +45,7 @@ class Camera:
         self.given += 1
         if image is None or image.shape != (*self.size, 3):
             image = np.empty((*self.size, 3), np.uint8)
+            self.made += 1
         image[:] = self.given
         return True, image
 
@@ -137,12 +138,10 @@ def test_a_stream_that_is_left_closes_its_camera(opened: list[Camera]) -> None:
 
 def test_frames_that_are_dropped_lend_their_memory(opened: list[Camera]) -> None:
     opened.append(Camera(50, "ends"))
-    places = set()
     for number, frame in enumerate(until_error(iter_frames(0), []), 1):
         assert (frame.image_bgr == number).all()
-        places.add(frame.image_bgr.ctypes.data)
     assert number == 50
-    assert len(places) <= 3
+    assert opened[0].made == 2, "one that the loop holds, one to read into"
 
 
 def test_frames_that_are_kept_stay_what_they_were(opened: list[Camera]) -> None:
