@@ -12,7 +12,8 @@ from edgedet_export.foreign.half import ToFloat32
 from edgedet_export.foreign.importer import ForeignModel, choose_class_names
 from edgedet_export.foreign.origin import origin_of
 from edgedet_export.foreign.queries import QuerySet, find_queries, fix_picture_size
-from edgedet_export.graph.conversion import load_model
+from edgedet_export.foreign.trials import try_prepared
+from edgedet_export.graph.conversion import load_model, to_proto
 from edgedet_export.graph.values import dims
 from edgedet_export.onnx_passes import run_passes
 from edgedet_runtime.licence_text import licence_of
@@ -55,6 +56,7 @@ def read_queries(
     file_input = read_input(model.graph, imgsz=wanted)
     size_hw = (file_input.height, file_input.width)
     run_passes(model, [ToFloat32(), NormalizeInput(file_input), FoldConstants()])
+    try_prepared(to_proto(model), size_hw, path)
     found = find_queries(model, size_hw)
     if found is None:
         return None

@@ -23,6 +23,7 @@ from edgedet_export.foreign.queries import fix_picture_size
 from edgedet_export.foreign.selection import with_outputs
 from edgedet_export.foreign.selectors import Selector, append_raw
 from edgedet_export.foreign.session import open_session, run
+from edgedet_export.foreign.trials import try_prepared
 from edgedet_export.foreign.verify import Difference
 from edgedet_export.graph.conversion import load_model, set_metadata, to_proto
 from edgedet_export.graph.edits import NewTensors, free_names, remove_dead, rename, set_outputs
@@ -79,6 +80,7 @@ def read_with_spec(path: Path, spec: ModelSpec) -> ForeignModel:
         if (text := getattr(level, role)) is not None
     ]
     run_passes(model, [ToFloat32(), NormalizeInput(file_input), FoldConstants(), FoldIntoConvolutions()])
+    try_prepared(to_proto(model), size_hw, path)
     values = {value.name: value for node in model.graph for value in node.outputs}
     missing = [output.part.tensor for output in outputs if output.part.tensor not in values]
     if len(missing) == len(outputs):

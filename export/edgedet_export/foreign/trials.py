@@ -7,13 +7,13 @@ from pathlib import Path
 
 import onnx
 
-from edgedet_export.foreign.file_input import FileInput
+from edgedet_export.foreign.file_input import INPUT_NAME, FileInput
 from edgedet_runtime.engines import EngineName
 from edgedet_runtime.engines.trial_load import TrialInput, try_in_child
 from edgedet_runtime.errors import EngineDeathError, EngineError, MissingDependencyError, ModelFileError
 from edgedet_runtime.spec import ModelSpec
 
-__all__ = ["engines_that_survive", "try_untouched"]
+__all__ = ["engines_that_survive", "try_prepared", "try_untouched"]
 
 
 def try_untouched(path: Path, file_input: FileInput) -> None:
@@ -24,13 +24,28 @@ def try_untouched(path: Path, file_input: FileInput) -> None:
         EngineDeathError: It died of it, hung, or took more memory than it may.
     """
     size = (file_input.height, file_input.width)
-    shape = (1, *size, 3) if file_input.channels_last else (1, 3, *size)
+    channels = 1 if file_input.gray else 3
+    shape = (1, *size, channels) if file_input.channels_last else (1, channels, *size)
+    _try(path, TrialInput(file_input.name, file_input.dtype, shape), str(path))
+
+
+def try_prepared(proto: onnx.ModelProto, size_hw: tuple[int, int], path: Path) -> None:
+    """Load a file whose input was brought to `images`, float32 (1, 3, H, W), and run it once, in a child.
+
+    Raises:
+        ModelFileError: onnxruntime does not take it.
+        EngineDeathError: It died of it, hung, or took more memory than it may.
+    """
+    _try(proto.SerializeToString(), TrialInput(INPUT_NAME, "float32", (1, 3, *size_hw)), str(path))
+
+
+def _try(source: Path | bytes, trial: TrialInput, name: str) -> None:
     try:
-        try_in_child("onnxruntime", path, TrialInput(file_input.name, file_input.dtype, shape))
+        try_in_child("onnxruntime", source, trial)
     except EngineDeathError:
         raise
     except EngineError as e:
-        raise ModelFileError(f"{path}: expected what onnxruntime can run, got: {' '.join(str(e).split())}") from None
+        raise ModelFileError(f"{name}: expected what onnxruntime can run, got: {' '.join(str(e).split())}") from None
 
 
 def engines_that_survive(
