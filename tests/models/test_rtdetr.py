@@ -15,10 +15,11 @@ import edgedet_models
 from edgedet_models.checkpoint.content import Checkpoint, ModuleNode
 from edgedet_models.complexity import count
 from edgedet_models.layer_list.network import LayerListDetector
+from edgedet_models.training.loop import build_to_train
 from edgedet_models.ultralytics.pickled_queries import PickledQueries
 from edgedet_models.ultralytics.query_head import QueryHeadNode
 from edgedet_models.ultralytics.rtdetr import name_rtdetr
-from edgedet_runtime.errors import CheckpointError
+from edgedet_runtime.errors import CheckpointError, InputError
 
 NAME = "ul-rtdetr-l-small"
 CLASSES = tuple(f"class{i}" for i in range(80))
@@ -55,6 +56,11 @@ def test_an_untrained_network_gives_queries(size_hw: tuple[int, int]) -> None:
     cells = sum((h // s) * (w // s) for s in (8, 16, 32))
     assert (boxes.shape, scores.shape) == ((1, min(300, cells), 4), (1, min(300, cells), 2))
     assert 0 <= float(boxes.min()) <= float(boxes.max()) <= 1
+
+
+def test_training_takes_no_sets_of_queries() -> None:
+    with torch.device("meta"), pytest.raises(InputError, match="rtdetr-l, which predicts a set of queries"):
+        build_to_train("rtdetr-l", CLASSES)
 
 
 @pytest.fixture

@@ -166,8 +166,17 @@ def _average(model: nn.Module, share: float, stop: bool) -> tuple[float, bool]:
 
 
 def build_to_train(variant: str, names: tuple[str, ...]) -> DetectorModule:
-    """Build a network in training mode; of two heads the one-to-many one, as the assigner gives objects many cells."""
+    """Build a network in training mode; of two heads the one-to-many one, as the assigner gives objects many cells.
+
+    Raises:
+        InputError: The network ends in a set of queries, which needs other targets and losses.
+    """
     model = build(variant, names)
+    if model.spec.decode.kind == "queries":
+        raise InputError(
+            f"train: expected a network that predicts per cell, got {variant}, which predicts a set of queries; train"
+            " it with its own code, and export the checkpoint"
+        )
     if len(model.head_choices) > 1:
         model.choose_head("one-to-many")
     return model.train()
