@@ -44,8 +44,8 @@ def network(first: str, **normalization: Any) -> tuple[onnx.ModelProto, ModelSpe
         variant="x",
         input=InputSpec("images", 16, 24, layout="NCHW", dtype="float32", **normalization),
         resize=ResizeSpec(),
-        decode=DecodeSpec("decoded", (LevelSpec(8, "boxes_0", "boxes_0"),), score="cls"),
-        classes=("a",),
+        decode=DecodeSpec("ltrb", (LevelSpec(8, "boxes_0", "boxes_0"),), score="cls"),
+        classes=tuple("abcdef"[: len(weight)]),
     )
     return model, spec
 
