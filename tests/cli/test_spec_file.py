@@ -39,6 +39,8 @@ def test_a_draft_is_completed_and_exported(tmp_path: Path) -> None:
     path = queries(tmp_path / "detr.onnx")
     draft = run_json("inspect", path, "--draft-spec")
     assert draft["spec"]["decode"]["kind"] == "queries"
+    assert draft["questions"]
+    draft["spec"]["input"]["color"] = None
     spec = tmp_path / "spec.json"
     spec.write_text(json.dumps(draft))
     refused(run("export", path, "--spec", spec, "--out", tmp_path / "out"), "got null at input.color")

@@ -20,7 +20,7 @@ from edgedet_runtime.licence_text import licence_of
 from edgedet_runtime.spec import DecodeSpec, InputSpec, LevelSpec, ModelSpec, ResizeSpec, Thresholds
 from edgedet_runtime.version import __version__
 
-__all__ = ["read_queries"]
+__all__ = ["queries_spec", "read_queries"]
 
 PREPARATION = (
     "pictures: RGB, 0..1, stretched to the input, as RT-DETR and D-FINE take them; where the network wants a mean and"
@@ -33,10 +33,27 @@ def read_queries(
 ) -> ForeignModel | None:
     """Read a file that ends in a set of queries; None where it ends in something else.
 
+    Args and errors are those of `queries_spec`.
+    """
+    told = queries_spec(path, classes=classes, imgsz=imgsz)
+    if told is None:
+        return None
+    foreign = read_with_spec(path, told[0])
+    return ForeignModel(foreign.model, foreign.spec, (*told[1], *foreign.notes[1:]), foreign.difference)
+
+
+def queries_spec(
+    path: Path, *, classes: Sequence[str] | None = None, imgsz: tuple[int, int] | None = None
+) -> tuple[ModelSpec, tuple[str, ...]] | None:
+    """Return the spec of a file that ends in a set of queries, in the file's own names, and what was assumed.
+
     Args:
         path: The ONNX file.
         classes: Class names in place of the file's.
         imgsz: Height and width, where the file leaves them open.
+
+    Returns:
+        None where the file ends in something else.
 
     Raises:
         ModelFileError: The file has no single picture as its input.
@@ -62,9 +79,8 @@ def read_queries(
         return None
     notes: list[str] = []
     names = choose_class_names(found.classes, classes, metadata, notes)
-    foreign = read_with_spec(path, _spec(found, size_hw, names, origin.variant or "onnx", licence_of(metadata)))
-    said = (f"boxes: of {found.boxes}, {found.evidence}", PREPARATION, *notes, *foreign.notes[1:])
-    return ForeignModel(foreign.model, foreign.spec, said, foreign.difference)
+    said = (f"boxes: of {found.boxes}, {found.evidence}", PREPARATION, *notes)
+    return _spec(found, size_hw, names, origin.variant or "onnx", licence_of(metadata)), said
 
 
 def _spec(

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from edgedet_export.foreign.detr import queries_spec
 from edgedet_export.foreign.file_input import INPUT_NAME, NormalizeInput, read_input
 from edgedet_export.foreign.fold_constants import FoldConstants
 from edgedet_export.foreign.fold_into_convolutions import FoldIntoConvolutions
@@ -20,10 +21,8 @@ from edgedet_export.foreign.half import ToFloat32
 from edgedet_export.foreign.heads import HeadLevel, find_heads
 from edgedet_export.foreign.importer import class_names_of, read_foreign
 from edgedet_export.foreign.origin import origin_of
-from edgedet_export.foreign.session import open_session, run
 from edgedet_export.foreign.tail import Tail
-from edgedet_export.graph.conversion import load_model, to_proto
-from edgedet_export.graph.values import dims
+from edgedet_export.graph.conversion import load_model
 from edgedet_export.onnx_passes import run_passes
 from edgedet_runtime.errors import CheckFailedError, EdgedetError, ModelFileError
 from edgedet_runtime.licence_text import licence_of
@@ -50,7 +49,10 @@ def draft_spec(path: Path, *, family: str | None = None, imgsz: tuple[int, int] 
     try:
         foreign = read_foreign(path, family=family, imgsz=imgsz)
     except (ModelFileError, CheckFailedError) as e:
-        return _guess(path, imgsz, why=str(e))
+        told = queries_spec(path, imgsz=imgsz)
+        if told is None:
+            return _guess(path, imgsz, why=str(e))
+        return {"spec": json.loads(told[0].to_json()), "questions": [INPUT_QUESTION], "notes": list(told[1])}
     return {"spec": json.loads(foreign.spec.to_json()), "questions": [], "notes": list(foreign.notes)}
 
 
@@ -61,7 +63,7 @@ def _guess(path: Path, imgsz: tuple[int, int] | None, *, why: str) -> Json:
     size_hw = (file_input.height, file_input.width)
     run_passes(model, [ToFloat32(), NormalizeInput(file_input), FoldConstants(), FoldIntoConvolutions()])
     questions = [INPUT_QUESTION, "resize: letterbox, letterbox-topleft or stretch"]
-    decode, classes = _queries(model, size_hw) or _levels(model, find_heads(model.graph, size_hw), questions)
+    decode, classes = _levels(model, find_heads(model.graph, size_hw), questions)
     names = class_names_of(metadata.get("names", ""), classes)
     if names is None:
         questions.append(f"classes: the names of the {classes} classes, in the order of their ids")
@@ -87,42 +89,6 @@ def _guess(path: Path, imgsz: tuple[int, int] | None, *, why: str) -> Json:
         "spec_version": 2,
     }
     return {"spec": spec, "questions": questions, "notes": [why]}
-
-
-def _queries(model: ir.Model, size_hw: tuple[int, int]) -> tuple[Json, int] | None:
-    """Guess a set of queries: outputs (1, Q, 4) and (1, Q, classes)."""
-    sizes = {value.name or "": dims(value) or () for value in model.graph.outputs}
-    boxes = [name for name, size in sizes.items() if len(size) == 3 and size[2] == 4]
-    scores = [
-        n for n, size in sizes.items() if boxes and len(size) == 3 and size[1] == sizes[boxes[0]][1] and n != boxes[0]
-    ]
-    if len(boxes) != 1 or len(scores) != 1 or any(node.op_type == "Conv" for node in _makers(model, boxes[0])):
-        return None
-    images = np.random.default_rng(0).uniform(0, 1, (1, 3, *size_hw)).astype(np.float32)
-    order = [value.name or "" for value in model.graph.outputs]
-    outputs = dict(zip(order, run(open_session(to_proto(model)), {INPUT_NAME: images}), strict=True))
-    fractions = float(np.abs(outputs[boxes[0]]).max()) <= 1.5
-    producer = next(value.producer() for value in model.graph.outputs if value.name == scores[0])
-    source = scores[0]
-    if producer is not None and producer.op_type == "Sigmoid" and producer.inputs[0] is not None:
-        source = producer.inputs[0].name or source
-    unit = [float(size_hw[1]), float(size_hw[0])] if fractions else [1.0, 1.0]
-    level = {"stride": 32, "boxes": boxes[0], "scores": source, "objectness": None, "anchors_px": []}
-    decode = {"kind": "queries", "levels": [level], "score": "cls", "suppression": "none", "unit_xy": unit}
-    return decode, int(sizes[scores[0]][2] or 0)
-
-
-def _makers(model: ir.Model, name: str) -> list[ir.Node]:
-    """Return the node that makes an output, and the two before it."""
-    value = next(v for v in model.graph.outputs if v.name == name)
-    found: list[ir.Node] = []
-    while value is not None and len(found) < 3:
-        node = value.producer()
-        if node is None or not node.inputs or node.inputs[0] is None:
-            break
-        found.append(node)
-        value = node.inputs[0]
-    return found
 
 
 def _levels(model: ir.Model, levels: tuple[HeadLevel, ...], questions: list[str]) -> tuple[Json, int]:
