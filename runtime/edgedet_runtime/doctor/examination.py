@@ -225,7 +225,8 @@ def _executed(bundle: Path, file: BundleFile, engine: EngineName, golden: Golden
     others = sorted({layer.precision for layer in layers if layer.macs and layer.precision != "int8"})
     detail = f"{share:.0%} of multiply-accumulates in INT8" + (f", the rest in {', '.join(others)}" if others else "")
     if file.precision == "int8" and share < _INT8_EXPECTED:
-        return Finding(check, "warning", f"{detail}: this engine or CPU has no integer kernels for the file")
+        why = "this engine or CPU has no integer kernels for the file, or much of the network is not convolutions"
+        return Finding(check, "warning", f"{detail}: {why}")
     if file.precision == "fp32" and others != ["fp32"]:
         return Finding(check, "warning", f"{detail}: expected fp32")
     return Finding(check, "ok", detail)
