@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -352,3 +353,13 @@ def test_a_fresh_process_finds_this_runtime_first(monkeypatch: pytest.MonkeyPatc
         here, *others = seen[-1]["PYTHONPATH"].split(os.pathsep)
         assert Path(here) == Path(session.__file__).parents[2]
         assert others == after
+
+
+def test_a_real_process_that_ends_without_a_result(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\necho 'no json'\necho one >&2\necho 'last wörds' >&2\nexit 7\n", encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    monkeypatch.setenv("PYTHONUTF8", "1")
+    with pytest.raises(EngineError, match=r"the process ended with code 7: last w.+rds$"):
+        measure_cold_start(tmp_path / "m.onnx", PLAN, random_image(), repeats=1, runs=0)
