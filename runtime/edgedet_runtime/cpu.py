@@ -57,12 +57,14 @@ def available_threads(root: Path = Path("/")) -> int:
         root: Where ``proc`` and ``sys`` are found.
 
     Raises:
-        InputError: ``EDGEDET_THREADS`` is not a positive whole number.
+        InputError: ``EDGEDET_THREADS`` is not a whole number from 1 to `MOST_THREADS`.
     """
     wish = os.environ.get(THREADS_VARIABLE, "").strip()
     if wish:
-        if not wish.isdecimal() or int(wish) < 1:
-            raise InputError(f"{THREADS_VARIABLE}: expected a positive whole number, got {wish!r}")
+        if not wish.isdecimal() or len(wish) > 9 or not 1 <= int(wish) <= MOST_THREADS:
+            raise InputError(
+                f"{THREADS_VARIABLE}: expected a positive whole number up to {MOST_THREADS}, got {wish[:40]!r}"
+            )
         return int(wish)
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1

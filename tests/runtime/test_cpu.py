@@ -150,7 +150,7 @@ def test_names_of_a_processor(
     assert cpu_model(tree(tmp_path, {"proc/cpuinfo": text})) == name
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5"])
+@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", "1025", "2147483648"])
 def test_a_bad_environment_is_an_error(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGEDET_THREADS", value)
     with pytest.raises(InputError, match=f"EDGEDET_THREADS: expected .* got '{value}'"):
