@@ -87,8 +87,7 @@ class ChannelLinks:
             return None  # absorbs factors on both sides
         elif node.op_type == "Mul" and len(data) == 2 and self._count[data[0]] == self._count[data[1]]:
             gates = [name_of(v) for v in read if (p := v.producer()) is not None and p.op_type in _GATES]
-            if len(gates) == 1:
-                self._fix(gates[0])
+            if len(gates) == 1:  # what makes it has fixed the gate itself
                 return self._join(data[1 - data.index(gates[0])], made[0])
         for name in (*data, *made):
             self._fix(name)
