@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from edgedet_runtime.whole_file import whole_file, write_whole_file
+from edgedet_runtime.whole_file import _MARK, whole_file, write_whole_file
 
 STEPS = ("open", "ftruncate", "fsync", "replace", "fchmod")
 
@@ -101,3 +101,10 @@ def test_a_link_in_the_making_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="symbolic links"):
         write_whole_file(tmp_path / "a", "y")
     assert (tmp_path / "diary").read_text() == "x"
+
+
+def test_nothing_of_a_killed_writer_stays_in_an_empty_file(tmp_path: Path) -> None:
+    (tmp_path / f".f{_MARK}new").write_bytes(b"half of something")
+    write_whole_file(tmp_path / "f", b"")
+    assert (tmp_path / "f").read_bytes() == b""
+    assert [p.name for p in tmp_path.iterdir()] == ["f"]

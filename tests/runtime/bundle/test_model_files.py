@@ -123,6 +123,15 @@ def test_an_int8_file_of_another_engine_is_never_taken(bundle: Path) -> None:
     assert find_model_file(bundle, engine="openvino").precision == "fp32"
 
 
+def test_only_model_files_are_offered_instead(bundle: Path) -> None:
+    for name in ("model.tflite", "notes.onnx"):
+        (bundle / name).write_bytes(b"x")
+    files = [{"path": "model.tflite", "precision": "fp32"}, {"path": "notes.onnx"}]
+    write_manifest(bundle, files)
+    with pytest.raises(InputError, match="it has no model file: choose among these"):
+        find_model_file(bundle)
+
+
 def test_a_bundle_without_model_files(bundle: Path) -> None:
     keep_only(bundle, "openvino/model.xml")
     with pytest.raises(InputError, match=r"no file for engine onnxruntime; it has openvino/model\.xml"):
