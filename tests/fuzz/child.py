@@ -101,8 +101,11 @@ def _batch(form: Format, source: Source, indices: Sequence[int]) -> Iterator[Out
             os.dup2(said.fileno(), 2)
             try:
                 _work(form, source, indices, Path(folder), writing)
-            finally:
                 os._exit(0)
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(3)
         os.close(writing)
         under_way: int | None = None
         try:
@@ -115,20 +118,27 @@ def _batch(form: Format, source: Source, indices: Sequence[int]) -> Iterator[Out
                     under_way = row["index"]
         finally:
             os.close(reading)
-            _end(pid)
-            _, status, _ = os.wait4(pid, 0)
+            status = _end(pid)
+        said.seek(0)
+        words = said.read()[-3000:].decode("utf-8", "replace")
+        if os.WIFEXITED(status) and os.WEXITSTATUS(status) == 3:
+            raise RuntimeError(f"a fault of the fuzzer itself: {words}")
         if under_way is not None:
-            said.seek(0)
-            yield _of_the_dead(under_way, status, said.read()[-3000:].decode("utf-8", "replace"))
+            yield _of_the_dead(under_way, status, words)
 
 
-def _end(pid: int) -> None:
-    """Kill a child's whole group, should any of it be left."""
-    for kill in (os.killpg, os.kill):
+def _end(pid: int) -> int:
+    """Wait for a child, for some seconds; kill it if it goes on, and what is left of its group; return its status."""
+    done, status, patience = 0, 0, time.monotonic() + 5
+    while not done and time.monotonic() < patience:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        time.sleep(0 if done else 0.01)
+    for kill in (os.killpg,) if done else (os.killpg, os.kill):
         try:
             kill(pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
             continue
+    return status if done else os.waitpid(pid, 0)[1]
 
 
 def _lines(pipe: int, patience_s: float) -> Iterator[bytes]:

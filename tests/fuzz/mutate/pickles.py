@@ -79,7 +79,7 @@ def _new_opcode(rng: Random) -> bytes:
             b"j" + struct.pack("<I", size4),
             b"r" + struct.pack("<I", size4),
             b"q" + bytes([rng.randrange(256)]),
-            b"I" + str(number)[:4000].encode() + b"\n",
+            b"I" + str(number % (1 << 200)).encode() + b"\n",
             b"L" + b"9" * rng.choice((1, 20, 5000)) + b"L\n",
             b"F1e999\n",
             b"S'" + text.replace(b"\n", b"") + b"'\n",
