@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from edgedet_runtime.errors import ModelFileError
+from edgedet_runtime.short import short
 
 __all__ = ["from_json", "parse_json", "read_json"]
 
@@ -77,7 +78,7 @@ def _build(kind: Any, data: Any, at: str) -> Any:
         return kind.from_data(data)
     if is_dataclass(kind):
         if not isinstance(data, Mapping):
-            raise ValueError(f"{at}: expected an object, got {_short(data)}")
+            raise ValueError(f"{at}: expected an object, got {short(data)}")
         hints = get_type_hints(kind)
         absent = [f.name for f in fields(kind) if f.name not in data and not _has_default(f)]
         if absent:
@@ -89,16 +90,16 @@ def _build(kind: Any, data: Any, at: str) -> Any:
         return None if data is None else _build(kind, data, at)
     if origin is tuple:
         if not isinstance(data, list) or (arguments[-1] is not Ellipsis and len(data) != len(arguments)):
-            raise ValueError(f"{at}: expected a list of {kind}, got {_short(data)}")
+            raise ValueError(f"{at}: expected a list of {kind}, got {short(data)}")
         kinds = [arguments[0]] * len(data) if arguments[-1] is Ellipsis else arguments
         return tuple(_build(k, value, f"{at}[{i}]") for i, (k, value) in enumerate(zip(kinds, data, strict=True)))
     if origin is dict:
         if not isinstance(data, Mapping):
-            raise ValueError(f"{at}: expected an object, got {_short(data)}")
+            raise ValueError(f"{at}: expected an object, got {short(data)}")
         return {str(k): _build(arguments[1], v, f"{at}.{k}") for k, v in data.items()}
     if origin is Literal:
         if data not in arguments:
-            raise ValueError(f"{at}: expected one of {arguments}, got {_short(data)}")
+            raise ValueError(f"{at}: expected one of {arguments}, got {short(data)}")
         return data
     return _scalar(kind, data, at)
 
@@ -114,12 +115,5 @@ def _scalar(kind: type, data: Any, at: str) -> Any:
         except OverflowError:
             raise ValueError(f"{at}: expected a number below 1.8e308, got one of {data.bit_length()} bits") from None
     if not isinstance(data, kind) or (kind is int and isinstance(data, bool)):
-        raise ValueError(f"{at}: expected {kind.__name__}, got {_short(data)}")
+        raise ValueError(f"{at}: expected {kind.__name__}, got {short(data)}")
     return data
-
-
-def _short(data: Any) -> str:
-    """Return a value in at most 40 characters; containers by kind, since their text could be endless."""
-    if isinstance(data, (list, dict)):
-        return "a list" if isinstance(data, list) else "an object"
-    return repr(data[:40] if isinstance(data, str) else data)[:40]

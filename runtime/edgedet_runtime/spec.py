@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeVar
 
 from edgedet_runtime.errors import ModelFileError
 from edgedet_runtime.from_json import parse_json
+from edgedet_runtime.short import short
 
 __all__ = [
     "SPEC_VERSION",
@@ -48,7 +49,7 @@ T = TypeVar("T")
 
 def _require(condition: bool, what: str, expected: str, got: object) -> None:
     if not condition:
-        raise ModelFileError(f"model spec: {what}: expected {expected}, got {got!r}")
+        raise ModelFileError(f"model spec: {what}: expected {expected}, got {short(got)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,6 +401,9 @@ def _parse(kind: Any, value: Any, where: str) -> Any:
         return _parse(next(a for a in typing.get_args(kind) if a is not type(None)), value, where)
     if kind is float:
         _require(isinstance(value, (int, float)) and not isinstance(value, bool), where, "a number", value)
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            _require(False, where, "a number below 1.8e308", value)
     _require(isinstance(value, kind) and not (kind is int and isinstance(value, bool)), where, kind.__name__, value)
     return value

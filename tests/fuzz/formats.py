@@ -12,6 +12,7 @@ from tests.fuzz.mutate.documents import JSON, YAML
 from tests.fuzz.mutate.pickles import PICKLE, pickle_opcodes
 from tests.fuzz.mutate.pictures import PICTURE
 from tests.fuzz.mutate.protobufs import PROTOBUF
+from tests.fuzz.mutate.signatures import SIGNATURE
 from tests.fuzz.mutate.tensors import SAFETENSORS, WEIGHTS, numpy_header
 from tests.fuzz.mutate.texts import LINES, XML
 from tests.fuzz.mutate.zips import archive
@@ -49,10 +50,12 @@ def _model_file(folder: Path) -> None:
 def _bundle(folder: Path) -> None:
     """Read a bundle as ``doctor`` and ``detect`` do, up to the engine; the device's key is set."""
     from edgedet_runtime.bundle.golden import read_golden
+    from edgedet_runtime.bundle.keys import KEY_VARIABLE
     from edgedet_runtime.bundle.manifest import read_manifest, verify_bundle
     from edgedet_runtime.bundle.model_files import find_model_file
     from edgedet_runtime.bundle.plan import read_plan
-    from edgedet_runtime.bundle.signature import KEY_VARIABLE
+    from edgedet_runtime.bundle.seen_versions import STATE_VARIABLE
+    from edgedet_runtime.bundle.trust import require_trusted
 
     bundle = folder / "bundle"
     _unless_refused(lambda: read_plan(bundle))
@@ -60,7 +63,8 @@ def _bundle(folder: Path) -> None:
     _unless_refused(lambda: read_manifest(bundle).to_json())
     _unless_refused(lambda: verify_bundle(bundle))
     if (folder / "key.pub").is_file():
-        os.environ[KEY_VARIABLE] = str(folder / "key.pub")
+        os.environ |= {KEY_VARIABLE: str(folder / "key.pub"), STATE_VARIABLE: str(folder / "state")}
+        _unless_refused(lambda: require_trusted(bundle))
         _unless_refused(lambda: find_model_file(bundle))
         del os.environ[KEY_VARIABLE]
     find_model_file(bundle)
@@ -131,7 +135,8 @@ FORMATS: dict[str, Format] = {
         Format("ir", models.irs, {".xml": XML, ".bin": BLOCKS}, _model_file),
         Format("manifest", models.manifests, {"manifest.json": JSON}, _bundle),
         Format("plan", models.bundles, {"plan.json": JSON}, _bundle),
-        Format("signature", models.bundles, {"manifest.sig": JSON, "key.pub": LINES}, _bundle),
+        Format("signature", models.bundles, {"manifest.sig": SIGNATURE, "key.pub": LINES}, _bundle),
+        Format("seen-versions", models.bundles, {"versions.json": JSON}, _bundle),
         Format("golden", models.bundles, {"golden.npz": _NPZ}, _bundle),
         Format("spec", models.specs, {".json": JSON}, _spec, _SMALL),
         Format("picture", pictures.pictures, {"": PICTURE}, _picture, _PICTURE),

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgedet_runtime.errors import CheckpointError
+from edgedet_runtime.short import short
 
 __all__ = ["Section", "parse_cfg"]
 
@@ -69,7 +70,7 @@ class Section:
             values = ()
         if not values or not all(abs(v) < 1e9 for v in values) or (whole and any(v % 1 for v in values)):
             expected = "whole numbers" if whole else "numbers"
-            raise self.error(f"{key}: expected {expected}, got {self.options[key][0]!r}", key)
+            raise self.error(f"{key}: expected {expected}, got {short(self.options[key][0])}", key)
         return values
 
     def refuse(self, *keys: str) -> None:

@@ -22,6 +22,7 @@ from edgedet_models.darknet.blocks import (
 )
 from edgedet_models.darknet.cfg import Section
 from edgedet_runtime.errors import CheckpointError
+from edgedet_runtime.short import short
 
 __all__ = ["HeadPlan", "LayerPlan", "NetworkPlan", "plan_network"]
 
@@ -137,7 +138,7 @@ def _act(section: Section, default: str) -> str:
     name = section.text("activation", default)
     if name not in DARKNET_ACTIVATIONS:
         known = ", ".join(DARKNET_ACTIVATIONS)
-        raise section.error(f"activation: expected one of {known}, got {name!r}", "activation")
+        raise section.error(f"activation: expected one of {known}, got {short(name)}", "activation")
     return name
 
 

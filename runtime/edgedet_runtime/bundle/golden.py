@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ _DAMAGE = (
         LookupError,
         MemoryError,
         SyntaxError,
+        tokenize.TokenError,
         TypeError,
         ValueError,
     ),  # what numpy's reader lets through
@@ -82,7 +84,8 @@ def read_golden(bundle: Path, names: tuple[str, ...]) -> Golden:
                 for file in files
             }
     except _DAMAGE as e:
-        raise ModelFileError(f"{path}: expected golden vectors as export writes them, got {e}") from None
+        reason = " ".join(str(e).split())[:200] or type(e).__name__
+        raise ModelFileError(f"{path}: expected golden vectors as export writes them, got {reason}") from None
     odd = next((conf for conf, _ in expected.values() if not 0 <= conf <= 1), None)
     if odd is not None:
         raise ModelFileError(f"{path}: expected thresholds from 0 to 1, got {odd}")

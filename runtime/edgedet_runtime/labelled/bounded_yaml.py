@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from edgedet_runtime.errors import InputError, MissingDependencyError
-from edgedet_runtime.labelled.faults import short
+from edgedet_runtime.short import short
 
 if TYPE_CHECKING:
     from yaml.nodes import Node

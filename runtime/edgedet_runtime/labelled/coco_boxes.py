@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgedet_runtime.labelled.faults import short
+from edgedet_runtime.short import short
 
 __all__ = ["Annotation", "Passed", "read_annotation"]
 

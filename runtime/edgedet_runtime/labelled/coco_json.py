@@ -15,8 +15,9 @@ import numpy as np
 
 from edgedet_runtime.errors import InputError
 from edgedet_runtime.labelled.coco_boxes import Annotation, Passed, read_annotation
-from edgedet_runtime.labelled.faults import Faults, exists, short
+from edgedet_runtime.labelled.faults import Faults, exists
 from edgedet_runtime.labelled.values import Labelled, LabelledSet
+from edgedet_runtime.short import short
 
 __all__ = ["read_coco"]
 

@@ -9,10 +9,11 @@ import numpy as np
 
 from edgedet_runtime.errors import InputError
 from edgedet_runtime.labelled.bounded_yaml import Tree, read_yaml
-from edgedet_runtime.labelled.faults import Faults, exists, short
+from edgedet_runtime.labelled.faults import Faults, exists
 from edgedet_runtime.labelled.values import Labelled, LabelledSet
 from edgedet_runtime.labelled.yolo_labels import LabelRules, label_file, read_labels
 from edgedet_runtime.pictures import list_folder, looks_like_picture
+from edgedet_runtime.short import short
 
 __all__ = ["read_yolo"]
 

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import reprlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgedet_runtime.errors import InputError
 
-__all__ = ["Faults", "exists", "short"]
+__all__ = ["Faults", "exists"]
 
-_MOST_CHARACTERS = 60
 _MOST_KINDS = 3
 """How many kinds of faults are named beside the first."""
-
-_REPR = reprlib.Repr()
-_REPR.maxlevel, _REPR.maxlist, _REPR.maxdict, _REPR.maxtuple = 2, 4, 4, 4
-_REPR.maxstring = _REPR.maxother = _REPR.maxlong = _MOST_CHARACTERS
-
-
-def short(value: object) -> str:
-    """Return a value as ASCII text of bounded length on one line, whatever a file put into it."""
-    text = _REPR.repr(value).encode("ascii", "backslashreplace").decode()
-    return text if len(text) <= 2 * _MOST_CHARACTERS else text[: 2 * _MOST_CHARACTERS] + "…"
 
 
 def exists(path: Path, *, folder: bool = False) -> bool:

@@ -10,7 +10,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgedet_runtime.labelled.faults import Faults, exists, short
+from edgedet_runtime.labelled.faults import Faults, exists
+from edgedet_runtime.short import short
 
 __all__ = ["LabelRules", "label_file", "read_labels"]
 

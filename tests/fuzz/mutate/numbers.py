@@ -41,7 +41,7 @@ def odd_integer(rng: Random) -> int:
         return rng.choice((-1, 1)) * (1 << rng.choice(_NEAR)) + rng.randrange(-2, 3)
     if chance < 0.97:
         return rng.randrange(1 << rng.randrange(1, 70))
-    return rng.choice((-1, 1)) * (1 << rng.choice((1024, 1 << 14)))
+    return rng.choice((-1, 1)) * (1 << rng.choice((1024, 14_000)))
 
 
 def odd_number_text(rng: Random) -> str:

@@ -12,13 +12,13 @@ from edgedet_runtime.bundle.signature import sign_bundle
 from edgedet_runtime.cpu import Processor
 from tests.cli import colors
 from tests.fuzz.case import Files
+from tests.fuzz.mutate.signatures import signing_key
 from tests.runtime.bundle.test_manifest import WHOLE
 from tests.runtime.tiny_models import TINY_SPEC, tiny_onnx
 
 __all__ = ["bundles", "irs", "manifests", "onnx_files", "specs"]
 
-_KEY_BYTES = bytes(range(32))
-"""The secret of the key that signs; it signs nothing else."""
+MACHINES = ("x86_64", "aarch64")
 
 
 def onnx_files(folder: Path) -> list[Files]:
@@ -54,9 +54,8 @@ def irs(folder: Path) -> list[Files]:
 def bundles(folder: Path) -> list[Files]:
     """Return a bundle with plan, golden vectors and signature, and the key beside it."""
     from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    key = Ed25519PrivateKey.from_private_bytes(_KEY_BYTES)
+    key = signing_key()
     secret, public = folder / "key", folder / "key.pub"
     secret.write_bytes(
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
@@ -65,10 +64,11 @@ def bundles(folder: Path) -> list[Files]:
         key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     )
     bundle = colors.write_bundle(folder / "bundle")
-    sign_bundle(bundle, secret)
+    sign_bundle(bundle, secret, version=3, expires="2999-01-01", architectures=MACHINES, model="colors")
     save_plan(Plan("onnxruntime", "fp32", 1), bundle, measured_on=Processor("a", "x86_64", ("avx2",)))
     names = [path for path in sorted(bundle.rglob("*")) if path.is_file()]
-    return [{f"bundle/{p.relative_to(bundle)}": p.read_bytes() for p in names} | {"key.pub": public.read_bytes()}]
+    files = {f"bundle/{p.relative_to(bundle)}": p.read_bytes() for p in names}
+    return [files | {"key.pub": public.read_bytes(), "state/versions.json": b'{"versions": {"colors": 2, "": 1}}'}]
 
 
 def manifests(folder: Path) -> list[Files]:

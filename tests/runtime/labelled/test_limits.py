@@ -16,8 +16,9 @@ from edgedet_runtime.labelled.bounded_yaml import read_yaml
 from edgedet_runtime.labelled.classes import subset
 from edgedet_runtime.labelled.coco_boxes import Annotation, Passed, read_annotation
 from edgedet_runtime.labelled.coco_json import read_coco
-from edgedet_runtime.labelled.faults import Faults, exists, short
+from edgedet_runtime.labelled.faults import Faults, exists
 from edgedet_runtime.labelled.yolo_labels import LabelRules, label_file, read_labels
+from edgedet_runtime.short import short
 
 
 @pytest.mark.parametrize(
