@@ -26,9 +26,9 @@ def test_no_input_is_a_fault(seed: int, tmp_path: Path) -> None:
     tallies = json.loads(done.stdout or "[]")
     assert tallies, done.stderr[-2000:]
     faults = [
-        f"{t['name']} --seed {seed} --only {f['index']}: {f['verdict']}: {f['words'][-300:]}"
-        for t in tallies
-        for f in t["faults"]
+        f"{tally['name']} --seed {seed} --only {fault['index']}: {fault['verdict']}: {fault['words'][-300:]}"
+        for tally in tallies
+        for fault in tally["faults"]
     ]
     assert not faults, "\n".join(faults)
     assert all(sum(tally["counts"].values()) == 40 for tally in tallies)
