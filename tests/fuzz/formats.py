@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from edgedet_runtime.errors import EdgedetError
@@ -42,9 +43,8 @@ def _model_file(folder: Path) -> None:
     from edgedet_runtime.profiling.onnx_listing import read_listing
 
     path = _first(folder, "model.xml", "model.onnx")
-    if path.suffix == ".onnx":
-        _unless_refused(lambda: read_listing(path))
-    find_model_file(path)
+    listing = [lambda: read_listing(path)] if path.suffix == ".onnx" else []
+    _every(*listing, lambda: find_model_file(path))
 
 
 def _bundle(folder: Path) -> None:
@@ -58,16 +58,22 @@ def _bundle(folder: Path) -> None:
     from edgedet_runtime.bundle.trust import require_trusted
 
     bundle = folder / "bundle"
-    _unless_refused(lambda: read_plan(bundle))
-    _unless_refused(lambda: read_golden(bundle, ("blue", "green", "red")))
-    _unless_refused(lambda: read_manifest(bundle).to_json())
-    _unless_refused(lambda: verify_bundle(bundle))
-    if (folder / "key.pub").is_file():
+
+    def as_a_device() -> None:
         os.environ |= {KEY_VARIABLE: str(folder / "key.pub"), STATE_VARIABLE: str(folder / "state")}
-        _unless_refused(lambda: require_trusted(bundle))
-        _unless_refused(lambda: find_model_file(bundle))
-        del os.environ[KEY_VARIABLE]
-    find_model_file(bundle)
+        try:
+            _every(lambda: require_trusted(bundle), lambda: find_model_file(bundle))
+        finally:
+            del os.environ[KEY_VARIABLE]
+
+    _every(
+        lambda: read_plan(bundle),
+        lambda: read_golden(bundle, ("blue", "green", "red")),
+        lambda: read_manifest(bundle).to_json(),
+        lambda: verify_bundle(bundle),
+        lambda: find_model_file(bundle),
+        *((as_a_device,) if (folder / "key.pub").is_file() else ()),
+    )
 
 
 def _spec(folder: Path) -> None:
@@ -82,8 +88,7 @@ def _picture(folder: Path) -> None:
     from edgedet_runtime.pictures import decode_image, list_folder, read_image
 
     (path,) = list_folder(folder).pictures or (_first(folder, "*"),)
-    _unless_refused(lambda: decode_image(path.read_bytes(), path.name, half=True))
-    read_image(path)
+    _every(lambda: decode_image(path.read_bytes(), path.name, half=True), lambda: read_image(path))
 
 
 def _dataset(folder: Path) -> None:
@@ -92,9 +97,11 @@ def _dataset(folder: Path) -> None:
     from edgedet_runtime.labelled import load_dataset
 
     path = _first(folder, "data.yaml", "set.json")
-    _unless_refused(lambda: picture_paths(path))
-    _unless_refused(lambda: load_dataset(path, split="train"))
-    load_dataset(path, split=("val", "test"))
+    _every(
+        lambda: picture_paths(path),
+        lambda: load_dataset(path, split="train"),
+        lambda: load_dataset(path, split=("val", "test")),
+    )
 
 
 def _training_log(folder: Path) -> None:
@@ -103,14 +110,16 @@ def _training_log(folder: Path) -> None:
     read_curve(folder)
 
 
-def _unless_refused(read: object) -> None:
-    """Read one of several parts: a refusal of it shall not hide the others."""
-    assert callable(read)
-    try:
-        read()
-    except EdgedetError as e:
-        if "\n" in str(e):
-            raise
+def _every(*reads: Callable[[], object]) -> None:
+    """Read all of several parts, then raise the first refusal: one part's shall not hide the others' faults."""
+    refusals = []
+    for read in reads:
+        try:
+            read()
+        except EdgedetError as e:
+            refusals.append(e)
+    for refusal in sorted(refusals, key=lambda e: "\n" not in str(e)):
+        raise refusal
 
 
 def _first(folder: Path, *patterns: str) -> Path:

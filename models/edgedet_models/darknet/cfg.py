@@ -15,6 +15,10 @@ from edgedet_runtime.short import short
 __all__ = ["Section", "parse_cfg"]
 
 
+_MOST_OF_A_NAME = 40
+"""Characters of a section's name; none that is known has more, and it goes into messages."""
+
+
 @dataclass(frozen=True, slots=True)
 class Section:
     """One ``[kind]`` block.
@@ -98,7 +102,7 @@ def parse_cfg(text: str, source: str) -> tuple[Section, ...]:
             continue
         if line[0] == "[":
             options = {}
-            sections.append(Section(line.strip("[]").lower(), number, source, options))
+            sections.append(Section(line.strip("[]").lower()[:_MOST_OF_A_NAME], number, source, options))
             continue
         key, equals, value = line.partition("=")
         if not equals or not sections:

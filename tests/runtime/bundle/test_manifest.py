@@ -125,7 +125,7 @@ def test_every_rung_says_whether_it_passed() -> None:
         ({"files": [{"path": "a", "sha256": "b", "bytes": -1}]}, "expected a size"),
         ({"files": [{"path": "a", "sha256": "b", "bytes": 1.5}]}, r"files\[0\]\.bytes: expected int"),
         ({"files": [{"path": "a", "sha256": "b", "bytes": 1}] * 2}, "expected each path once"),
-        ({"files": [{"path": ["a"], "sha256": "b", "bytes": 1}]}, r"files\[0\]\.path: expected str, got \\['a'\\]"),
+        ({"files": [{"path": ["a"], "sha256": "b", "bytes": 1}]}, r"files\[0\]\.path: expected str, got \['a'\]"),
         ({"recommended": {"openvino": "fp16"}}, r"manifest\.recommended\.openvino: expected one of"),
         ({"manifest_version": 3}, "a newer edgedet wrote it"),
         ({"manifest_version": "2"}, "expected 1 to 2"),
