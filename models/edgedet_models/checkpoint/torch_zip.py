@@ -43,13 +43,21 @@ def read_torch_zip(file: IO[bytes]) -> Any:
         with zipfile.ZipFile(file) as archive:
             return _read(archive, file.seek(0, os.SEEK_END))
     except _DAMAGE as e:
-        if not zipfile.is_zipfile(file):
+        if not _has_directory(file):
             raise MalformedPickle(
                 f"a zip file cut short: {file.seek(0, os.SEEK_END)} bytes, and no directory at its end; copy or"
                 " download it again"
             ) from None
         reason = " ".join(str(e).split())[:200] or type(e).__name__
         raise MalformedPickle(f"damaged or truncated zip archive ({reason})") from None
+
+
+def _has_directory(file: IO[bytes]) -> bool:
+    """Return whether an archive has its directory, whatever that may say."""
+    try:
+        return zipfile.is_zipfile(file)
+    except _DAMAGE:  # there is one, and the large form of its end is damaged
+        return True
 
 
 def _read(archive: zipfile.ZipFile, file_bytes: int) -> Any:

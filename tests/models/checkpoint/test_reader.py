@@ -269,3 +269,17 @@ def test_real_state_dicts_equal_torch_load(name: str, shared: Path) -> None:
     assert list(found) == list(expected)
     for key, tensor in expected.items():
         assert torch.equal(found[key], tensor), key
+
+
+def test_a_zip_of_several_disks_is_refused_in_one_line(tmp_path: Path) -> None:
+    """The large form of the last record says so; zipfile's own check for a zip raises then."""
+    path = tmp_path / "x.pt"
+    torch.save({"a": torch.zeros(2)}, path)
+    data = path.read_bytes()
+    at = data.rindex(b"PK\x05\x06")
+    record = struct.pack("<4sQHHII4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, 1, 1, 1, 1)
+    locator = struct.pack("<4sIQI", b"PK\x06\x07", 0, at, 2)
+    path.write_bytes(data[:at] + record + locator + data[at:])
+    with pytest.raises(CheckpointError, match="damaged or truncated zip archive") as caught:
+        read_checkpoint(path)
+    assert "\n" not in str(caught.value)
