@@ -41,7 +41,7 @@ def read_curve(run: Path) -> Curve:
     try:
         rows = [parse_json(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         points = [(int(row["images"]), float(row["loss"])) for row in rows]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as e:
         raise InputError(f"--training {run}: expected a run of edgedet train with {LOG}, got {e}") from None
     if not points:
         raise InputError(f"--training {run}: {path} has no row yet")

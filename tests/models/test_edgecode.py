@@ -77,6 +77,7 @@ def test_size_is_read_off_the_shapes(size: EdgeCodeSize, variant: str) -> None:
     "damage",
     [
         Damage("heads.0.boxes.weight", "drop", "heads.0.boxes.weight"),
+        Damage("backbone.stages.3.0.1.conv.weight", "drop", "backbone.stages.3.0.1.conv.weight"),
         Damage("heads.0.boxes.weight", "add", "heads.0.boxes.weight.more"),
         Damage("pyramid.top_down.0.bn.weight", "shorten", "pyramid.top_down.0.bn.weight"),
     ],

@@ -193,28 +193,35 @@ def _builder(variant: str) -> Callable[[tuple[str, ...]], DetectorModule]:
 VARIANTS: Mapping[str, Callable[[tuple[str, ...]], DetectorModule]] = {name: _builder(name) for name in _SIZES}
 
 
-def _sizes_of(tensors: Mapping[str, Tensor]) -> tuple[EdgeCodeSize, int] | None:
+def _sizes_of(checkpoint: Checkpoint) -> tuple[EdgeCodeSize, int] | None:
     """Read channels, depth and number of classes off the shapes; None if it is no EdgeCode."""
-    stem = tensors.get("backbone.stem.1.rbr_dense.conv.weight")
-    if stem is None or "heads.2.scores.weight" not in tensors or "backbone.pooling.mix.conv.weight" not in tensors:
+    tensors = checkpoint.tensors()
+
+    def rows(name: str) -> int:
+        if name not in tensors or not tensors[name].ndim:
+            raise CheckpointError(f"{checkpoint.path}: does not fit EdgeCode: expected the weights {name}")
+        return int(tensors[name].shape[0])
+
+    stem = "backbone.stem.1.rbr_dense.conv.weight"
+    marks = ("heads.2.scores.weight", "backbone.pooling.mix.conv.weight", stem)
+    if any(name not in tensors for name in marks):
         return None
-    downs = [tensors[f"backbone.stages.{i}.0.1.conv.weight"] for i in range(4)]
     depth = [
         sum(k.startswith(f"backbone.stages.{i}.") and k.endswith("rbr_1x1.weight") for k in tensors) for i in range(4)
     ]
-    pyramid = [tensors[f"pyramid.lateral.{i}.conv.weight"].shape[0] for i in range(3)]
-    channels = [stem.shape[0], *(d.shape[0] for d in downs)]
+    pyramid = [rows(f"pyramid.lateral.{i}.conv.weight") for i in range(3)]
+    channels = [rows(stem), *(rows(f"backbone.stages.{i}.0.1.conv.weight") for i in range(4))]
     size = EdgeCodeSize(
         (channels[0], channels[1], channels[2], channels[3], channels[4]),
         (depth[0], depth[1], depth[2], depth[3]),
         (pyramid[0], pyramid[1], pyramid[2]),
     )
-    return size, int(tensors["heads.2.scores.weight"].shape[0])
+    return size, rows("heads.2.scores.weight")
 
 
 def recognise(checkpoint: Checkpoint) -> Recognition | None:
     """Recognise the keys of `EdgeCode`."""
-    found = _sizes_of(checkpoint.tensors())
+    found = _sizes_of(checkpoint)
     if found is None:
         return None
     size, count = found
@@ -226,7 +233,7 @@ def recognise(checkpoint: Checkpoint) -> Recognition | None:
 def load(checkpoint: Checkpoint) -> DetectorModule:
     """Build the module from the file's shapes and load it strictly; see `Family.load`."""
     tensors = checkpoint.tensors()
-    found = _sizes_of(tensors)
+    found = _sizes_of(checkpoint)
     recognised = recognise(checkpoint)
     if found is None or recognised is None:
         raise CheckpointError(f"{checkpoint.path}: expected an EdgeCode state dict, got other keys")
