@@ -161,7 +161,8 @@ def _listed(path: Path, key: str, place: Path, places: _Places, faults: Faults) 
     if exists(place, folder=True):
         return list(list_folder(place, recursive=True).pictures)
     if not exists(place):
-        raise InputError(f"{path}: {key}: expected a folder, a picture or a .txt list, got {place}, which is none")
+        shown = place if len(str(place)) <= 250 else short(str(place))
+        raise InputError(f"{path}: {key}: expected a folder, a picture or a .txt list, got {shown}, which is none")
     if looks_like_picture(place):
         return [place]
     try:
