@@ -46,10 +46,18 @@ def test_specs(document: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [DEEP, "hello\x1b[2J", "", "[]", "{}", '{"python": 1, "modules": 2, "have": 3, "root": 4}']
+    ("answer", "words"),
+    [
+        (DEEP, "expected a JSON document"),
+        ("hello\x1b[2J", "expected a JSON document"),
+        ("", "expected a JSON document"),
+        ("[]", "expected a JSON document"),
+        ("{}", "expected what edgedet says there, got something else"),
+        ('{"python": 1, "modules": 2, "have": 3, "root": 4}', "expected what edgedet says there, got something else"),
+    ],
 )
 def test_a_board_that_answers_something_else(
-    answer: str, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    answer: str, words: str, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = tmp_path / "said"
     said.write_text(answer)
@@ -57,7 +65,7 @@ def test_a_board_that_answers_something_else(
     script.write_text(f"#!/bin/sh\ncat {said}\n")
     script.chmod(0o755)
     monkeypatch.setenv(SSH_VARIABLE, str(script))
-    refused(run("profile", bundle, "--host", "board"), "board: expected a JSON document")
+    refused(run("profile", bundle, "--host", "board"), f"board: {words}")
 
 
 @pytest.mark.parametrize("command", ["'unbalanced", "", " "])
