@@ -6,8 +6,6 @@ The network is untrained, since no weights are at hand: batch-norm statistics ar
 head is scaled and shifted until about fifty places of the picture score above 0.25, so that postprocessing has
 something to do.
 
-``train NETWORK DATA RUN EPOCHS SIZE BATCH`` trains such a network with Ultralytics' own trainer; goes on with a run.
-
 ``serve MODEL IMAGE`` loads a model, detects once, and then runs as often as each line of standard input says. It
 answers with one JSON document per line.
 
@@ -32,12 +30,10 @@ CONF, IOU = 0.25, 0.45
 
 
 def main() -> None:
-    """Run one of the four commands."""
+    """Run one of the three commands."""
     command, *rest = sys.argv[1:]
     if command == "build":
         build(rest[0], *(Path(path) for path in rest[1:]))
-    elif command == "train":
-        train(rest[0], Path(rest[1]), Path(rest[2]), *(int(value) for value in rest[3:]))
     elif command == "serve":
         serve(*rest)
     else:
@@ -132,36 +128,6 @@ def _shift_logits(network: Any, batch: Any, lasts: list[Any]) -> None:
         threshold = torch.logit(torch.tensor(CONF))
         last.weight.mul_(scale)
         last.bias.mul_(scale).add_(threshold - at)
-
-
-def train(network: str, data: Path, run: Path, epochs: int, size: int, batch: int) -> None:
-    """Train from scratch on a CPU, or go on from the last epoch that was saved."""
-    ultralytics: Any = importlib.import_module("ultralytics")
-    last = run / "weights" / "last.pt"
-    if last.exists():
-        ultralytics.YOLO(str(last)).train(resume=True)
-        return
-    yolo = ultralytics.YOLO(f"{network}.yaml")
-    yolo.train(
-        data=str(data),
-        epochs=epochs,
-        imgsz=size,
-        batch=batch,
-        device="cpu",
-        workers=1,
-        amp=False,
-        plots=False,
-        close_mosaic=max(1, epochs // 4),
-        project=str(run.parent),
-        name=run.name,
-        exist_ok=True,
-        seed=0,
-        pretrained=False,
-        optimizer="AdamW",
-        lr0=0.002,
-        cos_lr=True,
-        warmup_epochs=1,
-    )
 
 
 def serve(model: str, image: str) -> None:
