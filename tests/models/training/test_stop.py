@@ -290,7 +290,7 @@ def test_a_killed_worker_and_a_damaged_picture_are_one_sentence(run: Path, tmp_p
     assert err.startswith("error: --processes: worker ")
     assert "was killed from outside (SIGKILL)" in err
     assert err.count("\n") == 1
-    assert alive(process.pid) == []
+    assert dead_soon(process.pid)
     picture = data.parent / "images/0.png"
     picture.write_bytes(picture.read_bytes()[:-9])
     code, _, err = finish("never", 0, words)
