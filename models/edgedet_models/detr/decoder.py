@@ -11,29 +11,49 @@ from edgedet_models.detr.mlp import Mlp
 from edgedet_models.detr.shape import QueryShape
 from edgedet_models.layers.activation import activation
 
-__all__ = ["DecoderLayer", "RefiningDecoder"]
+__all__ = ["DecoderLayer", "QueryLayer", "RefiningDecoder"]
 
 
-class DecoderLayer(nn.Module):
-    """Attention among queries, attention to the pyramid, two linear layers; each is added and normalized."""
+class QueryLayer(nn.Module):
+    """Attention among queries, attention to the pyramid, two linear layers; each is added and normalized.
 
-    def __init__(self, shape: QueryShape) -> None:
-        """Build one layer."""
+    How what a query saw in the pyramid joins it is up to the subclass.
+    """
+
+    def __init__(self, shape: QueryShape, *, projections: bool = True) -> None:
+        """Build the common layers; for `projections` see `DeformableAttention`."""
         super().__init__()
         self.self_attn = SelfAttention(shape.hidden, shape.heads)
         self.norm1 = nn.LayerNorm(shape.hidden)
-        self.cross_attn = DeformableAttention(shape.hidden, shape.heads, shape.points)
-        self.norm2 = nn.LayerNorm(shape.hidden)
+        self.cross_attn = DeformableAttention(shape.hidden, shape.heads, shape.points, projections=projections)
         self.linear1 = nn.Linear(shape.hidden, shape.ffn)
         self.act = activation(shape.act)
         self.linear2 = nn.Linear(shape.ffn, shape.hidden)
         self.norm3 = nn.LayerNorm(shape.hidden)
 
+    def join(self, x: Tensor, seen: Tensor) -> Tensor:
+        """Join queries (N, Q, C) and what they saw (N, Q, C)."""
+        raise NotImplementedError
+
     def forward(self, x: Tensor, positions: Tensor, boxes: Tensor, memory: Tensor, sizes_hw: Pyramid) -> Tensor:
         """Map queries (N, Q, C) to (N, Q, C); see `DeformableAttention.forward`."""
         x = self.norm1(x + self.self_attn(x, positions))
-        x = self.norm2(x + self.cross_attn(x + positions, boxes, memory, sizes_hw))
+        x = self.join(x, self.cross_attn(x + positions, boxes, memory, sizes_hw))
         out: Tensor = self.norm3(x + self.linear2(self.act(self.linear1(x))))
+        return out
+
+
+class DecoderLayer(QueryLayer):
+    """RT-DETR's layer: what a query saw is added, and the sum normalized."""
+
+    def __init__(self, shape: QueryShape) -> None:
+        """Build one layer."""
+        super().__init__(shape)
+        self.norm2 = nn.LayerNorm(shape.hidden)
+
+    def join(self, x: Tensor, seen: Tensor) -> Tensor:
+        """Add and normalize."""
+        out: Tensor = self.norm2(x + seen)
         return out
 
 

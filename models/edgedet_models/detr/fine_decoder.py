@@ -11,12 +11,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from edgedet_models.detr.attention import SelfAttention
-from edgedet_models.detr.deformable import DeformableAttention, Pyramid
+from edgedet_models.detr.decoder import QueryLayer
+from edgedet_models.detr.deformable import Pyramid
 from edgedet_models.detr.geometry import inverse_sigmoid
 from edgedet_models.detr.mlp import Mlp
 from edgedet_models.detr.shape import QueryShape
-from edgedet_models.layers.activation import activation
 
 __all__ = ["DistributionDecoder", "distance_bins"]
 
@@ -70,26 +69,17 @@ class Quality(nn.Module):
         return out
 
 
-class GatedLayer(nn.Module):
-    """RT-DETR's decoder layer with a gate behind attention to the pyramid, whose values are not projected."""
+class GatedLayer(QueryLayer):
+    """A gate joins what a query saw in the pyramid, whose values are not projected."""
 
     def __init__(self, shape: QueryShape) -> None:
         """Build one layer."""
-        super().__init__()
-        self.self_attn = SelfAttention(shape.hidden, shape.heads)
-        self.norm1 = nn.LayerNorm(shape.hidden)
-        self.cross_attn = DeformableAttention(shape.hidden, shape.heads, shape.points, projections=False)
+        super().__init__(shape, projections=False)
         self.gateway = Gate(shape.hidden)
-        self.linear1 = nn.Linear(shape.hidden, shape.ffn)
-        self.act = activation(shape.act)
-        self.linear2 = nn.Linear(shape.ffn, shape.hidden)
-        self.norm3 = nn.LayerNorm(shape.hidden)
 
-    def forward(self, x: Tensor, positions: Tensor, boxes: Tensor, memory: Tensor, sizes_hw: Pyramid) -> Tensor:
-        """Map queries (N, Q, C) to (N, Q, C); see `DeformableAttention.forward`."""
-        x = self.norm1(x + self.self_attn(x, positions))
-        x = self.gateway(x, self.cross_attn(x + positions, boxes, memory, sizes_hw))
-        out: Tensor = self.norm3(x + self.linear2(self.act(self.linear1(x))))
+    def join(self, x: Tensor, seen: Tensor) -> Tensor:
+        """Weight both."""
+        out: Tensor = self.gateway(x, seen)
         return out
 
 

@@ -32,7 +32,7 @@ from edgedet_models.detr.spec import STRIDE, query_spec
 from edgedet_runtime.errors import CheckpointError
 from edgedet_runtime.spec import ModelSpec
 
-__all__ = ["OfficialDetr", "OfficialFile", "is_named_deim"]
+__all__ = ["OfficialDetr", "OfficialFile"]
 
 QUERIES, POINTS, SIZE_PX, MOST_PX = 300, 4, 640, 8192
 SAME_PLACE = 5e-4
@@ -250,11 +250,6 @@ class OfficialFile:
         if not 0 < abs(value) < 1e4:
             raise CheckpointError(f"{self.path}: decoder.{key}: expected a number other than 0, got {value}")
         return value
-
-
-def is_named_deim(path: Path) -> bool:
-    """Return whether the name of a file says that DEIM trained it, which nothing in the file does."""
-    return "deim" in path.name.lower()
 
 
 def _mlp(shapes: Shapes, prefix: str, act: str) -> Mlp:
