@@ -13,16 +13,25 @@ __all__ = ["locked_folder", "try_lock"]
 
 
 @contextmanager
-def locked_folder(folder: Path) -> Iterator[None]:
+def locked_folder(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold a folder's lock while the block runs; a process that dies gives it back.
 
+    Args:
+        folder: What to lock.
+        wait: Wait while another process has it.
+
     Raises:
-        InputError: Another process has it.
+        InputError: Another process has it, and `wait` is not set.
         OSError: The folder cannot be opened.
     """
+    import fcntl  # not on Windows, where the runtime otherwise works
+
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        try_lock(descriptor, folder)
+        if wait:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        else:
+            try_lock(descriptor, folder)
         yield
     finally:
         os.close(descriptor)

@@ -8,7 +8,6 @@ locked (``flock``) while its writer lives, and a second writer to the same place
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,6 +71,8 @@ def remove_leftovers(folder: Path) -> None:
 
 def _locked(path: Path, mode: int) -> BinaryIO:
     """Open a file for writing, when no other process writes it."""
+    import fcntl  # not on Windows, where the runtime otherwise works
+
     while True:
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, mode), "r+b")
         try:

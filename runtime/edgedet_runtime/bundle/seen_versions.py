@@ -7,17 +7,15 @@ written is an error; where it is not, a warning, since a device whose file syste
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgedet_runtime.errors import InputError, ModelFileError
 from edgedet_runtime.from_json import from_json, read_json
+from edgedet_runtime.one_writer import locked_folder
 from edgedet_runtime.whole_file import write_whole_file
 
 __all__ = ["STATE_VARIABLE", "highest_seen", "remember_version", "state_folder"]
@@ -64,7 +62,7 @@ def remember_version(model: str | None, version: int) -> None:
     folder = state_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _only_one(folder):
+        with locked_folder(folder, wait=True):
             versions = _read(folder / _FILE)
             versions[model or ""] = max(version, versions.get(model or "", 0))
             write_whole_file(folder / _FILE, json.dumps({"versions": versions}, indent=1) + "\n")
@@ -89,14 +87,3 @@ def _read(path: Path) -> dict[str, int]:
             f"{path}: expected the versions that this device has seen, got something else ({e}); no bundle is opened"
             " until it is mended, or removed by hand"
         ) from None
-
-
-@contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    """Hold a lock on a folder while its file is read and written anew."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

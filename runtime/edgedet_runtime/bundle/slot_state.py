@@ -11,12 +11,8 @@ after a power cut in the middle of an installation, is nothing to go back to.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +20,7 @@ from typing import Any, Literal
 from edgedet_runtime.bundle.manifest import MANIFEST
 from edgedet_runtime.errors import InputError, ModelFileError
 from edgedet_runtime.from_json import from_json, read_json
+from edgedet_runtime.one_writer import locked_folder
 from edgedet_runtime.whole_file import write_whole_file
 
 __all__ = [
@@ -34,7 +31,6 @@ __all__ = [
     "SlotState",
     "TakenBack",
     "current_bundle",
-    "locked",
     "raise_highest",
     "read_state",
     "slots_around",
@@ -218,7 +214,7 @@ def raise_highest(folder: Path, slot: str, version: int) -> None:
     if not _shall_rise(read_state(folder), slot, version):
         return
     try:
-        with locked(folder):
+        with locked_folder(folder, wait=True):
             state = read_state(folder)
             if _shall_rise(state, slot, version):
                 write_state(folder, replace(state, highest=version))
@@ -229,18 +225,3 @@ def raise_highest(folder: Path, slot: str, version: int) -> None:
 def _shall_rise(state: SlotState, slot: str, version: int) -> bool:
     current = state.current
     return current is not None and current.confirmed and current.slot == slot and version > state.highest
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the slots for oneself while their state is read and written anew.
-
-    Raises:
-        OSError: The folder cannot be opened.
-    """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

@@ -28,13 +28,13 @@ from edgedet_runtime.bundle.slot_state import (
     Installed,
     SlotName,
     SlotState,
-    locked,
     read_state,
     write_state,
 )
 from edgedet_runtime.bundle.trust import check_conditions
 from edgedet_runtime.choices import EngineName
 from edgedet_runtime.errors import ArgumentError, CheckFailedError, InputError, ModelFileError
+from edgedet_runtime.one_writer import locked_folder
 from edgedet_runtime.whole_folder import whole_folder
 
 __all__ = ["Started", "confirm", "install", "rollback", "start"]
@@ -98,7 +98,7 @@ def install(
                 raise CheckFailedError(f"{bundle}: not installed, {report.verdict}")
             digest = hashlib.sha256((copy / MANIFEST).read_bytes()).hexdigest()
         new = Installed(slot, digest, None if signed is None else signed.statement.version)
-        with locked(folder):
+        with locked_folder(folder, wait=True):
             state = read_state(folder)
             if state.current != before.current:
                 raise InputError(f"{folder}: the slots were changed by another process: install {bundle} again")
@@ -132,7 +132,7 @@ def start(folder: Path) -> Started | None:
     current = _current(folder, state)
     if not current.confirmed:
         try:
-            with locked(folder):  # of two threads too, one counts
+            with locked_folder(folder, wait=True):  # of two threads too, one counts
                 state = _counted_once(folder)
         except OSError as e:
             state = _uncounted(folder, state, e)
@@ -154,7 +154,7 @@ def confirm(folder: Path, *, started: Installed | None = None) -> Installed:
     """
     read_state(folder)
     try:
-        with locked(folder):
+        with locked_folder(folder, wait=True):
             state = read_state(folder)
             current = _current(folder, state)
             if started is not None and (started.slot, started.manifest_sha256) != (
@@ -185,7 +185,7 @@ def rollback(folder: Path) -> Installed:
     read_state(folder)
     with_key = device_keys() is not None
     try:
-        with locked(folder):
+        with locked_folder(folder, wait=True):
             state = read_state(folder)
             _current(folder, state)
             previous = state.previous
@@ -209,7 +209,7 @@ def _ready(folder: Path) -> SlotState:
         if folder.exists() and (not folder.is_dir() or any(p.name[0] != "." for p in folder.iterdir())):
             raise InputError(f"{folder}: expected slots or a free place, got something else; choose another folder")
         folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder):
+    with locked_folder(folder, wait=True):
         if not (folder / STATE_FILE).is_file():
             write_state(folder, SlotState())
         state = read_state(folder)
