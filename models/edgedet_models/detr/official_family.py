@@ -1,4 +1,4 @@
-"""What the families of official DETR-like state dicts share; they differ in the files they take and what they assume."""
+"""What families of official DETR-like state dicts share: which files each takes, and what it assumes, are values."""
 
 from __future__ import annotations
 
