@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from edgedet_runtime.whole_file import _MARK, whole_file, write_whole_file
+from tests.fault_injection import in_child
 
 STEPS = ("open", "ftruncate", "fsync", "replace", "fchmod")
 
@@ -38,7 +38,8 @@ def test_old_or_new_after_every_fault_and_kill(tmp_path: Path, first: bool, kill
         target.parent.mkdir()
         if not first:
             write_whole_file(target, "old and long")
-        code = _write_and_stop_at(target, n, kill)
+        code = in_child(partial(write_whole_file, target, "new"), n, "kill before" if kill else "fail", STEPS)
+        assert code in (0, 9 if kill else 3)
         stopped += code != 0
         seen = target.read_text() if target.exists() else None
         assert seen in (("new",) if code == 0 else (None if first else "old and long", "new"))
@@ -48,32 +49,6 @@ def test_old_or_new_after_every_fault_and_kill(tmp_path: Path, first: bool, kill
         if code == 0:
             break
     assert stopped >= 6
-
-
-def _write_and_stop_at(target: Path, n: int, kill: bool) -> int:
-    """Write in a child, where the n-th call fails or ends the process; return its exit code."""
-    pid = os.fork()
-    if pid:
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    left = iter(range(n, -1, -1))
-    for name in STEPS:
-        setattr(os, name, _stopping(getattr(os, name), left, kill))
-    try:
-        write_whole_file(target, "new")
-    except OSError:
-        os._exit(3)
-    os._exit(0)
-
-
-def _stopping(real: Callable[..., Any], left: Iterator[int], kill: bool) -> Callable[..., Any]:
-    def call(*arguments: Any, **options: Any) -> Any:
-        if next(left, None) == 0:
-            if kill:
-                os._exit(9)
-            raise OSError(28, "No space left on device")
-        return real(*arguments, **options)
-
-    return call
 
 
 def test_a_failing_block_leaves_the_old_content(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ import pytest
 from edgedet_runtime import whole_folder as module
 from edgedet_runtime.errors import InputError
 from edgedet_runtime.whole_folder import whole_folder
+from tests.fault_injection import fail, in_child, stop_at
 
-os_close = os.close
 STEPS = ("rename", "fsync", "close", "open")
 """Calls of `os` at which a writer can fail or end."""
 
@@ -44,34 +44,6 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setattr(module, "_exchange", lambda: None)
 
 
-def counted(real: Callable[..., Any], count: Iterator[int], n: int, act: Callable[[], None]) -> Callable[..., Any]:
-    """Wrap a call: at the n-th of all counted ones, `act` comes first."""
-
-    def call(*arguments: Any, **options: Any) -> Any:
-        mine = next(count) == n
-        if real is os_close:  # Linux frees the descriptor even where closing fails
-            real(*arguments, **options)
-            return act() if mine else None
-        if mine:
-            act()
-        return real(*arguments, **options)
-
-    return call
-
-
-def interrupt(monkeypatch: pytest.MonkeyPatch, n: int, act: Callable[[], None]) -> None:
-    count = iter(range(10**6))
-    for name in STEPS:
-        monkeypatch.setattr(os, name, counted(getattr(os, name), count, n, act))
-    real = module._exchange()
-    if real is not None:
-        monkeypatch.setattr(module, "_exchange", lambda: counted(real, count, n, act))
-
-
-def fail() -> None:
-    raise OSError(28, "No space left on device")
-
-
 @pytest.mark.parametrize("first", [True, False])
 def test_a_failing_call_leaves_the_old_or_the_new(first: bool, tmp_path: Path, way: None) -> None:
     failures = 0
@@ -80,7 +52,7 @@ def test_a_failing_call_leaves_the_old_or_the_new(first: bool, tmp_path: Path, w
         if not first:
             write(target, "old")
         with pytest.MonkeyPatch.context() as patched:
-            interrupt(patched, n, fail)
+            stop_at(patched, n, fail, STEPS)
             try:
                 write(target, "new")
                 finished = True
@@ -103,13 +75,9 @@ def test_a_kill_leaves_the_old_or_the_new(first: bool, tmp_path: Path, way: None
         target = tmp_path / str(n) / "bundle"
         if not first:
             write(target, "old")
-        pid = os.fork()
-        if pid == 0:
-            with pytest.MonkeyPatch.context() as patched:
-                interrupt(patched, n, lambda: os._exit(9))
-                write(target, "new")
-            os._exit(0)
-        killed = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
+        code = in_child(partial(write, target, "new"), n, "kill before", STEPS)
+        assert code in (0, 9)
+        killed = code == 9
         kills += killed
         if not first and not killed:
             assert content(target) == "new"

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -21,6 +20,7 @@ from edgedet_models.training.state import (
 )
 from edgedet_runtime.errors import CheckpointError
 from edgedet_runtime.whole_file import remove_leftovers
+from tests.fault_injection import fail, in_child, stop_at
 from tests.models.training.tiny import tiny
 
 
@@ -214,26 +214,6 @@ def test_a_full_disk_says_so(tmp_path: Path, runs: list[Run]) -> None:
 STEPS = ("replace", "fsync", "open", "close", "ftruncate")
 
 
-def interrupt(patched: pytest.MonkeyPatch, n: int, act: Callable[[], None]) -> None:
-    """Let `act` come before the n-th of the calls that a writer makes."""
-    count: Iterator[int] = iter(range(10**6))
-
-    def counted(real: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any, **options: Any) -> Any:
-            if next(count) == n:
-                act()
-            return real(*arguments, **options)
-
-        return call
-
-    for name in STEPS:
-        patched.setattr(os, name, counted(getattr(os, name)))
-
-
-def fail() -> None:
-    raise OSError(28, "No space left on device")
-
-
 @pytest.mark.parametrize("first", [True, False])
 def test_a_failing_or_ending_writer_leaves_the_old_or_the_new(tmp_path: Path, runs: list[Run], first: bool) -> None:
     """The calls: open, fsync, two renames, and open, fsync and close of the folder."""
@@ -247,20 +227,16 @@ def test_a_failing_or_ending_writer_leaves_the_old_or_the_new(tmp_path: Path, ru
             new = at(folder, runs[1])
             if kind == "fails":
                 with pytest.MonkeyPatch.context() as patched:
-                    interrupt(patched, n, fail)
+                    stop_at(patched, n, fail, STEPS)
                     try:
                         new.save()
                         finished = True
                     except OSError:
                         finished = False
             else:
-                pid = os.fork()
-                if pid == 0:
-                    with pytest.MonkeyPatch.context() as patched:
-                        interrupt(patched, n, lambda: os._exit(9))
-                        new.save()
-                    os._exit(0)
-                finished = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+                code = in_child(new.save, n, "kill before", STEPS)
+                assert code in (0, 9)
+                finished = code == 0
             remove_leftovers(folder)
             step = loaded(folder)
             assert step == 2 if finished else step in (0, 1, 2)

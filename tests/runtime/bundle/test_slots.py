@@ -11,18 +11,17 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from edgedet_runtime import CheckFailedError, Detector, EdgedetError, InputError, ModelFileError
+from edgedet_runtime import CheckFailedError, Detector, InputError, ModelFileError
 from edgedet_runtime.bundle import slots as slots_module
 from edgedet_runtime.bundle.manifest import verify_bundle
 from edgedet_runtime.bundle.slot_state import STATE_FILE, SlotState, current_bundle, read_state
 from edgedet_runtime.bundle.slots import confirm, install, rollback, start
 from tests.cli.colors import refused, run, run_json, seal, solid
+from tests.fault_injection import How, in_child
 
 
 @pytest.fixture(autouse=True)
@@ -244,48 +243,9 @@ STEPS = ("open", "mkdir", "ftruncate", "fsync", "replace", "rename", "unlink", "
 """Calls at which a power cut or a full disk can come; the exchange of two folders is counted too."""
 
 
-def interrupted(act: Any, n: int, how: str) -> int:
-    """Run something in a child whose n-th call ends the process or fails; return its exit code, 0 if
-    there were fewer calls."""
-    pid = os.fork()
-    if pid:
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    from edgedet_runtime import whole_folder as folders
-
-    left = iter(range(n, -1, -1))
-    for name in STEPS:
-        setattr(os, name, _stopping(getattr(os, name), left, how))
-    exchange = folders._exchange()
-    if exchange is not None:
-        stopping = _stopping(exchange, left, how)
-        folders._exchange = lambda: stopping
-    try:
-        act()
-    except (EdgedetError, OSError):
-        os._exit(3)
-    except BaseException:
-        os._exit(4)
-    os._exit(5 if next(left, None) is None else 0)
-
-
-def _stopping(real: Any, left: Iterator[int], how: str) -> Any:
-    def call(*arguments: Any, **options: Any) -> Any:
-        if next(left, None) == 0:
-            if how == "kill before":
-                os._exit(9)
-            if how == "kill after":
-                with suppress(OSError):
-                    real(*arguments, **options)
-                os._exit(9)
-            raise OSError(28, "No space left on device")
-        return real(*arguments, **options)
-
-    return call
-
-
 @pytest.mark.parametrize("how", ["kill before", "kill after", "fail"])
 @pytest.mark.parametrize("what", ["install", "install over one that waits", "confirm", "rollback", "start"])
-def test_whatever_stops_it_the_device_boots(bundle: Path, memory: Path, fit: None, what: str, how: str) -> None:
+def test_whatever_stops_it_the_device_boots(bundle: Path, memory: Path, fit: None, what: str, how: How) -> None:
     """After every fault a whole bundle starts, of those that may be in force, and the next update works."""
     stops = 0
     allowed = {
@@ -308,7 +268,7 @@ def test_whatever_stops_it_the_device_boots(bundle: Path, memory: Path, fit: Non
             "rollback": lambda d=device_dir: rollback(d),
             "start": lambda d=device_dir: start(d),
         }.get(what, lambda d=device_dir: install(d, bundle))
-        code = interrupted(act, n, how)
+        code = in_child(act, n, how, STEPS)
         stops += code != 0
         assert code in (0, 3, 5, 9), code
         assert running(device_dir) in allowed
