@@ -35,6 +35,21 @@ def test_a_good_file(engine: EngineName, tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="limits on address space are Linux's")
+def test_a_lower_limit_in_force_stays(tmp_path: Path) -> None:
+    path = tiny_onnx(tmp_path / "model.onnx", None)
+    code = (
+        "import resource, sys; from pathlib import Path;"
+        "from edgedet_runtime.engines.trial_load import TrialInput, TrialLimits, try_in_child;"
+        "resource.setrlimit(resource.RLIMIT_AS, (1 << 36, 1 << 36));"
+        "limits = TrialLimits(mebibytes=1 << 20);"
+        "image = TrialInput('image', 'uint8', (1, 64, 96, 3));"
+        "try_in_child('onnxruntime', Path(sys.argv[1]), image, limits=limits)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_good_model_without_a_spec(tmp_path: Path) -> None:
     path = tiny_onnx(tmp_path / "model.onnx", None)
     try_in_child("onnxruntime", path, IMAGE)

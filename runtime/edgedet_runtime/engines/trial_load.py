@@ -179,17 +179,27 @@ def _as_file(source: ModelSource) -> Iterator[Path]:
 
 
 def _limit(request: _Request) -> None:
-    """Limit this process; where a system has no such limits, that of time remains, which the parent keeps."""
+    """Limit this process; where a system has no such limits, that of time remains, which the parent keeps.
+
+    A lower limit that is in force (``ulimit``) stays.
+    """
     try:
         import resource
     except ImportError:  # Windows
         return
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CPU, (request.seconds, request.seconds + 1))
+
+    def lower(kind: int, soft: int, hard: int) -> None:
+        most = resource.getrlimit(kind)[1]
+        if most != resource.RLIM_INFINITY:
+            soft, hard = min(soft, most), min(hard, most)
+        resource.setrlimit(kind, (soft, hard))
+
+    lower(resource.RLIMIT_CORE, 0, 0)
+    lower(resource.RLIMIT_CPU, request.seconds, request.seconds + 1)
     statm = Path("/proc/self/statm")
     if statm.is_file():
         taken = int(statm.read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (taken + request.bytes, taken + request.bytes))
+        lower(resource.RLIMIT_AS, taken + request.bytes, taken + request.bytes)
 
 
 def _end_with_parent() -> None:
