@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from edgedet_runtime.engines.openvino_package import refuse_telemetry
 from tests.shared_folder import shared_folder
+
+refuse_telemetry()  # tests import OpenVINO by themselves too, and its telemetry would report from here, in a thread
 
 
 @pytest.fixture(scope="session")

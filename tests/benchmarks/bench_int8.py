@@ -260,8 +260,10 @@ def _plain_onnxruntime(network: Network, calib: Sequence[Path], folder: Path) ->
 
 
 def _plain_nncf(network: Network, calib: Sequence[Path], folder: Path) -> Path:
+    from edgedet_runtime.engines.openvino_package import openvino_package
+
+    ov = openvino_package("NNCF's quantization")
     import nncf
-    import openvino as ov
 
     folder.mkdir(parents=True)
     model = ov.Core().read_model(network.model.SerializeToString())

@@ -11,7 +11,7 @@ from typing import Any
 
 from edgedet_runtime.errors import MissingDependencyError
 
-__all__ = ["openvino_package"]
+__all__ = ["openvino_package", "refuse_telemetry"]
 
 
 def openvino_package(purpose: str) -> Any:
@@ -23,9 +23,14 @@ def openvino_package(purpose: str) -> Any:
     Raises:
         MissingDependencyError: OpenVINO is not installed.
     """
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # Python's way to say: there is none
+    refuse_telemetry()
     try:
         import openvino
     except ImportError:
         raise MissingDependencyError("openvino", "openvino", purpose) from None
     return openvino
+
+
+def refuse_telemetry() -> None:
+    """Let nothing in this process import OpenVINO's telemetry from now on."""
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # Python's way to say: there is none
