@@ -41,7 +41,9 @@ def test_a_lower_limit_in_force_stays(tmp_path: Path) -> None:
     code = (
         "import resource, sys; from pathlib import Path;"
         "from edgedet_runtime.engines.trial_load import TrialInput, TrialLimits, try_in_child;"
-        "resource.setrlimit(resource.RLIMIT_AS, (1 << 36, 1 << 36));"
+        "_, hard = resource.getrlimit(resource.RLIMIT_AS);"
+        "low = 1 << 36 if hard == resource.RLIM_INFINITY else min(hard, 1 << 36);"
+        "resource.setrlimit(resource.RLIMIT_AS, (low, low));"
         "limits = TrialLimits(mebibytes=1 << 20);"
         "image = TrialInput('image', 'uint8', (1, 64, 96, 3));"
         "try_in_child('onnxruntime', Path(sys.argv[1]), image, limits=limits)"
