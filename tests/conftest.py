@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 from edgedet_runtime.engines.openvino_package import refuse_telemetry
 from tests.shared_folder import shared_folder
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's job in the background, and so would be tests' children
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 refuse_telemetry()  # tests import OpenVINO by themselves too, and its telemetry would report from here, in a thread
 
 
