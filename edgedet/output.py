@@ -8,13 +8,13 @@ from __future__ import annotations
 import io
 import json
 import logging
-import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 from edgedet_runtime.errors import InputError
+from edgedet_runtime.printable import UNPRINTABLE, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,9 +36,6 @@ __all__ = [
 
 _PLAIN_WIDTH = 140
 
-# Controls (C0, DEL, C1), line and paragraph separators, marks that reverse text, and halves of surrogate pairs
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-
 
 def prepare() -> None:
     """Set up the streams and the log of a process that is a command line of its own; call it once, first.
@@ -57,24 +54,6 @@ class _Notes(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
         note(f"{record.levelname.lower()}: {record.getMessage()}")
-
-
-def printable(text: str, *, keep: str = "") -> str:
-    """Return a text in which nothing can command a terminal: such characters become escapes as ``\\x1b``.
-
-    Names come from files: of classes, of pictures, of layers. Escape sequences in them could move the cursor, rewrite
-    what stands above, or worse.
-
-    Args:
-        text: Any text.
-        keep: Characters that stay as they are, such as a line feed.
-    """
-    return _UNPRINTABLE.sub(lambda found: found[0] if found[0] in keep else _escape(found[0]), text)
-
-
-def _escape(character: str) -> str:
-    code = ord(character)
-    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -124,7 +103,7 @@ def document(value: Any) -> None:
     """
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     # in JSON these characters can only stand in strings, where an escape means the same
-    escaped = _UNPRINTABLE.sub(lambda found: found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text)
+    escaped = UNPRINTABLE.sub(lambda found: found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text)
     _write(escaped + "\n")
     flush()
 

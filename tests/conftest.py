@@ -12,7 +12,7 @@ import pytest
 from edgedet_runtime.engines.openvino_package import refuse_telemetry
 from tests.shared_folder import shared_folder
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's job in the background, and so would be tests' children
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's job in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
 refuse_telemetry()  # tests import OpenVINO by themselves too, and its telemetry would report from here, in a thread
 

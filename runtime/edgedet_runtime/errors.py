@@ -20,6 +20,8 @@ name stands in backticks (goes with `int8`); the command line says the flag ther
 
 from __future__ import annotations
 
+from edgedet_runtime.printable import printable
+
 __all__ = [
     "ArgumentError",
     "BusyError",
@@ -36,9 +38,16 @@ __all__ = [
 
 
 class EdgedetError(Exception):
-    """Root of all errors that edgedet raises on purpose."""
+    """Root of all errors that edgedet raises on purpose.
+
+    Its message is one line, whatever names out of files stand in it: control characters become escapes.
+    """
 
     exit_code = 2
+
+    def __init__(self, message: str = "") -> None:
+        """Keep the message."""
+        super().__init__(printable(message))
 
 
 class InputError(EdgedetError):

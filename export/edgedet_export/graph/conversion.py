@@ -13,6 +13,7 @@ from edgedet_export.graph.walks import reads
 from edgedet_runtime.errors import ModelFileError
 from edgedet_runtime.mistaken import mistaken_file
 from edgedet_runtime.model_check.onnx_reader import check_onnx
+from edgedet_runtime.printable import shown
 
 __all__ = ["from_proto", "load_model", "set_metadata", "to_proto"]
 
@@ -126,7 +127,7 @@ def _check_attributes(node: ir.Node) -> None:
     for name, item in node.attributes.items():
         if item.type == ir.AttributeType.UNDEFINED:
             raise ModelFileError(
-                f"attribute {_shown(name)} of {_shown(node.op_type)}: expected a value, got none; the file is damaged"
+                f"attribute {shown(name)} of {shown(node.op_type)}: expected a value, got none; the file is damaged"
             )
         if item.type == ir.AttributeType.TENSOR:
             array_of(item.value, node.outputs[0].name if node.outputs else name)
@@ -142,24 +143,22 @@ def _check_scope(graph: onnx.GraphProto, outer: list[set[str]]) -> None:
     made = {item.name for items in (graph.input, graph.initializer) for item in items}
     for node in graph.node:
         if not node.output:
-            raise ModelFileError(f"ONNX graph: expected nodes that make something, got {_shown(node.op_type)} without")
+            raise ModelFileError(f"ONNX graph: expected nodes that make something, got {shown(node.op_type)} without")
         for name in node.output:
             if name and name in made:
-                raise ModelFileError(f"tensor {_shown(name)}: expected one producer, got two")
+                raise ModelFileError(f"tensor {shown(name)}: expected one producer, got two")
             made.add(name)
     scopes = [*outer, made]
     for node in graph.node:
         unknown = next((name for name in node.input if name and not any(name in scope for scope in scopes)), None)
         if unknown is not None:
-            raise ModelFileError(
-                f"tensor {_shown(unknown)}, read by {_shown(node.op_type)}: expected a maker, got none"
-            )
+            raise ModelFileError(f"tensor {shown(unknown)}, read by {shown(node.op_type)}: expected a maker, got none")
         for item in node.attribute:
             for inner in [item.g] if item.type == onnx.AttributeProto.GRAPH else item.graphs:
                 _check_scope(inner, scopes)
     unmade = next((o.name for o in graph.output if not any(o.name in scope for scope in scopes)), None)
     if unmade is not None:
-        raise ModelFileError(f"output {_shown(unmade)}: expected a node that makes it, got none")
+        raise ModelFileError(f"output {shown(unmade)}: expected a node that makes it, got none")
 
 
 def _names(graph: onnx.GraphProto) -> Iterator[str]:
@@ -167,10 +166,6 @@ def _names(graph: onnx.GraphProto) -> Iterator[str]:
         yield from (node.op_type, node.domain, *node.input, *node.output)
     for items in (graph.input, graph.output, graph.initializer):
         yield from (item.name for item in items)
-
-
-def _shown(name: str) -> str:
-    return (name if name.isprintable() else repr(name))[:80]
 
 
 def _root(error: BaseException) -> BaseException:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from edgedet_runtime.errors import ModelFileError
+from edgedet_runtime.printable import shown
 
 __all__ = [
     "Array",
@@ -48,9 +49,8 @@ def array_of(tensor: ir.TensorProtocol, name: str | None) -> Array:
         if tuple(array.shape) != tuple(tensor.shape.numpy()):
             raise ValueError(f"{array.shape} numbers")
     except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as e:
-        shown = name if name and name.isprintable() else repr(name)
         raise ModelFileError(
-            f"tensor {shown}: expected data for type {kind}, shape {list(tensor.shape)}, got others"
+            f"tensor {shown(name or '')}: expected data for type {kind}, shape {list(tensor.shape)}, got others"
             f" ({' '.join(str(e).split())[:100]})"
         ) from None
     view: Array = array.view()

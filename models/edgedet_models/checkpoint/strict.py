@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from edgedet_runtime.errors import CheckpointError
+from edgedet_runtime.printable import shown
 
 __all__ = ["IGNORED_SUFFIX", "load_strict"]
 
@@ -37,7 +38,7 @@ def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], *, path: Path,
     unexpected = [k for k in found if k not in expected]
     if missing or unexpected:
         parts = [
-            f"{len(names)} tensors {word} (first {names[0]})"
+            f"{len(names)} tensors {word} (first {shown(names[0])})"
             for names, word in ((missing, "missing"), (unexpected, "not expected"))
             if names
         ]
@@ -47,9 +48,9 @@ def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], *, path: Path,
     for name, tensor in found.items():
         if tensor.shape != expected[name].shape:
             raise CheckpointError(
-                f"{path}: {name}: expected shape {_shape(expected[name])} for {what}, got {_shape(tensor)};"
+                f"{path}: {shown(name)}: expected shape {_shape(expected[name])} for {what}, got {_shape(tensor)};"
                 " the file is damaged or of another kind"
             )
         if tensor.is_floating_point() != expected[name].is_floating_point():
-            raise CheckpointError(f"{path}: {name}: expected {expected[name].dtype}, got {tensor.dtype}")
+            raise CheckpointError(f"{path}: {shown(name)}: expected {expected[name].dtype}, got {tensor.dtype}")
     module.load_state_dict(found, strict=False)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgedet_models.checkpoint.content import Checkpoint
+from edgedet_models.checkpoint.strict import load_strict
 from edgedet_models.detector import DetectorModule
 from edgedet_models.families import Recognition
 from edgedet_models.layers.conv_bn_act import ConvBnAct
@@ -238,8 +239,5 @@ def load(checkpoint: Checkpoint) -> DetectorModule:
     if found is None or recognised is None:
         raise CheckpointError(f"{checkpoint.path}: expected an EdgeCode state dict, got other keys")
     model = EdgeCode(recognised.variant, found[0], recognised.classes)
-    try:
-        model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
-    except RuntimeError as e:
-        raise CheckpointError(f"{checkpoint.path}: does not fit EdgeCode: {e}".replace("\n", " ")) from None
+    load_strict(model, tensors, path=checkpoint.path, what=f"EdgeCode ({recognised.variant})")
     return model.eval()

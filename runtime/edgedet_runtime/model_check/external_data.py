@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from edgedet_runtime.errors import ModelFileError
-from edgedet_runtime.model_check.outline import Fault, shown
+from edgedet_runtime.model_check.outline import Fault
+from edgedet_runtime.printable import shown
 
 __all__ = ["check_listed", "external_file"]
 

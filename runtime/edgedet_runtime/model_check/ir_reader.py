@@ -13,7 +13,8 @@ from edgedet_runtime.errors import ModelFileError
 from edgedet_runtime.model_check.external_data import external_file
 from edgedet_runtime.model_check.ir_file import IrConstant, ir_summary
 from edgedet_runtime.model_check.onnx_tensors import element_count
-from edgedet_runtime.model_check.outline import Fault, Outline, shown
+from edgedet_runtime.model_check.outline import Fault, Outline
+from edgedet_runtime.printable import shown
 
 __all__ = ["check_ir"]
 

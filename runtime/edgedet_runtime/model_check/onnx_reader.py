@@ -19,8 +19,9 @@ from edgedet_runtime.model_check.external_data import check_listed
 from edgedet_runtime.model_check.onnx_arity import ARITIES
 from edgedet_runtime.model_check.onnx_scope import POSITIVE, Scope, check_positive, refuse_unmade
 from edgedet_runtime.model_check.onnx_tensors import Weights, check_tensor, element_count, packed_numbers
-from edgedet_runtime.model_check.outline import Fault, Outline, shown
+from edgedet_runtime.model_check.outline import Fault, Outline
 from edgedet_runtime.onnx_file import CountedFields
+from edgedet_runtime.printable import shown
 
 __all__ = ["MOST_NODES", "check_onnx"]
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from edgedet_runtime.model_check.outline import Fault, shown
+from edgedet_runtime.model_check.outline import Fault
+from edgedet_runtime.printable import shown
 
 __all__ = ["POSITIVE", "Scope", "check_positive", "refuse_unmade"]
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from edgedet_runtime.model_check.external_data import external_file
-from edgedet_runtime.model_check.outline import LARGEST_TENSOR, Fault, shown
+from edgedet_runtime.model_check.outline import LARGEST_TENSOR, Fault
 from edgedet_runtime.onnx_file import varint
+from edgedet_runtime.printable import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["LARGEST_TENSOR", "Fault", "Outline", "shown"]
+__all__ = ["LARGEST_TENSOR", "Fault", "Outline"]
 
 LARGEST_TENSOR = 2**31 - 1
 """Elements of a tensor, at most; what engines hold in int32 here and there overflows beyond."""
@@ -26,9 +26,3 @@ class Outline:
 
     outputs: dict[str, tuple[int | None, ...] | None]
     files: tuple[str, ...] = ()
-
-
-def shown(name: str) -> str:
-    """Return a name out of a file as a message shows it: one line, without control characters, not too long."""
-    text = name if name.isprintable() else ascii(name)[1:-1]
-    return text if len(text) <= 60 else text[:60] + "…"
