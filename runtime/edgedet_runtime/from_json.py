@@ -37,10 +37,10 @@ def parse_json(text: str) -> Any:
     """Return the data of JSON text.
 
     Raises:
-        ValueError: It is no JSON, or has NaN, infinity or a number that is too large.
+        ValueError: It is no JSON, or has NaN, infinity or a number that no machine number holds.
         RecursionError: It is nested too deeply.
     """
-    return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+    return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_machine_int)
 
 
 def _refuse_constant(name: str) -> Any:
@@ -50,6 +50,12 @@ def _refuse_constant(name: str) -> Any:
 def _finite(text: str) -> float:
     number = float(text)
     if number in (float("inf"), float("-inf")):
+        raise ValueError(f"{text[:20]} is too large a number")
+    return number
+
+
+def _machine_int(text: str) -> int:
+    if len(text) > 20 or not -(1 << 63) <= (number := int(text)) < 1 << 64:
         raise ValueError(f"{text[:20]} is too large a number")
     return number
 

@@ -105,6 +105,12 @@ def test_numbers_that_no_machine_number_holds() -> None:
             parse_json(text)
     with pytest.raises(ValueError, match=f"^{'9' * 20} is too large a number$"):
         parse_json("9" * 400 + ".0")
+    bounds = [-(1 << 63), (1 << 64) - 1]
+    assert parse_json(str(bounds)) == bounds
+    for beyond in (bounds[0] - 1, bounds[1] + 1, 10**5000):
+        text = str(beyond) if beyond < 10**5000 else "1" + "0" * 5000
+        with pytest.raises(ValueError, match=f"^{text[:20]} is too large a number$"):
+            parse_json(text)
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,7 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
     serialization, ed25519 = _cryptography()
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-    except (OSError, ValueError, TypeError) as e:
+    except Exception as e:  # what the package raises has no common root: UnsupportedAlgorithm, ValueError, TypeError
         raise InputError(f"{path}: expected an unencrypted Ed25519 private key in PEM, got {_reason(e)}") from None
     if not isinstance(key, ed25519.Ed25519PrivateKey):
         raise InputError(f"{path}: expected an Ed25519 private key, got {type(key).__name__}")
@@ -181,7 +181,7 @@ def _public_keys_of(file: Path) -> list[PublicKey]:
     try:
         blocks = [match.group(0) for match in _PEM_BLOCK.finditer(file.read_bytes())]
         found = [serialization.load_pem_public_key(block) for block in blocks]
-    except (OSError, ValueError, TypeError) as e:
+    except Exception as e:  # as above
         raise InputError(f"{file}: expected Ed25519 public keys in PEM, got {_reason(e)}") from None
     if not found:
         raise InputError(f"{file}: expected Ed25519 public keys in PEM, got something else")

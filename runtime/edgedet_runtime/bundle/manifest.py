@@ -17,6 +17,7 @@ from edgedet_runtime.bundle.quantization import QuantizationFacts
 from edgedet_runtime.bundle.rungs import Noise, Rung
 from edgedet_runtime.errors import ModelFileError
 from edgedet_runtime.from_json import from_json, parse_json
+from edgedet_runtime.short import short
 from edgedet_runtime.spec import ModelSpec
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
 MANIFEST = "manifest.json"
 MANIFEST_VERSION = 2
 
+_LONGEST_NAME = 255  # of a file, in bytes: the file systems of Linux, macOS and Windows
 _KEPT_OF_VERSION_1 = ("edgedet", "name", "trained", "spec", "files", "recommended", "complexity", "tools", "notes")
 
 
@@ -60,10 +62,14 @@ class BundleFile:
     cpu: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a path that leads out of the bundle."""
+        """Refuse a path that leads out of the bundle, or that no file can have."""
         path = PurePosixPath(self.path)
         if path.is_absolute() or ".." in path.parts or "\\" in self.path or "\0" in self.path or not path.parts:
             raise ValueError(f"files: expected a path within the bundle, got {self.path[:80]!r}")
+        if not self.path.isprintable() or any(len(part.encode()) > _LONGEST_NAME for part in path.parts):
+            raise ValueError(
+                f"files: expected printable names of at most {_LONGEST_NAME} bytes, got {short(self.path)}"
+            )
         if self.bytes < 0:
             raise ValueError(f"files: {self.path}: expected a size, got {self.bytes} bytes")
 

@@ -23,6 +23,7 @@ from edgedet_runtime.engines.model_source import ModelContent
 from edgedet_runtime.errors import InputError, ModelFileError
 from edgedet_runtime.model_check.ir_file import ir_summary
 from edgedet_runtime.onnx_file import onnx_summary
+from edgedet_runtime.printable import shown
 from edgedet_runtime.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["ModelFile", "OpenedModel", "Precision", "find_model_file", "model_bytes", "open_model", "read_spec"]
 
 ENGINE_VARIABLE = "EDGEDET_ENGINE"
+_MOST_NAMED = 4
 _READS: dict[EngineName, tuple[str, ...]] = {
     "onnxruntime": (".onnx",),
     "openvino": (".xml", ".onnx"),
@@ -163,14 +165,14 @@ def _choose(folder: Path, manifest: Manifest, engine: EngineName, wish: Precisio
             for file in fitting:
                 if file.precision == precision and file.path.endswith(suffix):
                     return file.path, precision
+    models = [f for f in manifest.files if f.precision in PRECISIONS and f.path.endswith((".onnx", ".xml"))]
     have = ", ".join(
-        f"{f.path} ({f.precision}: {', '.join(f.engines) or 'any engine'})"
-        for f in manifest.files
-        if f.precision in PRECISIONS and f.path.endswith((".onnx", ".xml"))
+        f"{shown(f.path)} ({f.precision}: {shown(', '.join(f.engines)) or 'any engine'})" for f in models[:_MOST_NAMED]
     )
+    more = f" and {len(models) - _MOST_NAMED} more" if len(models) > _MOST_NAMED else ""
     raise InputError(
         f"{folder}: has no file for engine {engine}{f' at {wish}' if wish else ''}; "
-        f"it has {have or 'no model file'}: choose among these, or export again"
+        f"it has {have or 'no model file'}{more}: choose among these, or export again"
     )
 
 

@@ -92,7 +92,7 @@ def _copy(pool: ThreadPoolExecutor, threads: int, size: int) -> float:
 
     spans = list(pool.map(work, range(threads)))
     elapsed_s = max(end for _, end in spans) - min(start for start, _ in spans)
-    return 2 * 8 * items * passes * threads / max(elapsed_s, 1e-9) / 1e9
+    return 2 * 8 * items * passes * threads / elapsed_s / 1e9
 
 
 def _sizes() -> list[int]:

@@ -155,7 +155,7 @@ def place(layer: Layer, peaks: Peaks) -> Place:
     bound: Bound = "memory"
     if layer.macs and peak is None:
         allowed_s, bound = None, "unknown"
-    elif layer.macs and peak is not None and layer.macs / peak / 1e9 > memory_s:
+    elif peak is not None and layer.macs / peak / 1e9 > memory_s:
         allowed_s, bound = layer.macs / peak / 1e9, "compute"
     return Place(
         gmacs_per_s=layer.macs / measured_s / 1e9 if measured_s > 0 else None,

@@ -208,7 +208,14 @@ def test_a_file_lies_within_the_bundle(path: str) -> None:
         BundleFile(path, "ab", 1)
 
 
-@pytest.mark.parametrize("path", ["a", "a/b.onnx", "..a", "a..b/c"])
+@pytest.mark.parametrize("path", ["a" * 256, "ü" * 128, f"a/{'b' * 256}/c", "a\nb", "a\x1bb", "a\udc80"])
+def test_a_file_has_a_name_that_a_file_can_have(path: str) -> None:
+    with pytest.raises(ValueError, match="expected printable names of at most 255 bytes, got '") as refused:
+        BundleFile(path, "ab", 1)
+    assert len(str(refused.value)) < 200
+
+
+@pytest.mark.parametrize("path", ["a", "a/b.onnx", "..a", "a..b/c", "a" * 255, "ü" * 127 + "/" + "b" * 255])
 def test_names_that_only_look_odd(path: str) -> None:
     assert BundleFile(path, "ab", 0).path == path
 

@@ -56,14 +56,14 @@ def test_place(layer: Layer, bound: str, allowed_ms: float | None, attained: flo
 
 def test_summary_is_weighted_by_time() -> None:
     layers = [
-        Layer("a", "Conv", "fp32", 0.5, 20 * MMAC, MB),
-        Layer("b", "Concat", "fp32", 0.3, 0, MB),
-        Layer("c", "Conv", "bf16", 0.2, MMAC, MB),
+        Layer("a", "Conv", "fp32", 1.0, 40 * MMAC, MB),
+        Layer("b", "Concat", "fp32", 0.6, 0, 2 * MB),
+        Layer("c", "Conv", "bf16", 0.4, MMAC, MB),
     ]
     summary = summarize_places(layers, [place(layer, PEAKS) for layer in layers])
     assert summary is not None
     assert (summary.compute, summary.memory, summary.unknown) == pytest.approx((0.5, 0.3, 0.2))
-    assert summary.attained == pytest.approx((0.2 + 0.1) / 0.8)
+    assert summary.attained == pytest.approx((0.4 + 0.2) / 1.6)
     assert summarize_places([], []) is None
 
 

@@ -104,9 +104,14 @@ def test_blocks_are_at_least_four(size: int, block: int) -> None:
     assert seen == [-(-size // block)]
 
 
-def test_ratio_refuses_what_is_no_time() -> None:
-    with pytest.raises(InputError, match="positive numbers"):
-        ratio_of_medians([0.0], [1.0])
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
+def test_ratio_refuses_what_is_no_time(value: float) -> None:
+    with pytest.raises(InputError, match=r"^new sample: .* positive numbers, got "):
+        ratio_of_medians([1.0, value], [1.0])
+    with pytest.raises(InputError, match=r"^old sample: .* positive numbers, got "):
+        ratio_of_medians([1.0], [value, 1.0])
+    with pytest.raises(InputError, match=r"^old sample: .*, got \[\]$"):
+        ratio_of_medians([1.0], [])
 
 
 def test_slope() -> None:

@@ -33,6 +33,12 @@ def test_order_blocks_and_what_is_counted() -> None:
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
+def test_elapsed_is_in_milliseconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = iter([10.0, 10.25])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(moments))
+    assert elapsed_ms(int) == 250.0
+
+
 def test_elapsed_is_wall_clock() -> None:
     assert elapsed_ms(lambda: time.sleep(0.004)) >= 4.0
 
