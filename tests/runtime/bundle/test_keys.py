@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 import stat
@@ -10,7 +11,14 @@ from pathlib import Path
 import pytest
 
 from edgedet_runtime import CheckFailedError, Detector, InputError
-from edgedet_runtime.bundle.keys import KEY_VARIABLE, device_keys, make_keys, public_keys_pem, read_public_keys
+from edgedet_runtime.bundle.keys import (
+    KEY_VARIABLE,
+    device_keys,
+    make_keys,
+    public_keys_pem,
+    read_private_key,
+    read_public_keys,
+)
 from edgedet_runtime.bundle.signature import sign_bundle
 from tests.cli.colors import refused, run
 
@@ -129,3 +137,18 @@ def test_keys_written_as_one_file_are_read_again(tmp_path: Path, key: Path) -> N
     again = read_public_keys([tmp_path / "all.pub"])
     assert [k.fingerprint for k in again] == [k.fingerprint for k in keys]
     assert len(keys) == 2
+
+
+def test_keys_of_an_algorithm_that_nobody_knows(tmp_path: Path) -> None:
+    """The package's error for them is neither a ValueError nor any other that Python has."""
+    public = make_keys(tmp_path / "k.pem")
+    private = tmp_path / "k.pem"
+    for file in (public, private):
+        body = "".join(file.read_text().splitlines()[1:-1])
+        der = base64.b64decode(body).replace(b"\x2b\x65\x70", b"\x2b\x65\x01")  # RFC 8410: 1.3.101.112 is Ed25519
+        assert base64.b64encode(der).decode() != body
+        file.write_text(file.read_text().replace(body, base64.b64encode(der).decode()))
+    with pytest.raises(InputError, match="expected Ed25519 public keys in PEM, got something else"):
+        read_public_keys([public])
+    with pytest.raises(InputError, match="expected an unencrypted Ed25519 private key in PEM, got something else"):
+        read_private_key(private)
