@@ -302,9 +302,10 @@ class _Names:
 def _names_of(entries: Sequence[_Entry]) -> tuple[str, ...]:
     """Return class names as far as the detections tell them."""
     told = {entry.class_id: entry.class_name for entry in entries}
-    if max(told, default=0) > _LARGEST_UNNAMED:
+    largest = max(told, default=-1)
+    if largest > _LARGEST_UNNAMED:
         raise InputError(
             f"detections: expected class ids up to {_LARGEST_UNNAMED} where the class names are not given,"
-            f" got {max(told)}; pass names"
+            f" got {largest}; pass names"
         )
-    return tuple(told.get(i, f"class{i}") for i in range(max(told, default=-1) + 1))
+    return tuple(told.get(i, f"class{i}") for i in range(largest + 1))

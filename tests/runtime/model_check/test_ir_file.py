@@ -136,10 +136,14 @@ def test_operators_and_outputs_of_inner_graphs(tmp_path: Path) -> None:
     inner += '<edges><edge from-layer="0" from-port="0" to-layer="9"/></edges>'
     layers = layer(8, "If", f"<then_body>{inner}</then_body><else_body>{inner}</else_body>")
     layers += layer(7, "Sign", f"<output>{port(0, 'outer', 4)}</output>") + layer(9, "Result")
-    found = ir_summary(net(tmp_path, layers, '<edges><edge from-layer="7" from-port="0" to-layer="9"/></edges>'))
+    edges = '<edges><edge from-layer="7" from-port="0" to-layer="9"/></edges>'
+    found = ir_summary(net(tmp_path, layers, edges))
     assert found.bodies == {("If", "then_body"), ("If", "else_body")}
     assert found.layer_types == {"If", "Relu", "Result", "Sign"}
     assert found.outputs == {"outer": (4,)}
+    edges_first = tmp_path / "first.xml"
+    edges_first.write_text(f"<net>{edges}<layers>{layers}</layers></net>")
+    assert ir_summary(edges_first).outputs == {"outer": (4,)}
 
 
 def test_an_output_larger_than_any_engine_takes(tmp_path: Path) -> None:
