@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from edgedet_runtime.decode.priors import step_xy
 from edgedet_runtime.spec import DecodeSpec, LevelSpec, ModelSpec
 
 __all__ = ["BOX_DECODERS", "cell_grid", "decode", "decode_boxes", "score_logits"]
@@ -61,6 +62,26 @@ def _dfl(t: Tensor, grid: Tensor, level: LevelSpec, spec: DecodeSpec) -> Tensor:
     return _ltrb(sides, grid, level, spec)
 
 
+def _priors(t: Tensor, grid: Tensor, level: LevelSpec, spec: DecodeSpec) -> Tensor:
+    rules = spec.priors
+    assert rules is not None, "validated by DecodeSpec"
+    center = (grid + spec.cell_offset) * t.new_tensor(step_xy(spec, level, (grid.shape[0], grid.shape[1])))
+    size, bound = t.new_tensor(level.anchors_px).reshape(1, -1, 1, 1, 2), t.new_tensor(spec.unit_xy)
+    if rules.clamp != "none":
+        size = torch.minimum(size, bound)
+    if rules.clamp == "all":
+        center = torch.minimum(center.clamp(min=0), bound)
+    t = t * t.new_tensor(rules.variances)
+    if rules.box == "sides":
+        return torch.cat((center - t[..., :2] * size, center + t[..., 2:] * size), dim=-1)
+    factor = t[..., 2:]
+    if rules.box == "exp":
+        if rules.cap is not None:
+            factor = factor.clamp(min=-rules.cap if rules.cap_below else None, max=rules.cap)
+        factor = factor.exp()
+    return _corners(center + t[..., :2] * size, factor * size - float(rules.inclusive))
+
+
 def _queries(t: Tensor, grid: Tensor, level: LevelSpec, spec: DecodeSpec) -> Tensor:
     return _corners(t[..., :2], t[..., 2:]) * torch.tensor(spec.unit_xy * 2, dtype=t.dtype, device=t.device)
 
@@ -70,6 +91,7 @@ BOX_DECODERS: Mapping[str, Callable[[Tensor, Tensor, LevelSpec, DecodeSpec], Ten
     "points-exp": _points_exp,
     "ltrb": _ltrb,
     "dfl": _dfl,
+    "priors": _priors,
     "queries": _queries,
 }
 """Box decoders by kind: raw boxes (N, A, h, w, c), grid (h, w, 2), level, spec → xyxy (N, A, h, w, 4) in pixels."""
@@ -99,7 +121,7 @@ def score_logits(spec: ModelSpec, raw: Sequence[Tensor]) -> tuple[Tensor | None,
     """Gather the logits of all candidates, in the order of `decode_boxes`.
 
     Returns:
-        Objectness logits (N, M) or None, class logits (N, M, classes) or None.
+        Objectness logits (N, M) or None, class logits (N, M, classes) or None, of a softmax background's first.
     """
     named = dict(zip(spec.decode.output_names, raw, strict=True))
     objectness: list[Tensor] = []
@@ -130,9 +152,13 @@ def decode(spec: ModelSpec, raw: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     if spec.decode.score == "obj" or classes is None:
         assert objectness is not None, "validated by ModelSpec"
         scores = objectness.sigmoid().unsqueeze(-1)
+    elif spec.decode.score == "softmax":
+        scores = classes.softmax(dim=-1)[..., 1:]
     else:
         scores = classes.sigmoid()
-        if spec.decode.score == "obj*cls":
+        if "obj" in spec.decode.score:
             assert objectness is not None, "validated by ModelSpec"
             scores = scores * objectness.sigmoid().unsqueeze(-1)
+        if spec.decode.score == "sqrt(obj*cls)":
+            scores = scores.sqrt()
     return decode_boxes(spec, raw), scores

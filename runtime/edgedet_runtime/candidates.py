@@ -2,9 +2,10 @@
 
 Almost every cell of a head is background. A score is a monotonous function of its logits, so cells are
 dropped by comparing raw logits with ``logit(conf)``, one comparison per cell; sigmoid, grid and anchors are
-computed for the survivors alone. The comparison is coarse: it is set a margin below the exact logit, wider
-than float32's error, and the exact rule ``score > conf`` is applied afterwards to the float32 scores of the
-survivors. What comes out is therefore what dense decoding gives.
+computed for the survivors alone. Of a softmax with background, the best class's lead over background is compared.
+The comparison is coarse: it is set a margin below the exact logit, wider than float32's error, and the exact rule
+``score > conf`` is applied afterwards to the float32 scores of the survivors. What comes out is therefore what dense
+decoding gives.
 
 NaN is an error wherever it can change the result: in any box and objectness value, and in the class logits of every
 cell that objectness does not rule out (of every cell, where there is no objectness).
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float32]
     Ints = npt.NDArray[np.int64]
 
-__all__ = ["BoxDecoder", "Candidates", "Cells", "Outputs", "coarse_logit", "from_cells", "logit", "sigmoid"]
+__all__ = ["BoxDecoder", "Candidates", "Cells", "Outputs", "coarse_logit", "from_cells", "logit", "sigmoid", "softmax"]
 
 
 Outputs = Mapping[str, "npt.NDArray[np.float32]"]
@@ -83,11 +84,13 @@ class Cells:
         anchor: int64 (N,), index of the anchor.
         row: int64 (N,).
         col: int64 (N,).
+        grid_hw: Rows and columns of the level.
     """
 
     anchor: Ints
     row: Ints
     col: Ints
+    grid_hw: tuple[int, int]
 
     @property
     def xy(self) -> Floats:
@@ -103,6 +106,12 @@ def sigmoid(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return 1 / (1 + exp(-x)) in float32; -inf gives 0."""
     with np.errstate(over="ignore"):
         return np.asarray(np.float32(1) / (np.float32(1) + np.exp(-x)))
+
+
+def softmax(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return exp(x) / sum(exp(x)) along the last axis in float32."""
+    powers = np.exp(x - x.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
 
 def logit(p: float) -> float:
@@ -151,7 +160,8 @@ def _from_level(
     box_channels: int,
 ) -> Candidates | None:
     anchors = max(len(level.anchors_px), 1)
-    threshold = coarse_logit(conf)
+    root = spec.score == "sqrt(obj*cls)"
+    threshold = coarse_logit(conf * conf if root else conf)
     raw_boxes = _planes(outputs, level.boxes, anchors, box_channels)
     _reject_nan(float(raw_boxes.min()), level.boxes)
     _, _, h, w = outputs[level.boxes].shape
@@ -160,7 +170,7 @@ def _from_level(
         assert level.objectness is not None
         obj = _planes(outputs, level.objectness, anchors, 1, (h, w))[:, 0]
         _reject_nan(float(obj.min()), level.objectness)
-    if "cls" in spec.score:
+    if spec.score != "obj":
         assert level.scores is not None
         cls = _planes(outputs, level.scores, anchors, None, (h, w))
 
@@ -169,7 +179,7 @@ def _from_level(
         bound = obj
     else:
         assert cls is not None
-        bound = cls.max(axis=1)
+        bound = cls.max(axis=1) if spec.score != "softmax" else _margin(cls, str(level.scores))
         _reject_nan(float(bound.min()), str(level.scores))
     index = np.flatnonzero(bound > threshold)
     if not len(index):
@@ -182,22 +192,38 @@ def _from_level(
         logits = cls[anchor, :, cell]
         if obj is not None:
             _reject_nan(float(logits.min()), str(level.scores))
+        if spec.score == "softmax":
+            probabilities = softmax(logits)[:, 1:]
+            logits = logits[:, 1:] - logits[:, :1]
+        else:
+            probabilities = None
         if multi_label:
             which, class_ids = np.nonzero(logits > threshold)
-            class_scores = sigmoid(logits[which, class_ids])
-            scores = class_scores if obj is None else scores[which] * class_scores
             anchor, cell = anchor[which], cell[which]
         else:
-            class_ids = logits.argmax(axis=1)
-            class_scores = sigmoid(logits[np.arange(len(logits)), class_ids])
-            scores = class_scores if obj is None else scores * class_scores
+            which, class_ids = np.arange(len(logits)), logits.argmax(axis=1)
+        class_scores = sigmoid(logits[which, class_ids]) if probabilities is None else probabilities[which, class_ids]
+        scores = class_scores if obj is None else scores[which] * class_scores
+        scores = np.sqrt(scores) if root else scores
     exact = np.flatnonzero(scores > np.float32(conf))
     if not len(exact):
         return None
     anchor, cell = anchor[exact], cell[exact]
     row, col = np.divmod(cell, w)
-    xyxy = boxes(raw_boxes[anchor, :, cell], Cells(anchor, row, col), level, spec)
+    xyxy = boxes(raw_boxes[anchor, :, cell], Cells(anchor, row, col, (h, w)), level, spec)
     return Candidates(xyxy, scores[exact], class_ids[exact].astype(np.int64, copy=False))
+
+
+def _margin(cls: Floats, name: str) -> Floats:
+    """Return by how much the best class of each cell leads background, shape (A, H * W).
+
+    Softmax gives a class at most ``sigmoid(its logit - background's)``, so this bounds the score as a logit does.
+    """
+    if cls.shape[1] < 2:
+        raise EngineError(
+            f"output {name}: expected background and classes, got {cls.shape[1]} logits: not the spec's model"
+        )
+    return np.asarray(cls[:, 1:].max(axis=1) - cls[:, 0])
 
 
 def _planes(

@@ -20,7 +20,8 @@ from typing import Any, Literal, TypeVar
 
 from edgedet_runtime.errors import ModelFileError
 from edgedet_runtime.from_json import parse_json
-from edgedet_runtime.short import short
+from edgedet_runtime.prior_spec import PriorSpec
+from edgedet_runtime.spec_rules import require as _require
 
 __all__ = [
     "SPEC_VERSION",
@@ -28,6 +29,7 @@ __all__ = [
     "InputSpec",
     "LevelSpec",
     "ModelSpec",
+    "PriorSpec",
     "ResizeSpec",
     "Thresholds",
 ]
@@ -40,16 +42,11 @@ Layout = Literal["NCHW", "NHWC"]
 Dtype = Literal["uint8", "float32"]
 ColorOrder = Literal["BGR", "RGB"]
 ResizeMode = Literal["letterbox", "letterbox-topleft", "stretch"]
-BoxKind = Literal["anchors", "points-exp", "ltrb", "dfl", "queries", "decoded", "nms"]
-ScoreKind = Literal["obj*cls", "cls", "obj"]
+BoxKind = Literal["anchors", "points-exp", "ltrb", "dfl", "priors", "queries", "decoded", "nms"]
+ScoreKind = Literal["obj*cls", "cls", "obj", "softmax", "sqrt(obj*cls)"]
 Suppression = Literal["nms", "none"]
 
 T = TypeVar("T")
-
-
-def _require(condition: bool, what: str, expected: str, got: object) -> None:
-    if not condition:
-        raise ModelFileError(f"model spec: {what}: expected {expected}, got {short(got)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +178,8 @@ class DecodeSpec:
     - `points-exp`: xy = (t + g) * s; wh = exp(t) * s (YOLOX).
     - `ltrb`: l, t, r, b = t * s around the point (g + cell_offset) * s (YOLOv6, FCOS-like).
     - `dfl`: as ltrb, each side the expectation of a softmax over `bins` bins 0..bins-1 (GFL).
+    - `priors`: relative to the boxes `anchors_px` around the points (g + cell_offset) * step; `priors` says how
+      (SSD, RetinaNet, BlazeFace). Since version 2.
     - `queries`: cx, cy, w, h = t * unit_xy, the boxes of a set of queries (DETR); class logits beside them. Since
       version 2.
     - `decoded`: a single output (1, M, 4 + classes): xyxy in input pixels and scores after activation; level
@@ -190,15 +189,19 @@ class DecodeSpec:
     Attributes:
         kind: One of the box kinds above.
         levels: The head's levels, finest first or in the model's own order.
-        score: A candidate's score: sigmoid(obj) * sigmoid(cls), sigmoid(cls) or sigmoid(obj).
+        score: A candidate's score: sigmoid(obj) * sigmoid(cls), sigmoid(cls), sigmoid(obj), `softmax` over 1 + classes
+            logits whose first is background and no class of the spec, or sqrt(sigmoid(obj) * sigmoid(cls)) (FCOS). The
+            last two since version 2.
         wh: Size formula of kind `anchors`.
         bins: Bins per side of kind `dfl` (reg_max + 1).
-        cell_offset: Offset of the point within a cell, for `ltrb` and `dfl`.
+        cell_offset: Offset of the point within a cell, for `ltrb`, `dfl` and `priors`.
         suppression: What becomes of candidates that overlap: `nms` drops the lower-scored ones; `none` keeps them, for
             heads that were trained to give each object one box (YOLOv10, YOLO26, DETR): the best `max_det` candidates
             are the detections. Since version 2.
         unit_xy: Input pixels per unit of a raw box of kind `queries`, along x and y: the input's width and height where
-            boxes are fractions of the picture, 1 and 1 where they are pixels. Since version 2.
+            boxes are fractions of the picture, 1 and 1 where they are pixels. With kind `priors` the input's width and
+            height. Since version 2.
+        priors: Rules of kind `priors`, None for others. Since version 2.
     """
 
     kind: BoxKind
@@ -209,11 +212,12 @@ class DecodeSpec:
     cell_offset: float = 0.5
     suppression: Suppression = "nms"
     unit_xy: tuple[float, float] = (1.0, 1.0)
+    priors: PriorSpec | None = None
 
     def __post_init__(self) -> None:
         """Validate that the levels carry what the kind needs."""
         _require(len(self.levels) > 0, "decode.levels", "at least one level", self.levels)
-        if self.kind == "anchors":
+        if self.kind in ("anchors", "priors"):
             _require(
                 all(lv.anchors_px for lv in self.levels),
                 "decode.levels",
@@ -226,6 +230,10 @@ class DecodeSpec:
             _require(len(self.levels) == 1, "decode.levels", "one level of queries", self.levels)
             _require(self.score == "cls", "decode.score", "cls for queries", self.score)
             _require(self.suppression == "none", "decode.suppression", "none for queries", self.suppression)
+        _require(
+            (self.priors is not None) == (self.kind == "priors"), "decode.priors", "rules of priors only", self.kind
+        )
+        if self.kind in ("queries", "priors"):
             units = all(math.isfinite(unit) and unit > 0 for unit in self.unit_xy)
             _require(units, "decode.unit_xy", "two positive numbers", self.unit_xy)
         else:
@@ -235,7 +243,7 @@ class DecodeSpec:
         for level in self.levels:
             if "obj" in self.score:
                 _require(level.objectness is not None, "level.objectness", f"an output (score {self.score})", None)
-            if "cls" in self.score:
+            if self.score != "obj":
                 _require(level.scores is not None, "level.scores", f"an output (score {self.score})", None)
 
     @property
@@ -302,13 +310,16 @@ class ModelSpec:
     def __post_init__(self) -> None:
         """Validate the classes and find out the version."""
         _require(len(self.classes) > 0, "classes", "at least one class name", self.classes)
-        units = ((1.0, 1.0), _fractions(*self.input.size_hw))
-        _require(self.decode.unit_xy in units, "decode.unit_xy", f"1, 1 or the input's {units[1]}", self.decode.unit_xy)
+        whole, of_input = (1.0, 1.0), _fractions(*self.input.size_hw)
+        units = (of_input,) if self.decode.kind == "priors" else (whole, of_input)
+        words = " or ".join(f"{x:g}, {y:g}" for x, y in units)
+        _require(self.decode.unit_xy in units, "decode.unit_xy", f"{words} (the input's size)", self.decode.unit_xy)
         object.__setattr__(self, "spec_version", 2 if self._later_fields() else 1)
 
     def _later_fields(self) -> list[tuple[str, str]]:
         """Return the parts and fields that came with version 2 and say something here."""
-        return [(part, name) for part, name, plain in _SINCE_2 if getattr(getattr(self, part), name) != plain]
+        later = [(part, name) for part, name, plain in _SINCE_2 if getattr(getattr(self, part), name) != plain]
+        return later + [("decode", "score")] * (self.decode.score in _SCORES_SINCE_2)
 
     def to_json(self) -> str:
         """Serialize to compact JSON; floats survive a round trip exactly.
@@ -355,7 +366,7 @@ class ModelSpec:
         """Return the contract of the same network at another input size."""
         decode = self.decode
         if decode.unit_xy != (1.0, 1.0):
-            decode = dataclasses.replace(decode, unit_xy=_fractions(height, width))
+            decode = _resized(decode, _fractions(height, width))
         return self.replace(input=dataclasses.replace(self.input, height=height, width=width), decode=decode)
 
 
@@ -364,8 +375,24 @@ def _fractions(height: int, width: int) -> tuple[float, float]:
     return float(width), float(height)
 
 
-_SINCE_2: tuple[tuple[str, str, object], ...] = (("decode", "suppression", "nms"), ("decode", "unit_xy", (1.0, 1.0)))
+def _resized(decode: DecodeSpec, unit_xy: tuple[float, float]) -> DecodeSpec:
+    """Return the rules at another input size; priors that are fractions of the input keep their share of it."""
+    levels = decode.levels
+    if decode.priors is not None and decode.priors.scales:
+        x, y = (new / old for new, old in zip(unit_xy, decode.unit_xy, strict=True))
+        scaled = (tuple((w * x, h * y) for w, h in level.anchors_px) for level in levels)
+        levels = tuple(dataclasses.replace(lv, anchors_px=px) for lv, px in zip(levels, scaled, strict=True))
+    return dataclasses.replace(decode, levels=levels, unit_xy=unit_xy)
+
+
+_SINCE_2: tuple[tuple[str, str, object], ...] = (
+    ("decode", "suppression", "nms"),
+    ("decode", "unit_xy", (1.0, 1.0)),
+    ("decode", "priors", None),
+)
 """Fields that version 2 added: the part of the spec, the field, its default, which is what version 1 means."""
+
+_SCORES_SINCE_2 = ("softmax", "sqrt(obj*cls)")
 
 
 def _parse(kind: Any, value: Any, where: str) -> Any:

@@ -26,7 +26,7 @@ def detect(model: onnx.ModelProto, spec: ModelSpec, path: Path) -> Detections:
         return detector(probe_picture((120, 150)))
 
 
-@pytest.mark.parametrize("kind", ["anchors", "points-exp", "ltrb", "dfl"])
+@pytest.mark.parametrize("kind", ["anchors", "points-exp", "ltrb", "dfl", "priors"])
 @pytest.mark.parametrize(
     "rules", [{}, {"multi_label": True}, {"class_agnostic": True}], ids=["best", "multi", "agnostic"]
 )

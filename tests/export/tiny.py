@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from edgedet_models.detector import DetectorModule
-from edgedet_runtime.spec import BoxKind, DecodeSpec, InputSpec, LevelSpec, ModelSpec, ResizeSpec, Thresholds
+from edgedet_runtime.spec import BoxKind, DecodeSpec, InputSpec, LevelSpec, ModelSpec, PriorSpec, ResizeSpec, Thresholds
 
 CLASSES = ("cat", "dog", "owl")
 BINS = 4
-BOX_CHANNELS = {"anchors": 4, "points-exp": 4, "ltrb": 4, "dfl": 4 * BINS}
+BOX_CHANNELS = {"anchors": 4, "points-exp": 4, "ltrb": 4, "priors": 4, "dfl": 4 * BINS}
 ANCHORS = (((10.0, 12.0), (24.0, 18.0)), ((40.0, 30.0), (50.0, 60.0)))
 
 
@@ -23,17 +23,23 @@ def tiny_spec(kind: BoxKind = "ltrb", *, size_hw: tuple[int, int] = (64, 96), **
             boxes=f"boxes_{i}",
             scores=f"scores_{i}",
             objectness=f"objectness_{i}" if objectness else None,
-            anchors_px=ANCHORS[i] if kind == "anchors" else (),
+            anchors_px=ANCHORS[i] if kind in ("anchors", "priors") else (),
             scale_xy=2.0 if kind == "anchors" else 1.0,
         )
         for i in range(2)
     )
+    if kind != "priors":
+        decode = DecodeSpec(kind, levels, score="obj*cls" if objectness else "cls", bins=BINS if kind == "dfl" else 0)
+    else:
+        rules = PriorSpec("exp", (0.1, 0.1, 0.2, 0.2), step="grid", clamp="sizes", cap=1.0)
+        unit_xy = (float(size_hw[1]), float(size_hw[0]))
+        decode = DecodeSpec(kind, levels, score="softmax", unit_xy=unit_xy, priors=rules)
     spec = ModelSpec(
         family="custom",
         variant="tiny",
         input=InputSpec("images", *size_hw, layout="NCHW", dtype="float32", color="RGB", scale=1 / 255),
         resize=ResizeSpec(),
-        decode=DecodeSpec(kind, levels, score="obj*cls" if objectness else "cls", bins=BINS if kind == "dfl" else 0),
+        decode=decode,
         classes=CLASSES,
         thresholds=Thresholds(conf=0.3),
         licence="Apache-2.0",
@@ -57,7 +63,7 @@ class TinyDetector(DetectorModule):
                 anchors = max(1, len(level.anchors_px))
                 widths = [channels * anchors]
                 widths += [anchors] if level.objectness else []
-                widths += [len(spec.classes) * anchors]
+                widths += [(len(spec.classes) + (spec.decode.score == "softmax")) * anchors]
                 self.heads.append(nn.ModuleList(nn.Conv2d(16, w, 1) for w in widths))
             for module in self.modules():
                 if isinstance(module, nn.BatchNorm2d):

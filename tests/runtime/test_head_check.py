@@ -15,17 +15,23 @@ from edgedet_runtime.engines.head_check import HEADS, Shape, check_head
 from edgedet_runtime.errors import EngineError, ModelFileError
 from edgedet_runtime.letterbox import Letterbox
 from edgedet_runtime.postprocess import postprocess
-from edgedet_runtime.spec import DecodeSpec, LevelSpec, ModelSpec
+from edgedet_runtime.spec import DecodeSpec, LevelSpec, ModelSpec, PriorSpec
 from tests.runtime.tiny_models import TINY_SPEC, tiny_onnx
 
 LEVEL = LevelSpec(8, boxes="b", scores="s", objectness="o")
 ANCHORS = LevelSpec(8, boxes="b", scores="s", objectness="o", anchors_px=((8.0, 8.0), (16.0, 16.0)))
+SSD = LevelSpec(8, boxes="b", scores="s", anchors_px=((8.0, 8.0), (16.0, 16.0)))
+TINY_WH = tuple(float(side) for side in reversed(TINY_SPEC.input.size_hw))
 
 SPECS: dict[str, tuple[DecodeSpec, dict[str, Shape]]] = {
     "anchors": (DecodeSpec("anchors", (ANCHORS,)), {"b": (1, 8, 4, 4), "o": (1, 2, 4, 4), "s": (1, 6, 4, 4)}),
     "points-exp": (DecodeSpec("points-exp", (LEVEL,)), {"b": (1, 4, 4, 4), "o": (1, 1, 4, 4), "s": (1, 3, 4, 4)}),
     "ltrb": (DecodeSpec("ltrb", (LEVEL,), score="cls"), {"b": (1, 4, 4, 4), "o": (1, 1, 4, 4), "s": (1, 3, 4, 4)}),
     "dfl": (DecodeSpec("dfl", (LEVEL,), bins=8), {"b": (1, 32, 4, 4), "o": (1, 1, 4, 4), "s": (1, 3, 4, 4)}),
+    "priors": (
+        DecodeSpec("priors", (SSD,), score="softmax", unit_xy=(TINY_WH[0], TINY_WH[1]), priors=PriorSpec()),
+        {"b": (1, 8, 4, 4), "s": (1, 8, 4, 4)},
+    ),
     "queries": (
         DecodeSpec("queries", (LevelSpec(8, boxes="b", scores="s"),), score="cls", suppression="none"),
         {"b": (1, 9, 4), "s": (1, 9, 3)},

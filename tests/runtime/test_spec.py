@@ -23,6 +23,7 @@ from edgedet_runtime.spec import (
     Layout,
     LevelSpec,
     ModelSpec,
+    PriorSpec,
     ResizeSpec,
     ScoreKind,
     Suppression,
@@ -54,9 +55,32 @@ def inputs(draw: st.DrawFn) -> InputSpec:
     return InputSpec(draw(names), **size, layout=layout, dtype="float32", scale=scale, mean=draw(triples), std=std)
 
 
+def _prior_decode(draw: st.DrawFn) -> DecodeSpec:
+    """Return rules of priors for an input whose size is not known yet; `sized` sets it."""
+    pairs = draw(st.lists(st.tuples(positive, positive), min_size=1, max_size=3).map(tuple))
+    level = LevelSpec(draw(st.integers(1, 128)), draw(names), draw(names), draw(names), anchors_px=pairs)
+    cap = draw(st.none() | positive)
+    rules = PriorSpec(
+        box=draw(st.sampled_from(["exp", "linear", "sides"])),
+        variances=draw(st.tuples(positive, positive, positive, positive)),
+        step=draw(st.sampled_from(["stride", "grid", "grid-floor"])),
+        clamp=draw(st.sampled_from(["none", "sizes", "all"])),
+        cap=cap,
+        cap_below=cap is not None and draw(st.booleans()),
+        scales=draw(st.booleans()),
+        inclusive=draw(st.booleans()),
+    )
+    score: ScoreKind = draw(st.sampled_from(["cls", "softmax", "sqrt(obj*cls)"]))
+    return DecodeSpec("priors", (level,), score, cell_offset=draw(finite), priors=rules)
+
+
 @st.composite
 def decodes(draw: st.DrawFn) -> DecodeSpec:
-    kind: BoxKind = draw(st.sampled_from(["anchors", "points-exp", "ltrb", "dfl", "queries", "decoded", "nms"]))
+    kind: BoxKind = draw(
+        st.sampled_from(["anchors", "points-exp", "ltrb", "dfl", "priors", "queries", "decoded", "nms"])
+    )
+    if kind == "priors":
+        return _prior_decode(draw)
     if kind == "queries":
         only = LevelSpec(draw(st.integers(1, 128)), draw(names), draw(names))
         return DecodeSpec(kind, (only,), "cls", suppression="none")
@@ -84,8 +108,15 @@ def in_fractions(spec: ModelSpec) -> ModelSpec:
     return spec.replace(decode=dataclasses.replace(spec.decode, unit_xy=(spec.input.width, spec.input.height)))
 
 
+def build_spec(input: InputSpec, decode: DecodeSpec, **more: Any) -> ModelSpec:
+    """Build a contract; priors take the size of the input."""
+    if decode.kind == "priors":
+        decode = dataclasses.replace(decode, unit_xy=(float(input.width), float(input.height)))
+    return ModelSpec(input=input, decode=decode, **more)
+
+
 specs = st.builds(
-    ModelSpec,
+    build_spec,
     family=names,
     variant=names,
     input=inputs(),
@@ -138,7 +169,7 @@ def test_the_schema_is_itself_valid() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
 
 
-@pytest.mark.parametrize("kind", [ModelSpec, InputSpec, ResizeSpec, LevelSpec, DecodeSpec, Thresholds])
+@pytest.mark.parametrize("kind", [ModelSpec, InputSpec, ResizeSpec, LevelSpec, DecodeSpec, PriorSpec, Thresholds])
 def test_schema_and_dataclass_have_the_same_fields(kind: type) -> None:
     node = SCHEMA if kind is ModelSpec else SCHEMA["$defs"][kind.__name__]
     fields = dataclasses.fields(kind)

@@ -23,8 +23,8 @@ from edgedet_export.quantize.ranges import TensorStatistics
 from edgedet_export.quantize.runner import onnx_runner
 from edgedet_export.quantize.trials import Recipe, Workbench
 from edgedet_runtime.bundle.quantization import LayerFacts
-from edgedet_runtime.candidates import sigmoid
-from edgedet_runtime.spec import ModelSpec
+from edgedet_runtime.candidates import sigmoid, softmax
+from edgedet_runtime.spec import DecodeSpec, LevelSpec, ModelSpec
 
 __all__ = [
     "QuantizedInput",
@@ -48,7 +48,7 @@ def distortion(reference: Outputs, other: Outputs, spec: ModelSpec) -> float:
     total = 0.0
     for level in spec.decode.levels:
         anchors = max(len(level.anchors_px), 1)
-        p, q = (_confidence(outputs, level.scores, level.objectness, anchors) for outputs in (reference, other))
+        p, q = (_confidence(outputs, level, spec.decode) for outputs in (reference, other))
         weight = p.max(axis=1, keepdims=True)
         boxes = reference[level.boxes]
         error = _by_anchor(np.abs(other[level.boxes] - boxes), anchors)
@@ -57,13 +57,18 @@ def distortion(reference: Outputs, other: Outputs, spec: ModelSpec) -> float:
     return total / len(spec.decode.levels)
 
 
-def _confidence(outputs: Outputs, scores: str | None, objectness: str | None, anchors: int) -> npt.NDArray[np.float32]:
+def _confidence(outputs: Outputs, level: LevelSpec, decode: DecodeSpec) -> npt.NDArray[np.float32]:
     """Return probabilities (anchors, classes, H, W)."""
+    anchors = max(len(level.anchors_px), 1)
+    if decode.score == "softmax":
+        logits = _by_anchor(outputs[str(level.scores)], anchors).transpose(0, 2, 3, 1)
+        return np.asarray(softmax(logits)[..., 1:].transpose(0, 3, 1, 2))
     parts = []
-    for name in (objectness, scores):
+    for name in (level.objectness, level.scores):
         if name is not None:
             parts.append(sigmoid(_by_anchor(outputs[name], anchors)))
-    return parts[0] if len(parts) == 1 else parts[0] * parts[1]
+    product = parts[0] if len(parts) == 1 else parts[0] * parts[1]
+    return np.sqrt(product) if decode.score == "sqrt(obj*cls)" else product
 
 
 def _by_anchor(array: npt.NDArray[np.float32], anchors: int) -> npt.NDArray[np.float32]:

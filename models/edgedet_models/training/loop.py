@@ -169,10 +169,17 @@ def build_to_train(variant: str, names: tuple[str, ...]) -> DetectorModule:
     """Build a network in training mode; of two heads the one-to-many one, as the assigner gives objects many cells.
 
     Raises:
-        InputError: The network ends in a set of queries, which needs other targets and losses.
+        InputError: The network ends in a set of queries or in priors with a softmax, or its like, which needs other
+            targets and losses.
     """
     model = build(variant, names)
-    if model.spec.decode.kind == "queries":
+    decode = model.spec.decode
+    if decode.kind == "priors" or decode.score not in ("obj*cls", "cls", "obj"):
+        raise InputError(
+            f"train: expected a network that the assigner knows, got {variant}, whose boxes are {decode.kind} with"
+            f" score {decode.score}; train it with its own code, and export the checkpoint"
+        )
+    if decode.kind == "queries":
         raise InputError(
             f"train: expected a network that predicts per cell, got {variant}, which predicts a set of queries; train"
             " it with its own code, and export the checkpoint"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgedet_runtime.candidates import Candidates, Outputs
-from edgedet_runtime.decode import anchors, decoded, dfl, ltrb, nms, points_exp, queries
+from edgedet_runtime.decode import anchors, decoded, dfl, ltrb, nms, points_exp, priors, queries
 from edgedet_runtime.errors import EngineError
 from edgedet_runtime.spec import BoxKind, DecodeSpec
 
@@ -26,6 +26,7 @@ KINDS: dict[BoxKind, Callable[[Outputs, DecodeSpec, float, bool], Candidates]] =
     "points-exp": points_exp.decode,
     "ltrb": ltrb.decode,
     "dfl": dfl.decode,
+    "priors": priors.decode,
     "queries": queries.decode,
     "decoded": decoded.decode,
     "nms": nms.decode,

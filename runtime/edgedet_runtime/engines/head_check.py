@@ -29,8 +29,8 @@ def _cells(box_channels: int) -> Callable[[ModelSpec], _Heads]:
             channels = {level.boxes: box_channels * (spec.decode.bins if spec.decode.kind == "dfl" else 1)}
             if level.objectness is not None:
                 channels[level.objectness] = 1
-            if level.scores is not None and "cls" in spec.decode.score:
-                channels[level.scores] = len(spec.classes)
+            if level.scores is not None and spec.decode.score != "obj":
+                channels[level.scores] = len(spec.classes) + (spec.decode.score == "softmax")
             needed |= {name: ((1, anchors * count, None, None),) for name, count in channels.items()}
         return needed
 
@@ -55,6 +55,7 @@ HEADS: dict[BoxKind, Callable[[ModelSpec], _Heads]] = {
     "points-exp": _cells(4),
     "ltrb": _cells(4),
     "dfl": _cells(4),
+    "priors": _cells(4),
     "queries": _queries,
     "decoded": _decoded,
     "nms": _nms,
