@@ -9,6 +9,7 @@ import numpy as np
 
 from edgedet_runtime.errors import InputError
 from edgedet_runtime.letterbox import Letterbox
+from edgedet_runtime.scratch import Scratch
 from edgedet_runtime.spec import InputSpec, ResizeSpec
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Preprocessor:
         self._spec = input_spec
         self._resize = resize
         self._letterbox: Letterbox | None = None
+        self._scratch = Scratch()
         h, w = input_spec.size_hw
         self._canvas = np.empty((h, w, 3), np.uint8)
         self._plane = np.empty((h, w), np.uint8)
@@ -86,7 +88,7 @@ class Preprocessor:
         fit = self._letterbox
         if fit is None or fit.image_hw != (h, w):
             fit = self._letterbox = Letterbox.fit((h, w), self._spec.size_hw, self._resize)
-        fit.apply(image_bgr, self._canvas)
+        fit.apply(image_bgr, self._canvas, self._scratch)
         if not self._is_canvas:
             self._fill()
         return self._tensor, fit

@@ -51,10 +51,32 @@ def test_exact_bilinear_mixes_four_neighbors(size_hw: tuple[int, int]) -> None:
         ((128, 192), ResizeSpec(), False),
     ],
 )
-def test_area_averaging_has_no_reference(image_hw: tuple[int, int], resize: ResizeSpec, averaged: bool) -> None:
+def test_area_averaging_of_other_sizes_has_no_reference(
+    image_hw: tuple[int, int], resize: ResizeSpec, averaged: bool
+) -> None:
     found = check_resize(random_image(*image_hw), SPEC.replace(resize=resize))
     assert found.status == "ok"
     assert found.detail.startswith("area averaging" if averaged else "within ")
+
+
+@pytest.mark.parametrize("image_hw", [(128, 192), (192, 288), (64, 288), (384, 576)])
+def test_area_averaging_of_whole_blocks_is_exact(image_hw: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    image, spec = random_image(*image_hw), SPEC.replace(resize=AREA)
+    assert check_resize(image, spec) == Finding("resize", "ok", "exact area averaging")
+    right = resize_check.exact_area(image, (64, 96))
+    wrong = right.copy()
+    wrong[7, 9, 1] ^= 1
+    monkeypatch.setattr(resize_check, "exact_area", lambda *_: wrong)
+    assert check_resize(image, spec) == Finding("resize", "warning", "1 LSB from exact area averaging, expected 0")
+
+
+def test_exact_area_by_hand() -> None:
+    image = np.zeros((6, 4, 1), np.uint8)
+    image[:3, :2, 0] = [[1, 0], [0, 0], [255, 0]]
+    image[3:, 2:, 0] = [[255, 255], [255, 255], [255, 254]]
+    assert resize_check.exact_area(image, (2, 2))[..., 0].tolist() == [[43, 0], [0, 255]]  # 256 / 6 and 1529 / 6
+    halved_first = np.array([[2, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 4]], np.uint8)[..., None]
+    assert resize_check.exact_area(halved_first, (1, 1)).tolist() == [[[1]]]  # 1, 0, 0, 1, of which (2 + 2) // 4
 
 
 @pytest.mark.parametrize(
