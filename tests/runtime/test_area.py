@@ -35,7 +35,7 @@ def by_the_words(image: Picture, h: int, w: int) -> Picture:
         image = ((sums(image, 2, 2) + 2) // 4).astype(np.uint8)
         rows, cols = rows // 2, cols // 2
     means = sums(image, rows, cols).astype(np.float32) * np.float32(1 / (rows * cols))
-    return np.rint(means).astype(np.uint8)
+    return np.asarray(np.rint(means), np.uint8)
 
 
 WHOLE = [
@@ -104,12 +104,12 @@ def test_other_sizes_are_halved_down_to_below_four_times(image_hw: tuple[int, in
 
 
 def test_on_a_smooth_picture_halving_first_changes_little() -> None:
-    image = cv2.GaussianBlur(noise(270, 480), (0, 0), 6)
-    image = np.asarray(cv2.normalize(image, None, 0, 255, cv2.NORM_MINMAX), np.uint8)
+    waves = np.sin(np.arange(480 * 3).reshape(1, 480, 3) / 40) * np.cos(np.arange(270).reshape(-1, 1, 1) / 11)
+    image = np.rint(127.5 + 127.5 * waves).astype(np.uint8)
     difference = shrunk(image, 59, 104).astype(int) - cv2.resize(image, (104, 59), interpolation=cv2.INTER_AREA)
-    assert np.abs(difference).max() <= 4
-    assert np.abs(difference).mean() < 0.6
-    assert abs(difference.mean()) < 0.1
+    assert np.abs(difference).max() <= 2
+    assert np.abs(difference).mean() < 0.5
+    assert abs(difference.mean()) < 0.2  # one half in four is rounded up, each time
 
 
 def test_a_window_is_written_and_nothing_beside_it() -> None:

@@ -55,7 +55,8 @@ def exact_area(image: npt.NDArray[np.uint8], size_hw: tuple[int, int]) -> npt.ND
         blocks = image.reshape(height * rows, 2, width * columns, 2, channels).sum((1, 3), dtype=np.int64)
         image = ((blocks + 2) // 4).astype(np.uint8)
     blocks = image.reshape(height, rows, width, columns, channels).sum((1, 3), dtype=np.int64)
-    return np.rint(blocks.astype(np.float32) * np.float32(1 / (rows * columns))).astype(np.uint8)
+    means = np.rint(blocks.astype(np.float32) * np.float32(1 / (rows * columns)))
+    return np.asarray(means, np.uint8)
 
 
 def exact_bilinear(image: npt.NDArray[np.uint8], size_hw: tuple[int, int]) -> npt.NDArray[np.float64]:
