@@ -41,6 +41,7 @@ FAMILIES: Mapping[str, str] = {
     "ultralytics": "edgedet_models.families.ultralytics",
     "yolov9": "edgedet_models.families.yolov9",
     "rtmdet": "edgedet_models.families.rtmdet",
+    "ssd": "edgedet_models.families.ssd",
     "rtdetr": "edgedet_models.families.rtdetr",
     "dfine": "edgedet_models.families.dfine",
     "deim": "edgedet_models.families.deim",
