@@ -6,7 +6,9 @@ parity use (`edgedet_models.decode`) and appended to the raw heads, so a quantis
 - ``decoded``: one output ``decoded`` (1, M, 4 + classes): xyxy in input pixels, scores in 0..1.
 - ``nms``: one output ``detections`` (K, 6): xyxy in input pixels, score, class; at most ``max_det`` rows, best first
   within a class as ONNX's NonMaxSuppression orders them. The spec's thresholds are compiled in. A head that needs no
-  suppression gets a top-k instead: K is fixed, rows are best first, and those below the threshold score 0.
+  suppression gets a top-k instead: K is fixed, rows are best first, and those below the threshold score 0. Where a
+  family cuts boxes at the picture before suppression, the graph cuts them at the input: it does not know where the
+  picture ends. `DecodeSpec.top_k` has no part in the graph; it counts only where a picture has more candidates.
 """
 
 from __future__ import annotations
@@ -36,12 +38,19 @@ DECODED, DETECTIONS = "decoded", "detections"
 class _Decoder(nn.Module):
     """Raw heads to (1, M, 4 + classes)."""
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, spec: ModelSpec, *, clip: bool) -> None:
         super().__init__()
         self._spec = spec
+        self._clip = clip
 
     def forward(self, *raw: Tensor) -> Tensor:
         boxes, scores = decode(self._spec, raw)
+        if self._clip:
+            height, width = self._spec.input.size_hw
+            boxes = torch.minimum(boxes.clamp(min=0), boxes.new_tensor((width, height) * 2))
+            if self._spec.decode.clip == "before-nms-drop-empty":
+                has_area = (boxes[..., 2:] > boxes[..., :2]).all(dim=-1, keepdim=True)
+                scores = scores * has_area
         return torch.cat((boxes, scores), dim=-1)
 
 
@@ -90,7 +99,8 @@ def append_decoding(model: onnx.ModelProto, spec: ModelSpec, contract: Contract)
     name = DETECTIONS if contract == "nms" else DECODED
     level = LevelSpec(stride=spec.decode.levels[0].stride, boxes=name, scores=name)
     kind: BoxKind = "nms" if contract == "nms" else "decoded"
-    decode_spec = DecodeSpec(kind=kind, levels=(level,), score="cls", suppression=spec.decode.suppression)
+    old = spec.decode
+    decode_spec = DecodeSpec(kind, (level,), score="cls", suppression=old.suppression, clip=old.clip)
     return result, spec.replace(decode=decode_spec)
 
 
@@ -116,7 +126,8 @@ class AppendDecoding(OnnxPass):
         top_k = self._contract == "nms" and spec.decode.suppression == "none"
         last = DETECTIONS if top_k else DECODED
         names = list(spec.decode.output_names)
-        decoder = from_proto(trace(_TopK(spec) if top_k else _Decoder(spec), zeros, names, [last]))
+        clip = self._contract == "nms" and spec.decode.clip != "after-nms"
+        decoder = from_proto(trace(_TopK(spec) if top_k else _Decoder(spec, clip=clip), zeros, names, [last]))
         new = NewTensors(graph)
         set_outputs(graph, [])
         free_names(graph, [DECODED, DETECTIONS], new)

@@ -10,7 +10,8 @@ decoding gives.
 NaN is an error wherever it can change the result: in any box and objectness value, and in the class logits of every
 cell that objectness does not rule out (of every cell, where there is no objectness).
 
-Candidates come in a fixed order: level, anchor, row, column, and with `multi_label` the class.
+Candidates come in a fixed order: level, anchor, row, column, and with `multi_label` the class. Where a spec keeps the
+best of each class only (`top_k`), the class comes first.
 """
 
 from __future__ import annotations
@@ -63,6 +64,12 @@ class Candidates:
     def take(self, index: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> Candidates:
         """Return the candidates at `index`, copied."""
         return Candidates(self.boxes_xyxy[index], self.scores[index], self.class_ids[index])
+
+    def best(self, count: int) -> Candidates:
+        """Return the `count` best-scored candidates, the earlier ones of equals, in the order that they have here."""
+        if len(self) <= count:
+            return self
+        return self.take(np.sort(np.argsort(-self.scores, kind="stable")[:count]))
 
     @classmethod
     def concatenate(cls, parts: list[Candidates]) -> Candidates:
@@ -146,8 +153,12 @@ def from_cells(
     for level in spec.levels:
         part = _from_level(outputs, level, spec, conf, multi_label, boxes, box_channels)
         if part is not None:
-            parts.append(part)
-    return Candidates.concatenate(parts)
+            parts.append(part.best(spec.top_k) if spec.top_k and spec.top_k_per == "level" else part)
+    found = Candidates.concatenate(parts)
+    if not spec.top_k or spec.top_k_per == "level" or len(found) <= spec.top_k:
+        return found
+    by_class = [found.take(found.class_ids == c).best(spec.top_k) for c in np.unique(found.class_ids)]
+    return Candidates.concatenate(by_class)
 
 
 def _from_level(

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgedet_runtime.candidates import Candidates
 from edgedet_runtime.decode import decode_outputs
 from edgedet_runtime.detections import Detections
 from edgedet_runtime.errors import EngineError
 from edgedet_runtime.letterbox import Letterbox
 from edgedet_runtime.selection import select
-from edgedet_runtime.spec import ModelSpec, Thresholds
+from edgedet_runtime.spec import DecodeSpec, ModelSpec, Thresholds
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -49,5 +50,17 @@ def postprocess(
         )
     if wanted is not None:
         found = found.take(wanted[found.class_ids])
+    if spec.decode.clip != "after-nms":
+        best = select(_clipped(found, letterbox, spec.decode), spec.decode, limits)
+        return Detections(best.boxes_xyxy, best.scores, best.class_ids, spec.classes)
     best = select(found, spec.decode, limits)
     return Detections(letterbox.to_image(best.boxes_xyxy), best.scores, best.class_ids, spec.classes)
+
+
+def _clipped(found: Candidates, letterbox: Letterbox, decode: DecodeSpec) -> Candidates:
+    """Return candidates in pixels of the picture, cut at its edges; IoU is the same there, whatever the gains."""
+    boxes = letterbox.to_image(found.boxes_xyxy)
+    found = Candidates(boxes, found.scores, found.class_ids)
+    if decode.clip == "before-nms-drop-empty":
+        found = found.take((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
+    return found

@@ -45,6 +45,8 @@ ResizeMode = Literal["letterbox", "letterbox-topleft", "stretch"]
 BoxKind = Literal["anchors", "points-exp", "ltrb", "dfl", "priors", "queries", "decoded", "nms"]
 ScoreKind = Literal["obj*cls", "cls", "obj", "softmax", "sqrt(obj*cls)"]
 Suppression = Literal["nms", "none"]
+TopKPer = Literal["level", "class"]
+Clip = Literal["after-nms", "before-nms", "before-nms-drop-empty"]
 
 T = TypeVar("T")
 
@@ -202,6 +204,10 @@ class DecodeSpec:
             boxes are fractions of the picture, 1 and 1 where they are pixels. With kind `priors` the input's width and
             height. Since version 2.
         priors: Rules of kind `priors`, None for others. Since version 2.
+        clip: When boxes are cut at the picture's edges: after suppression, before it (torchvision), or before it and
+            boxes without an area, or turned inside out, are dropped (mmdet). Since version 2.
+        top_k: Candidates above the threshold that go into suppression, the best ones; 0 for all. Since version 2.
+        top_k_per: What has `top_k` of them: each level (RetinaNet) or each class (SSD). Since version 2.
     """
 
     kind: BoxKind
@@ -213,10 +219,14 @@ class DecodeSpec:
     suppression: Suppression = "nms"
     unit_xy: tuple[float, float] = (1.0, 1.0)
     priors: PriorSpec | None = None
+    clip: Clip = "after-nms"
+    top_k: int = 0
+    top_k_per: TopKPer = "level"
 
     def __post_init__(self) -> None:
         """Validate that the levels carry what the kind needs."""
         _require(len(self.levels) > 0, "decode.levels", "at least one level", self.levels)
+        _require(self.top_k >= 0, "decode.top_k", "0 or more", self.top_k)
         if self.kind in ("anchors", "priors"):
             _require(
                 all(lv.anchors_px for lv in self.levels),
@@ -389,6 +399,9 @@ _SINCE_2: tuple[tuple[str, str, object], ...] = (
     ("decode", "suppression", "nms"),
     ("decode", "unit_xy", (1.0, 1.0)),
     ("decode", "priors", None),
+    ("decode", "clip", "after-nms"),
+    ("decode", "top_k", 0),
+    ("decode", "top_k_per", "level"),
 )
 """Fields that version 2 added: the part of the spec, the field, its default, which is what version 1 means."""
 

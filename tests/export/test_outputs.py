@@ -15,7 +15,7 @@ from edgedet_export.pictures import probe_picture
 from edgedet_export.to_onnx import to_onnx
 from edgedet_runtime import Detections, Detector
 from edgedet_runtime.doctor.matching import detections_differ
-from edgedet_runtime.spec import BoxKind, ModelSpec
+from edgedet_runtime.spec import BoxKind, Clip, ModelSpec, ResizeSpec
 from tests.export.tiny import TinyDetector, tiny_spec
 
 
@@ -66,3 +66,21 @@ def test_nms_contract_with_nothing_found(tmp_path: Path) -> None:
     spec = spec.replace(thresholds=dataclasses.replace(spec.thresholds, conf=1.0))
     model, nms_spec = append_decoding(to_onnx(TinyDetector(spec)), spec, "nms")
     assert len(detect(model, nms_spec, tmp_path / "m.onnx")) == 0
+
+
+@pytest.mark.parametrize("clip", ["before-nms", "before-nms-drop-empty"])
+def test_boxes_are_cut_before_suppression_in_graph_and_runtime(clip: Clip, tmp_path: Path) -> None:
+    spec = tiny_spec("priors", resize=ResizeSpec("stretch"))
+    spec = spec.replace(
+        decode=dataclasses.replace(spec.decode, clip=clip),
+        thresholds=dataclasses.replace(spec.thresholds, conf=0.15, iou=0.3, multi_label=True),
+    )
+    model = to_onnx(TinyDetector(spec))
+    raw = detect(model, spec, tmp_path / "raw.onnx")
+    uncut = spec.replace(decode=dataclasses.replace(spec.decode, clip="after-nms"))
+    assert detections_differ(raw, detect(model, uncut, tmp_path / "uncut.onnx"), box_px=2e-3, score=1e-5) is not None
+    for contract in ("decoded", "nms"):
+        appended, new = append_decoding(model, spec, contract)
+        assert new.decode.clip == clip
+        got = detect(appended, new, tmp_path / f"{contract}.onnx")
+        assert detections_differ(raw, got, box_px=2e-3, score=1e-5) is None

@@ -17,6 +17,7 @@ from edgedet_runtime import spec as spec_module
 from edgedet_runtime.errors import ModelFileError
 from edgedet_runtime.spec import (
     BoxKind,
+    Clip,
     ColorOrder,
     DecodeSpec,
     InputSpec,
@@ -28,6 +29,7 @@ from edgedet_runtime.spec import (
     ScoreKind,
     Suppression,
     Thresholds,
+    TopKPer,
 )
 from tests.runtime.tiny_models import TINY_SPEC
 
@@ -71,7 +73,11 @@ def _prior_decode(draw: st.DrawFn) -> DecodeSpec:
         inclusive=draw(st.booleans()),
     )
     score: ScoreKind = draw(st.sampled_from(["cls", "softmax", "sqrt(obj*cls)"]))
-    return DecodeSpec("priors", (level,), score, cell_offset=draw(finite), priors=rules)
+    clip: Clip = draw(st.sampled_from(["after-nms", "before-nms", "before-nms-drop-empty"]))
+    per: TopKPer = draw(st.sampled_from(["level", "class"]))
+    k = draw(st.integers(0, 1000))
+    offset = draw(finite)
+    return DecodeSpec("priors", (level,), score, cell_offset=offset, priors=rules, clip=clip, top_k=k, top_k_per=per)
 
 
 @st.composite
@@ -179,7 +185,9 @@ def test_schema_and_dataclass_have_the_same_fields(kind: type) -> None:
     assert node["additionalProperties"] is False
 
 
-@pytest.mark.parametrize("kind", ["Layout", "Dtype", "ColorOrder", "ResizeMode", "BoxKind", "ScoreKind", "Suppression"])
+@pytest.mark.parametrize(
+    "kind", ["Layout", "Dtype", "ColorOrder", "ResizeMode", "BoxKind", "ScoreKind", "Suppression", "Clip", "TopKPer"]
+)
 def test_schema_and_literals_agree(kind: str) -> None:
     options = list(getattr(spec_module, kind).__args__)
     enums = [

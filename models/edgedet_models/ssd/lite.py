@@ -103,7 +103,7 @@ class SsdLite(DetectorModule):
     def __init__(self, variant: str, widths: LiteWidths, classes: tuple[str, ...]) -> None:
         """Build an untrained detector."""
         half = (0.5, 0.5, 0.5)
-        super().__init__(ssd_spec(variant, classes, BOXES, mean=half, std=half, iou=0.55, max_det=300))
+        super().__init__(ssd_spec(variant, classes, BOXES, mean=half, std=half, iou=0.55, max_det=300, top_k=300))
         self.stride = 1
         self.backbone = _Backbone(widths)
         channels = [widths.blocks[CUT][0], widths.last, *(wide for _, wide in widths.extra)]

@@ -60,6 +60,7 @@ def ssd_spec(
     std: Sequence[float],
     iou: float,
     max_det: int,
+    top_k: int,
 ) -> ModelSpec:
     """Return the contract of a network with these default boxes.
 
@@ -71,6 +72,7 @@ def ssd_spec(
         std: RGB, of pixels divided by 255.
         iou: Official threshold of suppression.
         max_det: Official number of detections.
+        top_k: Official number of candidates of a class.
     """
     levels = tuple(
         LevelSpec(stride, f"boxes_{i}", f"scores_{i}", anchors_px=boxes.anchors_px(i))
@@ -94,7 +96,16 @@ def ssd_spec(
             std=(rs, gs, bs),
         ),
         resize=ResizeSpec("stretch"),
-        decode=DecodeSpec("priors", levels, "softmax", unit_xy=(float(boxes.size),) * 2, priors=rules),
+        decode=DecodeSpec(
+            "priors",
+            levels,
+            "softmax",
+            unit_xy=(float(boxes.size),) * 2,
+            priors=rules,
+            clip="before-nms",
+            top_k=top_k,
+            top_k_per="class",
+        ),
         classes=classes,
         thresholds=Thresholds(iou=iou, max_det=max_det, multi_label=True),
         licence="BSD-3-Clause",

@@ -101,7 +101,7 @@ class Ssd(DetectorModule):
     def __init__(self, variant: str, widths: SsdWidths, classes: tuple[str, ...]) -> None:
         """Build an untrained detector."""
         mean, std = (0.48235, 0.45882, 0.40784), (1 / 255, 1 / 255, 1 / 255)
-        super().__init__(ssd_spec(variant, classes, BOXES, mean=mean, std=std, iou=0.45, max_det=200))
+        super().__init__(ssd_spec(variant, classes, BOXES, mean=mean, std=std, iou=0.45, max_det=200, top_k=400))
         self.stride = 1
         self.backbone = _Backbone(widths)
         channels = [widths.features[-1], widths.top[-1], *(wide for _, wide in widths.extra)]
