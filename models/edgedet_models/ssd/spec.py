@@ -1,7 +1,8 @@
 """The contract of torchvision's SSDs: default boxes as priors, a softmax with background, stretched pictures.
 
 Default boxes of level k: a square of side s_k, one of side sqrt(s_k * s_(k+1)), and for each ratio r boxes of
-s_k * sqrt(r) by s_k / sqrt(r) and the other way round (Liu et al. 2016, section 2.2); sides are fractions of the input, at most 1.
+s_k * sqrt(r) by s_k / sqrt(r) and the other way round (Liu et al. 2016, section 2.2); sides are fractions of the input,
+at most 1.
 """
 
 from __future__ import annotations
