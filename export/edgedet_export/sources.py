@@ -198,7 +198,8 @@ def _adjust(source: Source, config: ExportConfig) -> Source:
     if len(classes) != len(spec.classes):
         raise ArgumentError("classes", f"expected {len(spec.classes)} names, as the model has, got {len(classes)}")
     height, width = config.imgsz or spec.input.size_hw
-    stride = max(level.stride for level in spec.decode.levels)
+    own = isinstance(source.model, DetectorModule)
+    stride = source.model.stride if own else max(level.stride for level in spec.decode.levels)
     if height % stride or width % stride:
         raise ArgumentError(
             "imgsz",

@@ -66,11 +66,9 @@ def _priors(t: Tensor, grid: Tensor, level: LevelSpec, spec: DecodeSpec) -> Tens
     rules = spec.priors
     assert rules is not None, "validated by DecodeSpec"
     center = (grid + spec.cell_offset) * t.new_tensor(step_xy(spec, level, (grid.shape[0], grid.shape[1])))
-    size, bound = t.new_tensor(level.anchors_px).reshape(1, -1, 1, 1, 2), t.new_tensor(spec.unit_xy)
-    if rules.clamp != "none":
-        size = torch.minimum(size, bound)
-    if rules.clamp == "all":
-        center = torch.minimum(center.clamp(min=0), bound)
+    size = t.new_tensor(level.anchors_px).reshape(1, -1, 1, 1, 2)
+    if rules.clamp:
+        size = torch.minimum(size, t.new_tensor(spec.unit_xy))
     t = t * t.new_tensor(rules.variances)
     if rules.box == "sides":
         return torch.cat((center - t[..., :2] * size, center + t[..., 2:] * size), dim=-1)

@@ -62,5 +62,5 @@ def _clipped(found: Candidates, letterbox: Letterbox, decode: DecodeSpec) -> Can
     boxes = letterbox.to_image(found.boxes_xyxy)
     found = Candidates(boxes, found.scores, found.class_ids)
     if decode.clip == "before-nms-drop-empty":
-        found = found.take((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
+        found = found.take(np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(axis=1)))
     return found

@@ -11,11 +11,10 @@ from typing import Literal
 
 from edgedet_runtime.spec_rules import require
 
-__all__ = ["PriorBox", "PriorClamp", "PriorSpec", "PriorStep"]
+__all__ = ["PriorBox", "PriorSpec", "PriorStep"]
 
 PriorBox = Literal["exp", "linear", "sides"]
 PriorStep = Literal["stride", "grid", "grid-floor"]
-PriorClamp = Literal["none", "sizes", "all"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,7 @@ class PriorSpec:
         variances: Factors on x, y, w and h (or on l, t, r and b): 1 / the weights of torchvision's box coder.
         step: Distance of centers: the level's `stride`, the input's side over the side of the grid (`grid`), or that
             rounded down to whole pixels (`grid-floor`).
-        clamp: What of a prior is cut at the input: nothing, `sizes` (not above the input's), or `all` (centers too).
+        clamp: Whether priors are at most as large as the input; their centers stay.
         cap: Upper bound of t * v for sizes of `exp`, before the exponential; None for none.
         cap_below: Whether -cap is a lower bound as well (mmdet).
         scales: Whether priors are fractions of the input, so that `anchors_px` grow and shrink with it.
@@ -43,7 +42,7 @@ class PriorSpec:
     box: PriorBox = "exp"
     variances: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
     step: PriorStep = "stride"
-    clamp: PriorClamp = "none"
+    clamp: bool = False
     cap: float | None = None
     cap_below: bool = False
     scales: bool = False

@@ -31,7 +31,7 @@ def tiny_spec(kind: BoxKind = "ltrb", *, size_hw: tuple[int, int] = (64, 96), **
     if kind != "priors":
         decode = DecodeSpec(kind, levels, score="obj*cls" if objectness else "cls", bins=BINS if kind == "dfl" else 0)
     else:
-        rules = PriorSpec("exp", (0.1, 0.1, 0.2, 0.2), step="grid", clamp="sizes", cap=1.0)
+        rules = PriorSpec("exp", (0.1, 0.1, 0.2, 0.2), step="grid", clamp=True, cap=1.0)
         unit_xy = (float(size_hw[1]), float(size_hw[0]))
         decode = DecodeSpec(kind, levels, score="softmax", unit_xy=unit_xy, priors=rules)
     spec = ModelSpec(

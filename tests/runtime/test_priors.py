@@ -24,8 +24,7 @@ GRIDS = ((6, 7), (3, 4))  # rows and columns
 PRIORS = (((10.0, 13.0), (30.0, 45.0)), ((60.0, 8.0), (20.0, 30.0), (5.0, 5.0)))
 CLASSES = 4
 RULES = {
-    "ssd": PriorSpec("exp", (0.1, 0.1, 0.2, 0.2), step="stride", clamp="sizes", cap=0.3),
-    "clamped centers": PriorSpec("exp", step="stride", clamp="all"),
+    "ssd": PriorSpec("exp", (0.1, 0.1, 0.2, 0.2), step="stride", clamp=True, cap=0.3),
     "grid": PriorSpec("exp", (1.0, 0.5, 1.0, 0.25), step="grid", cap=0.2, cap_below=True),
     "grid-floor": PriorSpec("exp", step="grid-floor"),
     "inclusive": PriorSpec("exp", (0.1, 0.1, 0.2, 0.2), inclusive=True),
@@ -68,15 +67,13 @@ def one_by_one(spec: ModelSpec, raw: Raw) -> tuple[npt.NDArray[Any], npt.NDArray
         if rules.step == "stride":
             step_x = step_y = level.stride
         for a, (w, h) in enumerate(level.anchors_px):
-            if rules.clamp in ("sizes", "all"):
+            if rules.clamp:
                 w, h = min(w, SIZE_WH[0]), min(h, SIZE_WH[1])
             logits = named[str(level.scores)].reshape(len(level.anchors_px), -1, rows, cols)[a]
             for row in range(rows):
                 for col in range(cols):
                     t = named[level.boxes][a * 4 : a * 4 + 4, row, col] * rules.variances
                     x, y = (col + spec.decode.cell_offset) * step_x, (row + spec.decode.cell_offset) * step_y
-                    if rules.clamp == "all":
-                        x, y = min(x, SIZE_WH[0]), min(y, SIZE_WH[1])
                     boxes.append(one_box(rules, t, x, y, w, h))
                     z = logits[:, row, col]
                     if spec.decode.score == "softmax":

@@ -66,7 +66,7 @@ def _prior_decode(draw: st.DrawFn) -> DecodeSpec:
         box=draw(st.sampled_from(["exp", "linear", "sides"])),
         variances=draw(st.tuples(positive, positive, positive, positive)),
         step=draw(st.sampled_from(["stride", "grid", "grid-floor"])),
-        clamp=draw(st.sampled_from(["none", "sizes", "all"])),
+        clamp=draw(st.booleans()),
         cap=cap,
         cap_below=cap is not None and draw(st.booleans()),
         scales=draw(st.booleans()),

@@ -42,6 +42,7 @@ FAMILIES: Mapping[str, str] = {
     "yolov9": "edgedet_models.families.yolov9",
     "rtmdet": "edgedet_models.families.rtmdet",
     "ssd": "edgedet_models.families.ssd",
+    "ultraface": "edgedet_models.families.ultraface",
     "rtdetr": "edgedet_models.families.rtdetr",
     "dfine": "edgedet_models.families.dfine",
     "deim": "edgedet_models.families.deim",

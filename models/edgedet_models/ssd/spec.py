@@ -80,7 +80,7 @@ def ssd_spec(
         for i, stride in enumerate(boxes.strides)
     )
     step: PriorStep = "stride" if boxes.exact else "grid"
-    rules = PriorSpec("exp", (0.1, 0.1, 0.2, 0.2), step=step, clamp="sizes", cap=CAP, scales=True)
+    rules = PriorSpec("exp", (0.1, 0.1, 0.2, 0.2), step=step, clamp=True, cap=CAP, scales=True)
     (r, g, b), (rs, gs, bs) = mean, std
     return ModelSpec(
         family="ssd",

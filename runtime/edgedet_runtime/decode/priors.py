@@ -43,11 +43,8 @@ def _boxes(t: Floats, cells: Cells, level: LevelSpec, spec: DecodeSpec) -> Float
     step = np.array(step_xy(spec, level, cells.grid_hw), np.float32)
     center = (cells.xy + np.float32(spec.cell_offset)) * step
     size = np.asarray(level.anchors_px, np.float32)[cells.anchor]
-    bound = np.array(spec.unit_xy, np.float32)
-    if rules.clamp != "none":
-        size = np.minimum(size, bound)
-    if rules.clamp == "all":
-        center = np.clip(center, 0, bound)
+    if rules.clamp:
+        size = np.minimum(size, np.array(spec.unit_xy, np.float32))
     t = t * np.array(rules.variances, np.float32)
     if rules.box == "sides":
         return np.concatenate((center - t[:, :2] * size, center + t[:, 2:] * size), axis=1)
