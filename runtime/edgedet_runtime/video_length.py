@@ -43,7 +43,7 @@ def _end_of_riff(file: BinaryIO, size: int) -> int:
         head = _at(file, at, 8)
         length = int.from_bytes(head[4:8], "little")
         if head[:4] != b"RIFF" or length in (0, 0xFFFFFFFF):  # something behind it; or it was never finished
-            return 0
+            break
         at += 8 + length
     return at
 
@@ -56,7 +56,7 @@ def _end_of_boxes(file: BinaryIO, size: int) -> int:
         if length == 1 and len(head) == 16:
             length = int.from_bytes(head[8:16], "big")
         if length < 8 or not head[4:8].isascii() or not head[4:8].decode("ascii").isprintable():
-            return 0  # to the end of the file, or bytes behind the last box
+            break  # to the end of the file, or bytes behind the last box
         at += length
     return at
 

@@ -29,6 +29,7 @@ class Camera:
     def __init__(self, frames: int, then: str, size: tuple[int, int] = (4, 6)) -> None:
         self.left, self.then, self.size = frames, then, size
         self.given = self.made = 0
+        self.claims: dict[int, float] = {}
         self.let_go = threading.Event()
         self.released = threading.Event()
 
@@ -46,11 +47,11 @@ class Camera:
         if image is None or image.shape != (*self.size, 3):
             image = np.empty((*self.size, 3), np.uint8)
             self.made += 1
-        image[:] = self.given
+        image[:] = self.given % 256
         return True, image
 
     def get(self, what: int, /) -> float:
-        return 0.0
+        return self.claims.get(what, 0.0)
 
     def release(self) -> None:
         self.released.set()
@@ -109,6 +110,35 @@ def test_a_stream_that_stalls_is_said_in_time(opened: list[Camera], frames: int)
 def test_a_camera_that_gives_nothing_is_said(opened: list[Camera]) -> None:
     opened.append(Camera(0, "ends"))
     assert seen_until_error(capture_frames(0, "camera:0"))[1].endswith("that OpenCV can read, it gave no frame")
+
+
+@pytest.mark.parametrize(("claimed", "frames", "enough"), [(1000, 979, True), (1000, 978, False), (1e9, 1, True)])
+def test_a_video_may_lack_one_frame_in_fifty_and_one_more(
+    opened: list[Camera], tmp_path: Path, claimed: float, frames: int, enough: bool
+) -> None:
+    opened.append(Camera(frames, "ends"))
+    opened[0].claims = {cv2.CAP_PROP_FRAME_COUNT: claimed, cv2.CAP_PROP_FPS: 25.0}
+    (path := tmp_path / "video").write_bytes(b"of no container that is known")
+    said: list[str] = []
+    assert sum(1 for _ in until_error(module.capture_frames(path, "v"), said)) == frames
+    assert said == (
+        [] if enough else [f"v: expected 1000 frames, as the file says, got {frames}: it is cut off or damaged"]
+    )
+
+
+def test_frames_at_uneven_times_are_counted_in_time(opened: list[Camera], tmp_path: Path) -> None:
+    """The number of frames is then an estimate: the last one's time tells whether the end was reached."""
+    (path := tmp_path / "video").write_bytes(b"of no container that is known")
+    for last_ms, enough in ((3.84e3, True), (3.83e3, False)):
+        opened.append(Camera(3, "ends"))
+        opened[-1].claims = {
+            cv2.CAP_PROP_FRAME_COUNT: 100.0,
+            cv2.CAP_PROP_FPS: 25.0,
+            cv2.CAP_PROP_POS_MSEC: last_ms,
+        }
+        said: list[str] = []
+        assert sum(1 for _ in until_error(module.capture_frames(path, "v"), said)) == 3
+        assert said == ([] if enough else ["v: expected 100 frames, as the file says, got 3: it is cut off or damaged"])
 
 
 def test_a_frame_that_cannot_be_converted_ends_the_stream(opened: list[Camera]) -> None:

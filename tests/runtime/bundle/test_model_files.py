@@ -15,6 +15,7 @@ import pytest
 from edgedet_runtime.bundle.manifest import read_manifest, verify_bundle
 from edgedet_runtime.bundle.model_files import find_model_file, model_bytes, read_spec
 from edgedet_runtime.choices import EngineName, Precision
+from edgedet_runtime.engines.model_source import ModelContent
 from edgedet_runtime.errors import EdgedetError, InputError, ModelFileError
 from edgedet_runtime.onnx_file import onnx_summary
 from tests.runtime.tiny_models import TINY_SPEC, tiny_onnx
@@ -221,6 +222,14 @@ def test_a_file_without_spec_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "x.xml").write_text("<net><rt_info/></net>")
     with pytest.raises(ModelFileError, match="no edgedet spec"):
         read_spec(tmp_path / "x.xml")
+
+
+def test_the_spec_of_content_that_lies_nowhere(tmp_path: Path) -> None:
+    path = tiny_onnx(tmp_path / "model.onnx")
+    content = ModelContent(tmp_path / "nowhere.onnx", path.read_bytes())
+    assert read_spec(content) == TINY_SPEC
+    with pytest.raises(ModelFileError, match=r"nowhere\.onnx: expected a model file, it does not exist"):
+        read_spec(content.path)
 
 
 def test_a_bad_spec_names_the_file(tmp_path: Path) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -12,9 +15,11 @@ import pytest
 from edgedet_runtime import CheckFailedError, Detector, InputError
 from edgedet_runtime.bundle import slots as slots_module
 from edgedet_runtime.bundle.keys import KEY_VARIABLE
+from edgedet_runtime.bundle.plain_files import copy_plain_file
 from edgedet_runtime.bundle.signature import sign_bundle
-from edgedet_runtime.bundle.slot_state import read_state
+from edgedet_runtime.bundle.slot_state import raise_highest, read_state
 from edgedet_runtime.bundle.slots import confirm, install, rollback
+from edgedet_runtime.one_writer import locked_folder
 from tests.cli.colors import refused, run
 
 pytest.importorskip("cryptography")
@@ -107,6 +112,49 @@ def test_what_may_not_be_installed(bundle: Path, key: Path, device_dir: Path, fi
         install(device_dir, bundle)
     assert read_state(device_dir) == before
     assert sorted(p.name for p in device_dir.iterdir()) == ["a", "current.json"]
+
+
+def test_a_bundle_that_is_changed_while_it_is_copied(
+    bundle: Path, key: Path, device_dir: Path, fit: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was checked before the copy may not be what was copied."""
+    old = bundle.parent / "old"
+    shutil.copytree(bundle, old)
+    sign_bundle(old, key, version=1)
+    sign_bundle(bundle, key, version=5)
+    install(device_dir, bundle)
+    confirm(device_dir)
+
+    def copy_other(folder: Path, name: str, target: Path, *, limit: int) -> None:
+        copy_plain_file(old, name, target, limit=limit)
+
+    monkeypatch.setattr(slots_module, "copy_plain_file", copy_other)
+    with pytest.raises(CheckFailedError, match=r"expected version 5 or a newer one.*got version 1"):
+        install(device_dir, bundle)
+    assert versions(device_dir) == (5, None, 5)
+
+
+def test_the_highest_version_is_remembered_after_another_process_is_done(
+    bundle: Path, key: Path, device_dir: Path, fit: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sign_bundle(bundle, key, version=6)
+    with monkeypatch.context() as without_a_key:
+        without_a_key.delenv(KEY_VARIABLE)
+        install(device_dir, bundle)
+        confirm(device_dir)
+    begun = threading.Event()
+
+    def hold() -> None:
+        with locked_folder(device_dir):
+            begun.set()
+            time.sleep(0.2)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    begun.wait()
+    raise_highest(device_dir, "a", 6)
+    holder.join()
+    assert read_state(device_dir).highest == 6
 
 
 def test_what_is_beside_the_listed_files_is_not_copied(bundle: Path, key: Path, device_dir: Path, fit: None) -> None:

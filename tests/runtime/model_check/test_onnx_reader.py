@@ -57,6 +57,14 @@ def loop_within_function(model: onnx.ModelProto) -> None:
     model.functions.append(helper.make_function("mine", "again", [], ["endless"], [node], opsets))
 
 
+def function_with_default(attribute: onnx.AttributeProto) -> Change:
+    def change(model: onnx.ModelProto) -> None:
+        functions_calling({"f0": []})(model)
+        model.functions[0].attribute_proto.append(attribute)
+
+    return change
+
+
 def other_graph_holder(model: onnx.ModelProto) -> None:
     node = helper.make_node("BeamSearch", ["x"], ["y"], domain="com.microsoft", decoder=identity_graph("body"))
     model.graph.node.append(node)
@@ -174,6 +182,10 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "unmade in if": (unmade_within_if, "tensor nowhere, read by Neg: expected a maker, got none"),
     "unmade in function": (unmade_within_function, "tensor nowhere, read by Identity: expected a maker, got none"),
     "unmade output": (unmade_output, "tensor nowhere, read by the output: expected a maker, got none"),
+    "graph as a default": (
+        function_with_default(helper.make_attribute("body", identity_graph("body"))),
+        "functions: expected plain default values, got a graph",
+    ),
     "two makers": (two_makers, "tensor scores: expected one producer, got two"),
     "stride": (conv_with(strides=[8, 0]), "expected strides of 1 or more, got 0"),
     "dilation": (conv_with(dilations=[-1, 1]), "expected dilations of 1 or more, got -1"),
@@ -195,6 +207,10 @@ def test_refused(case: str, tmp_path: Path) -> None:
         check_model(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_functions_may_have_plain_defaults(tmp_path: Path) -> None:
+    check_model(changed(tmp_path, function_with_default(helper.make_attribute("alpha", 0.5))))
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino", "opencv"])

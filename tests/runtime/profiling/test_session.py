@@ -72,6 +72,7 @@ def test_every_step_is_counted_and_announced(
     assert {of for _, of, _ in seen} == {total}
     assert seen[0][2] == "loading"
     assert [p.plan.threads for p in report.plans] == list(config.threads or ())
+    assert {p.file for p in report.plans} == {"m.onnx"}
     assert len(report.throughput) == (1 if config.throughput_s else 0)
     profile_model(model, config)
 
@@ -305,6 +306,11 @@ def test_memory_that_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     assert bandwidth._available_bytes() == 900
     texts.clear()
     assert bandwidth._available_bytes() is None
+
+
+def test_what_is_larger_than_a_sample_is_copied_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bandwidth, "_PER_SAMPLE", MIB - 1)
+    assert measure_bandwidth(1, sizes=[MIB], samples=1).gb_per_s[0] > 0
 
 
 def test_rate_is_all_bytes_from_the_first_start_to_the_last_end(monkeypatch: pytest.MonkeyPatch) -> None:
