@@ -17,9 +17,9 @@ best of each class only (`top_k`), the class comes first.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -85,27 +85,40 @@ class Candidates:
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """Where the survivors of one level sit.
+    """Where survivors sit.
 
     Attributes:
-        anchor: int64 (N,), index of the anchor.
+        level: int64 (N,), index of the level.
+        anchor: int64 (N,), index of the anchor within its level.
         row: int64 (N,).
         col: int64 (N,).
-        grid_hw: Rows and columns of the level.
+        grids_hw: Rows and columns of each level.
     """
 
+    level: Ints
     anchor: Ints
     row: Ints
     col: Ints
-    grid_hw: tuple[int, int]
+    grids_hw: tuple[tuple[int, int], ...]
 
     @property
     def xy(self) -> Floats:
         """Column and row, float32 (N, 2)."""
         return np.stack((self.col, self.row), axis=1).astype(np.float32)
 
+    def per_level(self, values: Iterable[float | tuple[float, float]]) -> Floats:
+        """Return each survivor's value of those that the levels have: float32 (N, 1), or (N, 2) for pairs."""
+        table = np.array(list(values), np.float32)
+        return table.reshape(len(table), -1)[self.level]
 
-BoxDecoder = Callable[["Floats", Cells, LevelSpec, DecodeSpec], "Floats"]
+    def anchors_px(self, spec: DecodeSpec) -> Floats:
+        """Return each survivor's anchor, width and height in input pixels, float32 (N, 2)."""
+        first = np.cumsum([0, *(len(level.anchors_px) for level in spec.levels[:-1])])
+        table = np.array([anchor for level in spec.levels for anchor in level.anchors_px], np.float32)
+        return table[first[self.level] + self.anchor]
+
+
+BoxDecoder = Callable[["Floats", Cells, DecodeSpec], "Floats"]
 """Raw box vectors (N, box_channels) of some cells → float32 (N, 4) xyxy in input pixels."""
 
 
@@ -149,39 +162,89 @@ def from_cells(
     Raises:
         EngineError: An output has an impossible shape, or contains NaN.
     """
-    parts = []
-    for level in spec.levels:
-        part = _from_level(outputs, level, spec, conf, multi_label, boxes, box_channels)
-        if part is not None:
-            parts.append(part.best(spec.top_k) if spec.top_k and spec.top_k_per == "level" else part)
-    found = Candidates.concatenate(parts)
-    if not spec.top_k or spec.top_k_per == "level" or len(found) <= spec.top_k:
-        return found
-    by_class = [found.take(found.class_ids == c).best(spec.top_k) for c in np.unique(found.class_ids)]
-    return Candidates.concatenate(by_class)
-
-
-def _from_level(
-    outputs: Outputs,
-    level: LevelSpec,
-    spec: DecodeSpec,
-    conf: float,
-    multi_label: bool,
-    boxes: BoxDecoder,
-    box_channels: int,
-) -> Candidates | None:
-    anchors = max(len(level.anchors_px), 1)
     root = spec.score == "sqrt(obj*cls)"
     threshold = coarse_logit(conf * conf if root else conf)
+    levels = [_survivors(outputs, level, spec.score, threshold, box_channels) for level in spec.levels]
+    found = [part for part in levels if part is not None]
+    if not found:
+        return Candidates.concatenate([])
+    some = found[0] if len(found) == 1 else _join(found)
+    level = np.arange(len(levels)).repeat([0 if part is None else len(part.cell) for part in levels])
+    grids = tuple((rows, cols) for _, _, rows, cols in (outputs[level.boxes].shape for level in spec.levels))
+
+    which = np.arange(len(level))
+    if some.logits is None:
+        assert some.objectness is not None
+        class_ids, scores = np.zeros_like(which), sigmoid(some.objectness)
+    else:
+        logits, probabilities = some.logits, None
+        if spec.score == "softmax":
+            probabilities = softmax(logits)[:, 1:]
+            logits = logits[:, 1:] - logits[:, :1]
+        if multi_label:
+            which, class_ids = (logits > threshold).nonzero()
+        else:
+            class_ids = logits.argmax(axis=1)
+        scores = sigmoid(logits[which, class_ids]) if probabilities is None else probabilities[which, class_ids]
+        if some.objectness is not None:
+            scores = sigmoid(some.objectness)[which] * scores
+        scores = np.sqrt(scores) if root else scores
+    exact = (scores > np.float32(conf)).nonzero()[0]
+    row, col = np.divmod(some.cell, np.array([w for _, w in grids])[level])
+    xyxy = boxes(some.raw_boxes, Cells(level, some.anchor, row, col, grids), spec)
+    which, class_ids = which[exact], class_ids[exact].astype(np.int64, copy=False)
+    every = Candidates(xyxy[which], scores[exact], class_ids)
+    if not spec.top_k or len(every) <= spec.top_k:
+        return every
+    groups = level[which] if spec.top_k_per == "level" else class_ids
+    return Candidates.concatenate([every.take(groups == group).best(spec.top_k) for group in np.unique(groups)])
+
+
+class _Survivors(NamedTuple):
+    """What the coarse threshold leaves of one level, or of all; N cells.
+
+    Attributes:
+        anchor: int64 (N,).
+        cell: int64 (N,), index within the plane.
+        raw_boxes: float32 (N, box_channels).
+        logits: float32 (N, classes); None for a head without.
+        objectness: float32 (N,), logits; None for a head without.
+    """
+
+    anchor: Ints
+    cell: Ints
+    raw_boxes: Floats
+    logits: Floats | None
+    objectness: Floats | None
+
+
+def _join(some: list[_Survivors]) -> _Survivors:
+    """Put the survivors of some levels behind each other."""
+    logits = [part.logits for part in some if part.logits is not None]
+    objectness = [part.objectness for part in some if part.objectness is not None]
+    return _Survivors(
+        np.concatenate([part.anchor for part in some]),
+        np.concatenate([part.cell for part in some]),
+        np.concatenate([part.raw_boxes for part in some]),
+        np.concatenate(logits) if logits else None,
+        np.concatenate(objectness) if objectness else None,
+    )
+
+
+def _survivors(
+    outputs: Outputs, level: LevelSpec, score: str, threshold: float, box_channels: int
+) -> _Survivors | None:
+    """Return the cells of a level whose logits are above `threshold`; None if there are none."""
+    anchors = max(len(level.anchors_px), 1)
     raw_boxes = _planes(outputs, level.boxes, anchors, box_channels)
     _reject_nan(float(raw_boxes.min()), level.boxes)
     _, _, h, w = outputs[level.boxes].shape
     obj = cls = None
-    if "obj" in spec.score:
+    if "obj" in score:
         assert level.objectness is not None
         obj = _planes(outputs, level.objectness, anchors, 1, (h, w))[:, 0]
         _reject_nan(float(obj.min()), level.objectness)
-    if spec.score != "obj":
+    if score != "obj":
         assert level.scores is not None
         cls = _planes(outputs, level.scores, anchors, None, (h, w))
 
@@ -190,39 +253,15 @@ def _from_level(
         bound = obj
     else:
         assert cls is not None
-        bound = cls.max(axis=1) if spec.score != "softmax" else _margin(cls, str(level.scores))
+        bound = cls.max(axis=1) if score != "softmax" else _margin(cls, str(level.scores))
         _reject_nan(float(bound.min()), str(level.scores))
-    index = np.flatnonzero(bound > threshold)
-    if not len(index):
+    anchor, cell = (bound > threshold).nonzero()
+    if not len(cell):
         return None
-    anchor, cell = np.divmod(index, h * w)
-
-    scores = np.ones(1, np.float32) if obj is None else sigmoid(obj.reshape(-1)[index])
-    class_ids = np.zeros(len(index), np.int64)
-    if cls is not None:
-        logits = cls[anchor, :, cell]
-        if obj is not None:
-            _reject_nan(float(logits.min()), str(level.scores))
-        if spec.score == "softmax":
-            probabilities = softmax(logits)[:, 1:]
-            logits = logits[:, 1:] - logits[:, :1]
-        else:
-            probabilities = None
-        if multi_label:
-            which, class_ids = np.nonzero(logits > threshold)
-            anchor, cell = anchor[which], cell[which]
-        else:
-            which, class_ids = np.arange(len(logits)), logits.argmax(axis=1)
-        class_scores = sigmoid(logits[which, class_ids]) if probabilities is None else probabilities[which, class_ids]
-        scores = class_scores if obj is None else scores[which] * class_scores
-        scores = np.sqrt(scores) if root else scores
-    exact = np.flatnonzero(scores > np.float32(conf))
-    if not len(exact):
-        return None
-    anchor, cell = anchor[exact], cell[exact]
-    row, col = np.divmod(cell, w)
-    xyxy = boxes(raw_boxes[anchor, :, cell], Cells(anchor, row, col, (h, w)), level, spec)
-    return Candidates(xyxy, scores[exact], class_ids[exact].astype(np.int64, copy=False))
+    logits = None if cls is None else cls[anchor, :, cell]
+    if logits is not None and obj is not None:
+        _reject_nan(float(logits.min()), str(level.scores))
+    return _Survivors(anchor, cell, raw_boxes[anchor, :, cell], logits, None if obj is None else obj[anchor, cell])
 
 
 def _margin(cls: Floats, name: str) -> Floats:

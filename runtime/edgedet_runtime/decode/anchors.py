@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgedet_runtime.candidates import Candidates, Cells, Outputs, from_cells, sigmoid
-from edgedet_runtime.spec import DecodeSpec, LevelSpec
+from edgedet_runtime.spec import DecodeSpec
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -25,10 +25,11 @@ def decode(outputs: Outputs, spec: DecodeSpec, conf: float, multi_label: bool) -
     return from_cells(outputs, spec, conf, multi_label, _boxes, 4)
 
 
-def _boxes(t: npt.NDArray[np.float32], cells: Cells, level: LevelSpec, spec: DecodeSpec) -> npt.NDArray[np.float32]:
-    s = np.float32(level.scale_xy)
-    center = (sigmoid(t[:, :2]) * s - (s - 1) / 2 + cells.xy) * np.float32(level.stride)
-    anchors_px = np.asarray(level.anchors_px, np.float32)[cells.anchor]
+def _boxes(t: npt.NDArray[np.float32], cells: Cells, spec: DecodeSpec) -> npt.NDArray[np.float32]:
+    s = cells.per_level(level.scale_xy for level in spec.levels)
+    stride = cells.per_level(level.stride for level in spec.levels)
+    center = (sigmoid(t[:, :2]) * s - (s - 1) / 2 + cells.xy) * stride
+    anchors_px = cells.anchors_px(spec)
     if spec.wh == "exp":
         with np.errstate(over="ignore"):
             half = np.exp(t[:, 2:]) * anchors_px / 2

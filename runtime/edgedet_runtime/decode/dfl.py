@@ -12,7 +12,7 @@ import numpy as np
 
 from edgedet_runtime.candidates import Candidates, Cells, Outputs, from_cells
 from edgedet_runtime.decode.ltrb import around_points
-from edgedet_runtime.spec import DecodeSpec, LevelSpec
+from edgedet_runtime.spec import DecodeSpec
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -25,9 +25,9 @@ def decode(outputs: Outputs, spec: DecodeSpec, conf: float, multi_label: bool) -
     return from_cells(outputs, spec, conf, multi_label, _boxes, 4 * spec.bins)
 
 
-def _boxes(t: npt.NDArray[np.float32], cells: Cells, level: LevelSpec, spec: DecodeSpec) -> npt.NDArray[np.float32]:
+def _boxes(t: npt.NDArray[np.float32], cells: Cells, spec: DecodeSpec) -> npt.NDArray[np.float32]:
     logits = t.reshape(len(t), 4, spec.bins)
     weights = np.exp(logits - logits.max(axis=2, keepdims=True))
     weights /= weights.sum(axis=2, keepdims=True)
     distances = weights @ np.arange(spec.bins, dtype=np.float32)
-    return around_points(distances, cells, level, spec)
+    return around_points(distances, cells, spec)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgedet_runtime.candidates import Candidates, Cells, Outputs, from_cells
-from edgedet_runtime.spec import DecodeSpec, LevelSpec
+from edgedet_runtime.spec import DecodeSpec
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -24,10 +24,8 @@ def decode(outputs: Outputs, spec: DecodeSpec, conf: float, multi_label: bool) -
     return from_cells(outputs, spec, conf, multi_label, around_points, 4)
 
 
-def around_points(
-    distances: npt.NDArray[np.float32], cells: Cells, level: LevelSpec, spec: DecodeSpec
-) -> npt.NDArray[np.float32]:
+def around_points(distances: npt.NDArray[np.float32], cells: Cells, spec: DecodeSpec) -> npt.NDArray[np.float32]:
     """Return boxes (N, 4) from distances (N, 4) left, top, right, bottom in strides."""
     point = cells.xy + np.float32(spec.cell_offset)
     corners = np.concatenate((point - distances[:, :2], point + distances[:, 2:]), axis=1)
-    return np.asarray(corners * np.float32(level.stride), np.float32)
+    return np.asarray(corners * cells.per_level(level.stride for level in spec.levels), np.float32)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgedet_runtime.candidates import Candidates, Cells, Outputs, from_cells
-from edgedet_runtime.spec import DecodeSpec, LevelSpec
+from edgedet_runtime.spec import DecodeSpec
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -20,8 +20,8 @@ def decode(outputs: Outputs, spec: DecodeSpec, conf: float, multi_label: bool) -
     return from_cells(outputs, spec, conf, multi_label, _boxes, 4)
 
 
-def _boxes(t: npt.NDArray[np.float32], cells: Cells, level: LevelSpec, spec: DecodeSpec) -> npt.NDArray[np.float32]:
-    stride = np.float32(level.stride)
+def _boxes(t: npt.NDArray[np.float32], cells: Cells, spec: DecodeSpec) -> npt.NDArray[np.float32]:
+    stride = cells.per_level(level.stride for level in spec.levels)
     center = (t[:, :2] + cells.xy) * stride
     with np.errstate(over="ignore"):
         half = np.exp(t[:, 2:]) * stride / 2

@@ -37,12 +37,13 @@ def step_xy(spec: DecodeSpec, level: LevelSpec, grid_hw: tuple[int, int]) -> tup
     return (float(x // 1), float(y // 1)) if spec.priors.step == "grid-floor" else (x, y)
 
 
-def _boxes(t: Floats, cells: Cells, level: LevelSpec, spec: DecodeSpec) -> Floats:
+def _boxes(t: Floats, cells: Cells, spec: DecodeSpec) -> Floats:
     rules = spec.priors
     assert rules is not None, "validated by DecodeSpec"
-    step = np.array(step_xy(spec, level, cells.grid_hw), np.float32)
+    grids = zip(spec.levels, cells.grids_hw, strict=True)
+    step = cells.per_level(step_xy(spec, level, grid_hw) for level, grid_hw in grids)
     center = (cells.xy + np.float32(spec.cell_offset)) * step
-    size = np.asarray(level.anchors_px, np.float32)[cells.anchor]
+    size = cells.anchors_px(spec)
     if rules.clamp:
         size = np.minimum(size, np.array(spec.unit_xy, np.float32))
     t = t * np.array(rules.variances, np.float32)
