@@ -12,6 +12,10 @@ width, because the intersection is wider than t times either box. On the pairs t
 fixed point: a box is kept if no kept box before it overlaps it. Iterated from "all kept", each round settles at least
 the next undecided box, so it ends; the result is unique, because the relation only points from earlier to later. The
 loop stops as soon as `max_det` boxes are kept.
+
+A few boxes are compared one by one in Python's floats instead, since there numpy's calls alone take longer. A pair
+whose IoU lies so near `iou` that float32 could see it otherwise, and sizes that float32 does not hold well, leave the
+matter to numpy: the result is the same.
 """
 
 from __future__ import annotations
@@ -33,6 +37,10 @@ __all__ = ["nms"]
 _CHUNKS = (128, 512)  # candidates per step, the last one repeated
 _DENSE = 128  # up to so many boxes are compared with each other as one matrix, more by a sweep
 _CELLS = 65536  # of one comparison matrix: 4 planes of float32 are 1 MB
+_FEW = 200  # up to so many boxes may be visited in Python
+_FEW_PAIRS = 250  # as long as no more pairs have to be compared
+_DOUBT = 2e-6  # of an IoU: its error in float32 is below 1e-6
+_LEAST, _MOST = 1e-6, 1e6  # widths and heights of which that holds
 _SLACK = 1e-5  # of a box's width: far above float32's error in an IoU
 _SIGNS = np.array([[1], [1], [-1], [-1]], np.float32)
 
@@ -69,6 +77,10 @@ def nms(
         raise ValueError(f"class_ids: expected shape {scores.shape}, got {class_ids.shape}")
     if not len(scores) or max_det == 0:
         return np.zeros(0, np.int64)
+    if len(scores) <= _FEW:
+        found = _one_by_one(boxes, scores, class_ids, iou)
+        if found is not None:
+            return np.array(found[:max_det], np.int64)
     order = _by_falling_score(scores)
     with np.errstate(all="ignore"):
         edges = _edges_and_area(boxes, order)
@@ -80,6 +92,47 @@ def nms(
         limit = len(order) if max_det is None else min(max_det, len(order))
         kept = _suppress(edges, classes, iou, limit)
     return order[kept]
+
+
+def _one_by_one(boxes: Floats, scores: Floats, classes: Ints | None, iou: float) -> list[int] | None:
+    """Return which of a few boxes greedy suppression keeps, best first; None where numpy has to decide.
+
+    That is the case for NaN, infinity and odd sizes, for a pair in doubt, and for many pairs.
+    """
+    if not (math.isfinite(float(scores.sum())) and iou > _DOUBT):
+        return None
+    order = (-scores).argsort(kind="stable")
+    ids = [0] * len(order) if classes is None else classes.take(order).tolist()
+    kept_of: dict[int, list[tuple[float, float, float, float, float]]] = {}
+    kept: list[int] = []
+    pairs = 0
+    for i, class_id, (x0, y0, x1, y1) in zip(order.tolist(), ids, boxes.take(order, axis=0).tolist(), strict=True):
+        w, h = x1 - x0, y1 - y0
+        if not (_LEAST < w < _MOST and _LEAST < h < _MOST):
+            return None
+        area = w * h
+        rivals = kept_of.get(class_id)
+        if rivals is None:
+            kept_of[class_id] = [(x0, y0, x1, y1, area)]
+            kept.append(i)
+            continue
+        pairs += len(rivals)
+        if pairs > _FEW_PAIRS:
+            return None
+        for a0, b0, a1, b1, other in rivals:
+            if x0 < a1 and a0 < x1 and y0 < b1 and b0 < y1:
+                inter = ((x1 if x1 < a1 else a1) - (x0 if x0 > a0 else a0)) * (
+                    (y1 if y1 < b1 else b1) - (y0 if y0 > b0 else b0)
+                )
+                over = inter / (area + other - inter) - iou
+                if over > _DOUBT:
+                    break
+                if over > -_DOUBT:
+                    return None
+        else:
+            kept.append(i)
+            rivals.append((x0, y0, x1, y1, area))
+    return kept
 
 
 def _by_falling_score(scores: Floats) -> Ints:

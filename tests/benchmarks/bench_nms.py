@@ -33,7 +33,7 @@ Candidates = tuple[Floats, Floats, npt.NDArray[np.int64]]
 Result = npt.NDArray[np.int64]
 
 IOU = 0.45
-SIZES = (100, 1000, 5000, 25_000)
+SIZES = (1, 5, 20, 50, 100, 200, 500, 1000, 5000, 25_000)
 ANCHORS = ((10, 13, 16, 30, 33, 23), (30, 61, 62, 45, 59, 119), (116, 90, 156, 198, 373, 326))
 
 
