@@ -94,12 +94,16 @@ def detect(
     images: list[dict[str, Any]] = []
     failures: list[InputError] = []
     errors: list[dict[str, str]] = []
+    unsaid: list[InputError] = []
 
     def failed(path: str, error: InputError) -> None:
         failures.append(error)
         errors.append({"path": path, "message": str(error)})
-        if several or images:
-            output.error(error)
+        unsaid.append(error)
+
+    def say_errors() -> None:
+        while unsaid:
+            output.error(unsaid.pop(0))
 
     several = len(found) > 1 or found[0].many
     interrupted = False
@@ -108,10 +112,12 @@ def detect(
             images.append(image)
             if not json:
                 output.line(_sentence(image))
+            say_errors()  # read one frame ahead
     except KeyboardInterrupt:  # how a camera's stream ends; what was found until then is the result
         interrupted = True
     if failures and not several and not images:
         raise failures[0]
+    say_errors()
     if json:
         document = {"model": str(detector.model_file.path), "engine": detector.engine_name, "images": images}
         output.document({**document, "errors": errors} if errors else document)
@@ -145,12 +151,20 @@ def _run(
     from edgedet_runtime import iter_frames
 
     frames = (frame for source in sources for frame in iter_frames(source, failed=failed, stall_s=stall_s))
+    some = islice(frames, max_frames)
+    if any(_is_live(source) for source in sources):  # a result is not to wait for the camera's next frame
+        found: Iterator[tuple[Frame, Detections]] = ((frame, detector(frame.image_bgr)) for frame in some)
+    else:
+        found = detector.stream(some, image=lambda frame: frame.image_bgr)
     with DrawnWriter(save) as writer:
-        for frame in islice(frames, max_frames):
-            detections = detector(frame.image_bgr)
+        for frame, detections in found:
             if save is not None:
                 writer.write(frame, detections)
             yield _as_json(frame, detections, detector)
+
+
+def _is_live(source: Source) -> bool:
+    return source.camera is not None or not all(file.is_file() for file in source.files)
 
 
 def _as_json(frame: Frame, detections: Detections, detector: Detector) -> dict[str, Any]:

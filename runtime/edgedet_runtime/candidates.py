@@ -189,7 +189,7 @@ def from_cells(
         if some.objectness is not None:
             scores = sigmoid(some.objectness)[which] * scores
         scores = np.sqrt(scores) if root else scores
-    exact = (scores > np.float32(conf)).nonzero()[0]
+    exact = np.flatnonzero(scores > np.float32(conf))
     row, col = np.divmod(some.cell, np.array([w for _, w in grids])[level])
     xyxy = boxes(some.raw_boxes, Cells(level, some.anchor, row, col, grids), spec)
     which, class_ids = which[exact], class_ids[exact].astype(np.int64, copy=False)

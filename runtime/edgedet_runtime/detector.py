@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from edgedet_runtime.bundle.slot_state import STATE_FILE
 from edgedet_runtime.choices import EngineName, Precision
 from edgedet_runtime.cpu import available_threads, check_threads
 from edgedet_runtime.detections import Detections
-from edgedet_runtime.engines import load_engine
+from edgedet_runtime.engines import Engine, load_engine
 from edgedet_runtime.errors import ArgumentError, BusyError, InputError, MissingDependencyError
 from edgedet_runtime.letterbox import Letterbox
 from edgedet_runtime.postprocess import postprocess
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from edgedet_runtime.bundle.slots import Started
 
 __all__ = ["Detector", "StageTimes"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,7 @@ class Detector:
             remember(opened.signed)
         self._preprocessor = Preprocessor(self.spec.input, self.spec.resize)
         self._model = place
+        self._second: tuple[Preprocessor, Engine] | None = None
         self._one_thread = _OneThread()
         self.last_times: StageTimes | None = None
 
@@ -205,6 +208,72 @@ class Detector:
             self.last_times = StageTimes((ready - start) * 1e3, (done - ready) * 1e3, (end - done) * 1e3)
             return detections
 
+    def stream(
+        self, frames: Iterable[T], *, image: Callable[[T], npt.NDArray[Any]] | None = None
+    ) -> Iterator[tuple[T, Detections]]:
+        """Detect in frames one after the other, with more of them per second than calls give.
+
+        While a frame is in the engine, the next is read from `frames` and prepared, and the one before is finished and
+        lies with the caller. So a result comes when the next frame has been read: for a camera whose frames come more
+        slowly than the engine takes, calls give each result sooner. `last_times` are those of the frame that came last.
+
+        Args:
+            frames: Pictures, or whatever `image` finds a picture in. Read one ahead, in the caller's thread.
+            image: Returns a frame's picture, as calls take it; None: the frame is the picture.
+
+        Yields:
+            Each frame, in order, and what calling the detector would return for it.
+
+        Raises:
+            InputError: Not a picture. This and every other error comes after the results of the frames before.
+            EngineError: The engine failed, or gave NaN.
+            BusyError: Another thread is inside, or another stream is open. While this one is, calls are refused.
+        """
+        return self._stream(frames, image)
+
+    def _stream(
+        self, frames: Iterable[T], image: Callable[[T], npt.NDArray[Any]] | None
+    ) -> Iterator[tuple[T, Detections]]:
+        from edgedet_runtime.pipeline import overlapped
+
+        with self._one_thread:
+            lanes = self._lanes()
+            self._one_thread.streaming = True
+
+        def prepare(frame: T, lane: int) -> tuple[npt.NDArray[Any], Letterbox, float]:
+            start = time.perf_counter()
+            picture: Any = frame if image is None else image(frame)
+            tensor, letterbox = lanes[lane][0](picture)
+            return tensor, letterbox, (time.perf_counter() - start) * 1e3
+
+        def run(
+            prepared: tuple[npt.NDArray[Any], Letterbox, float], lane: int
+        ) -> tuple[tuple[npt.NDArray[np.float32], ...], float]:
+            start = time.perf_counter()
+            raw = lanes[lane][1].infer(prepared[0])
+            return raw, (time.perf_counter() - start) * 1e3
+
+        def finish(
+            frame: T,
+            prepared: tuple[npt.NDArray[Any], Letterbox, float],
+            result: tuple[tuple[npt.NDArray[np.float32], ...], float],
+        ) -> tuple[T, Detections]:
+            start = time.perf_counter()
+            detections = self.postprocess(result[0], prepared[1])
+            self.last_times = StageTimes(prepared[2], result[1], (time.perf_counter() - start) * 1e3)
+            return frame, detections
+
+        try:
+            yield from overlapped(frames, prepare, run, finish)
+        finally:
+            self._one_thread.streaming = False
+
+    def _lanes(self) -> tuple[tuple[Preprocessor, Engine], ...]:
+        """Return the two sets of buffers between which a stream alternates; the second one is made once."""
+        if self._second is None:
+            self._second = Preprocessor(self.spec.input, self.spec.resize), self.engine.twin()
+        return (self._preprocessor, self.engine), self._second
+
     def preprocess(self, image_bgr: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Letterbox]:
         """Return the input tensor, a buffer valid until the next call, and the picture's geometry."""
         with self._one_thread:
@@ -226,6 +295,8 @@ class Detector:
             BusyError: Another thread is inside.
         """
         with self._one_thread:
+            if self._second is not None:
+                self._second[1].close()
             self.engine.close()
 
     def __enter__(self) -> Detector:
@@ -240,10 +311,15 @@ class Detector:
 
 
 class _OneThread:
-    """A section of code that one thread at a time may be in; the same thread may enter it again."""
+    """A section of code that one thread at a time may be in; the same thread may enter it again.
+
+    Attributes:
+        streaming: Whether a stream is open, which nobody else may join.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
+        self.streaming = False
 
     def __enter__(self) -> None:
         """Enter, or refuse to.
@@ -255,6 +331,12 @@ class _OneThread:
             raise BusyError(
                 "detector: expected one thread at a time, since its buffers are reused, got a second one while the"
                 " first is inside; make one Detector per thread, or hold a lock around each call"
+            )
+        if self.streaming:
+            self._lock.release()
+            raise BusyError(
+                "detector: expected no call while a stream is open, since they share the engine; finish the stream or"
+                " close it first"
             )
 
     def __exit__(

@@ -7,6 +7,7 @@ Each side is a process of its own that stays alive; they take turns in short blo
 The bare engine runs over one tensor, in each of its own ways to let threads wait (``whole_frame_worker.py``); the
 fastest in the round is what `Detector` is held against. Frames come back to back (0) or at a camera's pace, when
 latency counts as well as the CPU time that a frame costs: all of the process's, so also that of threads that spin.
+``--stream`` adds `Detector.stream`, whose figure is the time from one result to the next.
 ``--starts`` adds fresh processes, also in turns: the time to the first result, and the resident memory then.
 """
 
@@ -69,6 +70,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--block", type=int, default=10, help="frames of a block")
+    parser.add_argument("--stream", action="store_true", help="also Detector.stream, from result to result")
     parser.add_argument("--starts", type=int, default=0, help="fresh processes of each side")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
@@ -140,6 +142,10 @@ def measure(model: str, engine: str, frames: Path, options: argparse.Namespace) 
     sides = ("detector", *BARE_WAYS[engine])
     workers = {side: Worker(side, model, engine, options.threads, frames) for side in sides}
     rows = [pace(workers, fps, options.rounds, options.block) for fps in options.fps]
+    if options.stream:
+        workers["detector"].close()
+        workers["detector"] = Worker("stream", model, engine, options.threads, frames)
+        rows.append({**pace(workers, 0.0, options.rounds, options.block), "fps": "stream"})
     for worker in workers.values():
         worker.close()
     if options.starts:
@@ -214,7 +220,9 @@ def _line(row: dict[str, Any]) -> str:
         ]
     else:
         bare, ratio = row["sides"][row["best"]], row["ratio"]
-        cells = [f"{row['fps']:g}" if row["fps"] else "back to back", f"{ours['p50']:.2f} ({ours['p99']:.2f})"]
+        fps = row["fps"]
+        cells = [fps if isinstance(fps, str) else f"{fps:g}" if fps else "back to back"]
+        cells += [f"{ours['p50']:.2f} ({ours['p99']:.2f})"]
         cells += [f"{bare['p50']:.2f} ({bare['p99']:.2f}) {row['best']}", f"{ratio['median']:.2f}"]
         cells += [f"{ratio['lowest']:.2f}-{ratio['highest']:.2f}", f"{ours['cpu_ms']:.1f}, {bare['cpu_ms']:.1f}"]
     return "| " + " | ".join([*what, *cells]) + " |\n"

@@ -43,6 +43,16 @@ def test_a_block_counts_all_frames_except_the_first() -> None:
     assert found["cpu_ms"] >= 0
 
 
+def test_a_stream_is_timed_from_its_first_result() -> None:
+    class Streams:
+        def stream(self, frames: Any) -> Any:
+            yield from frames
+
+    found = whole_frame_worker.streamed(Streams(), [0, 1, 2], 5)
+    assert len(found["ms"]) == 5
+    assert found["cpu_ms"] >= 0
+
+
 def test_paced_frames_wait_for_their_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
     monkeypatch.setattr(time, "sleep", slept.append)

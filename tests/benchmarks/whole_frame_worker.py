@@ -1,8 +1,9 @@
 """One side of `bench_whole_frame`: ``SIDE MODEL ENGINE THREADS FRAMES``, then a line of JSON for each block of frames.
 
-SIDE is ``detector`` (`Detector`, from frame to objects), or a way to run the bare engine over one tensor that never
-changes: ``spinning`` and ``sleeping`` (onnxruntime's own default; threads that sleep between operators), ``pinned`` and
-``free`` (OpenVINO's own default; threads that go where the scheduler puts them). FRAMES is an .npy file of frames.
+SIDE is ``detector`` (`Detector`, from frame to objects), ``stream`` (`Detector.stream`, always back to back), or a way
+to run the bare engine over one tensor that never changes: ``spinning`` and ``sleeping`` (onnxruntime's own default;
+threads that sleep between operators), ``pinned`` and ``free`` (OpenVINO's own default; threads that go where the
+scheduler puts them). FRAMES is an .npy file of frames.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
@@ -25,12 +27,16 @@ def main() -> None:
     import numpy as np
 
     frames = np.load(frames_file)
-    run = detector(model, engine, int(threads)) if side == "detector" else bare(side, model, int(threads))
+    ours = side in ("detector", "stream")
+    run = detector(model, engine, int(threads)) if ours else bare(side, model, int(threads))
     run(frames[0])
     answer({"first": time.monotonic(), "resident_mb": resident_mb()})
     for line in sys.stdin:
         order = json.loads(line)
-        answer(block(run, frames, order["frames"], order["fps"]))
+        if side == "stream":
+            answer(streamed(run, frames, order["frames"]))
+        else:
+            answer(block(run, frames, order["frames"], order["fps"]))
 
 
 def detector(model: str, engine: str, threads: int) -> Callable[[Any], object]:
@@ -83,6 +89,18 @@ def block(run: Callable[[Any], object], frames: Any, count: int, fps: float) -> 
         run(frames[number % len(frames)])
         latency.append((time.perf_counter() - start) * 1e3)
     return {"ms": latency, "cpu_ms": (time.process_time() - used) * 1e3 / count}
+
+
+def streamed(detect: Any, frames: Any, count: int) -> dict[str, Any]:
+    """Return the time from result to result of `count` frames, and the CPU time per frame, in milliseconds."""
+    moments: list[float] = []
+    used = 0.0
+    for _ in detect.stream(frames[number % len(frames)] for number in range(count + 1)):
+        if not moments:
+            used = time.process_time()
+        moments.append(time.perf_counter())
+    gaps = [(after - before) * 1e3 for before, after in pairwise(moments)]
+    return {"ms": gaps, "cpu_ms": (time.process_time() - used) * 1e3 / count}
 
 
 def resident_mb() -> float:

@@ -52,6 +52,15 @@ class Engine(Protocol):
             EngineError: The engine failed, or the tensor has another shape or type.
         """
 
+    def twin(self) -> Engine:
+        """Return an engine over the same loaded model whose outputs stay valid while this one runs, and vice versa.
+
+        The two never run at the same time. Both are to be closed.
+
+        Raises:
+            EngineError: The engine is closed.
+        """
+
     def close(self) -> None:
         """Free the model; the engine cannot be used any more."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -116,12 +117,26 @@ class OnnxRuntimeEngine:
             n: tuple(d if isinstance(d, int) else None for d in shape)
             for n, shape in zip(self._names, shapes, strict=True)
         }
-        self._outputs: tuple[npt.NDArray[np.float32], ...] | None = None
         fixed = all(isinstance(d, int) for shape in shapes for d in shape)
-        if fixed and all(known[n].type == "tensor(float)" for n in self._names):
-            self._outputs = tuple(np.zeros(shape, np.float32) for shape in shapes)
+        self._fixed = fixed and all(known[n].type == "tensor(float)" for n in self._names)
+        self._make_buffers()
+
+    def _make_buffers(self) -> None:
+        """Allocate the outputs, if their sizes are fixed; nothing is bound yet."""
+        self._outputs: tuple[npt.NDArray[np.float32], ...] | None = None
+        if self._fixed:
+            shapes = [self.output_shapes[n] for n in self._names]
+            self._outputs = tuple(np.zeros(shape, np.float32) for shape in shapes)  # type: ignore[arg-type]
         self._binding: Any = self._session.io_binding()
         self._bound: npt.NDArray[Any] | None = None
+
+    def twin(self) -> OnnxRuntimeEngine:
+        """Return an engine over the same loaded model with buffers of its own."""
+        if self._session is None:
+            raise EngineError("onnxruntime: the engine is closed; load the model again")
+        other = copy(self)
+        other._make_buffers()
+        return other
 
     def infer(self, tensor: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], ...]:
         """Run the model; outputs of fixed size are buffers of this engine, valid until the next call."""

@@ -76,6 +76,10 @@ class OpenCvEngine:
             raise EngineError(f"opencv {self.version} failed: {_reason(e)}") from None
         return tuple(np.asarray(a, np.float32) for a in outputs)
 
+    def twin(self) -> OpenCvEngine:
+        """Return this engine: its outputs are new arrays each time."""
+        return self
+
     def close(self) -> None:
         """Free the network; closing twice is harmless."""
         self._net = None

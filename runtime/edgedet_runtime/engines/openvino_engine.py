@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -158,6 +159,14 @@ class OpenVinoEngine:
         except RuntimeError as e:
             raise EngineError(f"openvino {self.version} failed: {_last_line(e)}") from None
         return self._outputs
+
+    def twin(self) -> OpenVinoEngine:
+        """Return an engine over the same compiled model with a request, and so buffers, of its own."""
+        if self._request is None:
+            raise EngineError("openvino: the engine is closed; load the model again")
+        other = copy(self)
+        other._request, other._bound, other._outputs = self.compiled.create_infer_request(), None, None
+        return other
 
     def close(self) -> None:
         """Free the compiled model; closing twice is harmless."""
