@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from edgedet_runtime.nms import nms
+from edgedet_runtime.nms import _one_by_one, nms
 
 Floats = npt.NDArray[np.float32]
 
@@ -245,3 +245,56 @@ def test_zeros_of_either_sign_are_equal_and_the_least_number_above_them_is_not(n
     boxes = np.stack((at, at, at + 5, at + 5), axis=1)
     rest = [i for i in range(n) if i not in (n // 2, 3)]
     assert nms(boxes, scores, iou=0.5).tolist() == [n // 2, *rest, 3]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_few_boxes_without_the_one_whose_score_is_no_number(bad: float) -> None:
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 9], [20, 0, 30, 10]], np.float32)
+    for place in range(3):
+        scores = np.array([0.9, 0.8, 0.7], np.float32)
+        scores[place] = bad
+        expected = {0: [1, 2], 1: [0, 2], 2: [0]}[place]
+        assert nms(boxes, scores, np.zeros(3, np.int64), iou=0.5).tolist() == expected
+
+
+@pytest.mark.parametrize("size", [1e-9, 1e-3, 1.0, 1e5, 1e9])
+@pytest.mark.parametrize("count", [2, 40, 60])
+@pytest.mark.parametrize("spread", [1.5, 30.0])
+def test_a_few_boxes_one_by_one_and_in_numpy_are_the_same(size: float, count: int, spread: float) -> None:
+    """On a lattice, where many an IoU is exactly the limit, beside the path for many boxes."""
+    rng = np.random.default_rng(count)
+    for _ in range(20):
+        xy = rng.integers(0, 4, (count, 2)) * spread / 4
+        boxes = np.concatenate([xy, xy + rng.integers(0, 4, (count, 2))], axis=1).astype(np.float32) * np.float32(size)
+        scores = rng.integers(1, 9, count).astype(np.float32) / 9
+        classes = rng.integers(0, 3, count)
+        for iou in (0.0, 1 / 3, 0.5, 1.0):
+            few = nms(boxes, scores, classes, iou=iou)
+            far = np.full((300, 4), [[-1e7, -1e7, -1e7, -1e7]], np.float32)  # makes many of them, which touch nothing
+            many = nms(
+                np.concatenate([boxes, far]),
+                np.concatenate([scores, np.zeros(300, np.float32)]),
+                np.concatenate([classes, np.full(300, 9)]),
+                iou=iou,
+            )
+            assert few.tolist() == many[many < count].tolist()
+
+
+def test_what_the_one_by_one_path_leaves_to_numpy() -> None:
+    box = np.array([[0, 0, 2, 2], [0, 0, 2, 1]], np.float32)
+    scores, classes = np.array([0.9, 0.8], np.float32), np.zeros(2, np.int64)
+    assert _one_by_one(box, scores, classes, 0.4) == [0]
+    assert _one_by_one(box, scores, classes, 0.6) == [0, 1]
+    assert _one_by_one(box, scores, None, 0.4) == [0]
+    assert _one_by_one(box, scores[::-1], classes, 0.4) == [1]
+    assert _one_by_one(box, scores, np.array([0, 1]), 0.4) == [0, 1]
+    in_doubt = (0.5, 0.5 + 1e-6, 0.5 - 1e-6)
+    assert [_one_by_one(box, scores, classes, iou) for iou in (*in_doubt, 0.0, 1e-6)] == [None] * 5
+    for bad in (np.float32(np.nan), np.float32(np.inf), np.float32(0), np.float32(-5), np.float32(3e6)):
+        for column in (2, 3):
+            odd = box.copy()
+            odd[1, column] = bad
+            assert _one_by_one(odd, scores, classes, 0.4) is None
+    crowd = np.tile(np.array([[0, 0, 1, 1]], np.float32), (40, 1)) + np.arange(40, dtype=np.float32)[:, None] * 9
+    assert _one_by_one(crowd, np.ones(40, np.float32), None, 0.5) is None
+    assert _one_by_one(crowd[:20], np.ones(20, np.float32), None, 0.5) == list(range(20))
