@@ -266,7 +266,7 @@ def test_a_few_boxes_one_by_one_and_in_numpy_are_the_same(size: float, count: in
     for _ in range(20):
         xy = rng.integers(0, 4, (count, 2)) * spread / 4
         boxes = np.concatenate([xy, xy + rng.integers(0, 4, (count, 2))], axis=1).astype(np.float32) * np.float32(size)
-        scores = rng.integers(1, 9, count).astype(np.float32) / 9
+        scores = (rng.integers(1, 9, count) / 9).astype(np.float32)
         classes = rng.integers(0, 3, count)
         for iou in (0.0, 1 / 3, 0.5, 1.0):
             few = nms(boxes, scores, classes, iou=iou)
