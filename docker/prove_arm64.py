@@ -158,7 +158,7 @@ def make_base(docker: Docker, work: Path) -> None:
     if not archive.exists():
         say("making a base with mmdebstrap")
         packages = "python3-minimal,python3-pip,python3-distutils,ca-certificates"
-        command = ["mmdebstrap", "--mode=root", "--variant=apt", f"--include={packages}"]
+        command = ["mmdebstrap", "--mode=root", "--format=tar", "--variant=apt", f"--include={packages}"]
         command += ['--aptopt=APT::Install-Recommends "false"', "--quiet", "bookworm", f"{archive}.part"]
         subprocess.run(command, check=True, stdout=2, timeout=_RUN_LIMIT_S)
         Path(f"{archive}.part").rename(archive)

@@ -14,6 +14,8 @@ from tests.shared_folder import shared_folder
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's job in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
+os.environ["EDGEDET_TRIAL"] = "never"  # tests make their models themselves; those of trials ask for them
+os.environ["EDGEDET_STATE"] = "none"
 refuse_telemetry()  # tests import OpenVINO by themselves too, and its telemetry would report from here, in a thread
 
 

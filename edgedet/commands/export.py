@@ -130,7 +130,7 @@ def _latency(bundle: Path) -> dict[str, float]:
     """Return the end-to-end median by file and engine, from one short interleaved run."""
     from edgedet_runtime.profiling.session import ProfileConfig, profile_model
 
-    profile = profile_model(bundle, ProfileConfig(runs=LATENCY_RUNS, cold_starts=0, layers=False))
+    profile = profile_model(bundle, ProfileConfig(runs=LATENCY_RUNS, cold_starts=0, layers=False, trial="never"))
     return {
         f"{entry.file} on {entry.plan.engine}": round(entry.summaries()["end_to_end_ms"].median, 3)
         for entry in profile.plans

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgedet.evaluation.coco_metrics import CocoFigures, ImageResult, coco_figures
-from edgedet_runtime.choices import EngineName, Precision
+from edgedet_runtime.choices import EngineName, Precision, Trial
 from edgedet_runtime.detections import Detections
 from edgedet_runtime.detector import Detector
 from edgedet_runtime.labelled import Labelled, LabelledSet, load_dataset, match_classes
@@ -136,6 +136,7 @@ def evaluate_file(
     engine: EngineName | None = None,
     precision: Precision | None = None,
     threads: int | None = None,
+    trial: Trial | None = None,
     progress: OnPicture | None = None,
 ) -> EvalResult:
     """Load a bundle or model file and score it with the default settings of `evaluate`.
@@ -144,7 +145,7 @@ def evaluate_file(
         EdgedetError: The model or the data cannot be used; see `Detector`, `load_dataset` and `evaluate`.
     """
     dataset = data if isinstance(data, LabelledSet) else load_dataset(data)
-    with Detector(model, engine=engine, precision=precision, threads=threads) as detector:
+    with Detector(model, engine=engine, precision=precision, threads=threads, trial=trial) as detector:
         return evaluate(detector, dataset, progress=progress)
 
 

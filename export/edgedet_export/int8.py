@@ -18,8 +18,10 @@ from edgedet_export.quantize import QuantConfig, Target, measure, quantize, quan
 from edgedet_export.quantize.report import BudgetError
 from edgedet_export.quantize.trials import Evaluate
 from edgedet_export.written import Judged, Written
+from edgedet_runtime.bundle.model_files import read_spec
 from edgedet_runtime.bundle.quantization import QuantizationFacts
 from edgedet_runtime.cpu import available_threads
+from edgedet_runtime.engines.trial_load import try_in_child
 from edgedet_runtime.errors import CheckFailedError
 from edgedet_runtime.from_json import from_json
 from edgedet_runtime.spec import ModelSpec
@@ -66,6 +68,7 @@ def add_int8(
     calibration: Sequence[Path],
     progress: Callable[[str], object],
     evaluate: Evaluate | None = None,
+    foreign: bool = False,
 ) -> Int8Files:
     """Quantize for each engine that was asked for and write the files.
 
@@ -77,6 +80,7 @@ def add_int8(
         calibration: Calibration pictures.
         progress: Called with a few words on what happens.
         evaluate: AP of a model file on an engine, where labelled pictures were given.
+        foreign: The network came as a file of somebody else: engines load what is made of it in a child process first.
 
     Returns:
         What was written. An engine for which no candidate keeps the budget gets no file and stays with FP32; the
@@ -84,6 +88,7 @@ def add_int8(
 
     Raises:
         NoInt8Error: No engine has a candidate that keeps the budget; nothing was written.
+        EngineDeathError: In a child process, an engine died of the INT8 of a foreign network.
     """
     base = QuantConfig() if config.search else _UNJUDGED
     measured = measure(proto, spec, calibration, base, progress=lambda text: progress(f"INT8: {text}"))
@@ -93,7 +98,9 @@ def add_int8(
     for target in targets_of(config.formats):
         say = partial(_say, progress, target)
         if config.search:
-            options = QuantConfig(engine=target.name, max_drop=config.max_drop, max_float=config.max_float)
+            options = QuantConfig(
+                engine=target.name, max_drop=config.max_drop, max_float=config.max_float, foreign=foreign
+            )
             try:
                 found = quantize(proto, spec, calibration, options, progress=say, evaluate=evaluate, measured=measured)
             except BudgetError as e:
@@ -112,6 +119,8 @@ def add_int8(
         judged = Judged.of(f"INT8 as judged on {target.name}", model, spec, target.name)
         say("writing, and auditing what the engine runs in INT8")
         target.write(folder / target.file, *with_outputs(model, spec, config.outputs))
+        if foreign:
+            try_in_child(target.name, folder / target.file, read_spec(folder / target.file), what=target.file)
         tensor = next(measured.pictures.tensors(spec))
         executed = target.audit(folder / target.file, spec, tensor, threads=available_threads())
         reports[target.name] = _facts(report, recommended=recommended, executed=dataclasses.asdict(executed))

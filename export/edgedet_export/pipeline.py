@@ -175,11 +175,14 @@ def export(
                 calibration=calibration,
                 progress=steps.say,
                 evaluate=evaluate,
+                foreign=_is_foreign(loaded),
             )
         steps.begin("checking the files")
         written += quantized.written
         picture = golden_picture(images[0], final_spec.input.size_hw)
-        last = check_files(folder, written, images, picture, ladder.noise, progress=steps.say)
+        last = check_files(
+            folder, written, images, picture, ladder.noise, foreign=_is_foreign(loaded), progress=steps.say
+        )
         manifest = build_manifest(
             folder,
             loaded,
@@ -245,9 +248,14 @@ def _engines(
 ) -> tuple[tuple[EngineName, ...], tuple[str, ...]]:
     """Return the engines that shall run the files, and notes; what came as a file of ONNX is tried in a child first."""
     engines: tuple[EngineName, ...] = (*_RUN_ONNX, *(("openvino",) if "openvino" in config.formats else ()))
-    if loaded.path is None or isinstance(loaded.model, DetectorModule):
+    if not _is_foreign(loaded):
         return engines, ()
     return engines_that_survive(proto, spec, engines, optional=("opencv",))
+
+
+def _is_foreign(loaded: Source) -> bool:
+    """Return whether a network came as a graph that somebody else made, and not as weights of a network built here."""
+    return loaded.path is not None and not isinstance(loaded.model, DetectorModule)
 
 
 def _write_fp32(

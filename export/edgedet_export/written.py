@@ -42,6 +42,7 @@ from edgedet_export.raw_heads import open_raw_heads
 from edgedet_runtime import Detections, Detector
 from edgedet_runtime.bundle.model_files import Precision
 from edgedet_runtime.bundle.rungs import Noise, OutputDifference, Rung
+from edgedet_runtime.choices import Trial
 from edgedet_runtime.doctor.matching import without_counterpart
 from edgedet_runtime.engines import Engine, EngineName, load_engine
 from edgedet_runtime.errors import CheckFailedError
@@ -163,7 +164,7 @@ class Judge:
         return postprocess(seen.raw, seen.letterbox, spec, replace(spec.thresholds, conf=conf))
 
 
-def check_file(folder: Path, written: Written, judge: Judge, noise: Noise) -> FileCheck:
+def check_file(folder: Path, written: Written, judge: Judge, noise: Noise, *, trial: Trial = "never") -> FileCheck:
     """Compare a file with the network that was judged.
 
     Args:
@@ -171,6 +172,7 @@ def check_file(folder: Path, written: Written, judge: Judge, noise: Noise) -> Fi
         written: The file.
         judge: What it must be.
         noise: Rounding noise of the network, which widens the tolerances of other arithmetic where it exceeds them.
+        trial: Whether the engine loads the file in a child process first.
 
     Returns:
         The rung, passed or not, and the golden detections.
@@ -182,7 +184,7 @@ def check_file(folder: Path, written: Written, judge: Judge, noise: Noise) -> Fi
     stage = f"{written.path} on {written.engine}"
     spec = judge.judged.spec
     tolerances = _Tolerances.of(noise)
-    with Detector(folder / written.path, engine=written.engine, threads=1) as detector:
+    with Detector(folder / written.path, engine=written.engine, threads=1, trial=trial) as detector:
         _require_spec(detector.spec, spec, rung=f"parity {judge.judged.name} → {stage}")
         kind = detector.spec.decode.kind
         seen = [_look_again(detector, judge, i, tolerances) for i in range(len(judge.images))]

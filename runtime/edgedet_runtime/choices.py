@@ -6,6 +6,7 @@ where it comes in.
 
 from __future__ import annotations
 
+import os
 from typing import Literal, TypeGuard
 
 from edgedet_runtime.errors import ArgumentError
@@ -13,8 +14,11 @@ from edgedet_runtime.errors import ArgumentError
 __all__ = [
     "ENGINE_NAMES",
     "PRECISIONS",
+    "TRIAL_VARIABLE",
     "EngineName",
     "Precision",
+    "Trial",
+    "choose_trial",
     "is_engine",
     "is_precision",
     "parse_engine",
@@ -27,9 +31,14 @@ EngineName = Literal["onnxruntime", "openvino", "opencv"]
 Precision = Literal["fp32", "int8"]
 """The numbers that a model file computes in."""
 
+Trial = Literal["auto", "always", "never"]
+"""Whether a model file is loaded in a child first: where no earlier trial is remembered, in any case, or not at all."""
+
+TRIAL_VARIABLE = "EDGEDET_TRIAL"
 ENGINE_NAMES: tuple[EngineName, ...] = ("onnxruntime", "openvino", "opencv")
 PRECISIONS: tuple[Precision, ...] = ("int8", "fp32")
 """In the order of preference."""
+_TRIALS: tuple[Trial, ...] = ("auto", "always", "never")
 
 
 def is_engine(value: object) -> TypeGuard[EngineName]:
@@ -70,3 +79,20 @@ def parse_precision(text: object, *, argument: str = "precision") -> Precision:
     if is_precision(text):
         return text
     raise ArgumentError(argument, f"expected fp32 or int8, got {text!r:.80}")
+
+
+def _is_trial(value: object) -> TypeGuard[Trial]:
+    return value in _TRIALS
+
+
+def choose_trial(wish: object = None) -> Trial:
+    """Return a wish for trials; where there is none what ``EDGEDET_TRIAL`` says, else ``auto``.
+
+    Raises:
+        ArgumentError: It is none of the three.
+    """
+    value = os.environ.get(TRIAL_VARIABLE, "").strip() or "auto" if wish is None else wish
+    if _is_trial(value):
+        return value
+    name = TRIAL_VARIABLE if wish is None else "trial"
+    raise ArgumentError(name, f"expected one of {', '.join(_TRIALS)}, got {value!r:.80}")

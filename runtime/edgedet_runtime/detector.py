@@ -16,7 +16,7 @@ import numpy as np
 from edgedet_runtime.bundle.model_files import ModelFile, OpenedModel, open_model
 from edgedet_runtime.bundle.plan import Plan, Wishes, apply_plan
 from edgedet_runtime.bundle.slot_state import STATE_FILE
-from edgedet_runtime.choices import EngineName, Precision
+from edgedet_runtime.choices import EngineName, Precision, Trial, choose_trial
 from edgedet_runtime.cpu import available_threads, check_threads
 from edgedet_runtime.detections import Detections
 from edgedet_runtime.engines import Engine, load_engine
@@ -83,6 +83,7 @@ class Detector:
         max_det: int | None = None,
         classes: Iterable[int | str] | None = None,
         multi_label: bool | None = None,
+        trial: Trial | None = None,
     ) -> None:
         """Find the file, load the engine and allocate the buffers.
 
@@ -101,6 +102,10 @@ class Detector:
             max_det: Objects per picture, at most.
             classes: Class ids or names to look for; all if None.
             multi_label: A place may hold objects of several classes.
+            trial: Whether a file for which no public key vouches is loaded in a child process first, so that one that
+                kills the engine is an error and not the end of this process. ``auto`` does so once for each content and
+                engine, and remembers it; ``always`` does so in any case; ``never`` leaves it out. By default what
+                ``EDGEDET_TRIAL`` says, else ``auto``. See `edgedet_runtime.engines.first_load`.
 
         Raises:
             InputError: An argument is out of range, or the model has no file for engine and precision.
@@ -108,7 +113,9 @@ class Detector:
             MissingDependencyError: The engine is not installed; also where a plan names it, since another engine would
                 not be what was measured.
             EngineError: The engine refuses the file.
+            EngineDeathError: In a child process, the engine died of the file, hung, or took more memory than it may.
         """
+        self._trial = choose_trial(trial)
         self._started = _start(Path(model))
         place = Path(model) if self._started is None else self._started.bundle
         wishes = apply_plan(place, plan, Wishes(engine, precision, threads))
@@ -119,7 +126,9 @@ class Detector:
         self._wanted = _wanted(self.spec.classes, classes)
         self.threads = available_threads() if wishes.threads is None else check_threads(wishes.threads)
         try:
-            self.engine = load_engine(self.engine_name, opened.source, self.spec, threads=self.threads)
+            self.engine = load_engine(
+                self.engine_name, opened.source, self.spec, threads=self.threads, trial=self._trial
+            )
         except MissingDependencyError as e:
             if wishes.plan_path is None:
                 raise
@@ -150,6 +159,7 @@ class Detector:
             max_det=limits.max_det,
             classes=None if self._wanted is None else np.flatnonzero(self._wanted).tolist(),
             multi_label=limits.multi_label,
+            trial=self._trial,
         )
         return anew, ()
 

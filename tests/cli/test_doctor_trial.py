@@ -11,8 +11,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgedet_runtime.doctor import examination, examine
+from edgedet_runtime.engines import trial_load
 from edgedet_runtime.errors import EngineDeathError
 from tests.cli.colors import refused, run, seal
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def change_model(bundle: Path, change: Any) -> None:
@@ -35,6 +38,24 @@ def test_a_file_that_takes_all_memory_is_one_line(bundle: Path) -> None:
     refused(run("doctor", bundle), "in a trial process onnxruntime took more than the", "MiB of memory that it may")
 
 
+@pytest.mark.parametrize("command", ["detect", "eval", "profile", "compare"])
+def test_every_command_meets_an_unsigned_file_in_a_child(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.delenv("EDGEDET_TRIAL")
+    data = bundle.parent / "scenes.json"
+    if command in ("eval", "compare"):
+        assert run("scenes", data, "--count", "2", "--processes", "1").exit_code == 0
+    arguments: dict[str, tuple[object, ...]] = {
+        "detect": (bundle / "model.onnx", ROOT / "models/edgedet_models/builtin/samples"),
+        "eval": (bundle, "--data", data),
+        "profile": (bundle, "--runs", "2", "--engine", "onnxruntime"),
+        "compare": (bundle, "--data", data, "--runs", "2"),
+    }
+    change_model(bundle, reach_far)
+    refused(run(command, *arguments[command]), "in a trial process onnxruntime took more than the")
+
+
 def test_a_loop_is_one_line(bundle: Path) -> None:
     body = helper.make_graph([], "body", [], [])
     change_model(bundle, lambda m: m.graph.node.append(helper.make_node("Loop", ["", ""], ["x"], body=body)))
@@ -46,7 +67,7 @@ def die(*_: object, **__: object) -> None:
 
 
 def test_an_engine_that_is_only_a_fallback_may_die(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(examination, "try_in_child", lambda engine, *a: die() if engine == "opencv" else None)
+    monkeypatch.setattr(trial_load, "try_in_child", lambda engine, *a: die() if engine == "opencv" else None)
     monkeypatch.setattr(examination, "_installed", lambda models: ["onnxruntime", "opencv"])
     text = (bundle / "manifest.json").read_text(encoding="utf-8")
     if '"opencv"' not in text:
@@ -67,5 +88,5 @@ def test_a_bundle_that_is_signed_for_this_device_needs_no_trial(bundle: Path, mo
     assert run("bundle", "sign", bundle, "--key", keys / "device.pem").exit_code == 0
     monkeypatch.setenv("EDGEDET_PUBLIC_KEY", str(next(keys.glob("*.pub"))))
     monkeypatch.setenv("XDG_STATE_HOME", str(bundle.parent / "state"))
-    monkeypatch.setattr(examination, "try_in_child", die)
+    monkeypatch.setattr(trial_load, "try_in_child", die)
     assert run("doctor", bundle).exit_code == 0

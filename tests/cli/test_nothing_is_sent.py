@@ -38,12 +38,15 @@ sys.addaudithook(watch)
 
 
 def run_guarded(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run a command in `folder` with a HOME, caches and temporary files of its own, all below ``folder/home``."""
+    """Run a command in `folder` with a HOME, caches and temporary files of its own, all below ``folder/home``.
+
+    Trials are on, as they are outside of tests.
+    """
     home = folder / "home"
     (home / "tmp").mkdir(parents=True, exist_ok=True)
     (folder / "guard").mkdir(exist_ok=True)
     (folder / "guard/sitecustomize.py").write_text(GUARD)
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "MPL", "TORCH"))}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "MPL", "TORCH", "EDGEDET_"))}
     environment = {
         **kept,
         "HOME": str(home),
@@ -55,8 +58,15 @@ def run_guarded(folder: Path, *arguments: object) -> subprocess.CompletedProcess
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, check=False)
 
 
+REMEMBERED = Path("home/.local/state/edgedet/survived")
+"""The one place beside the output where something stays: which model files an engine has survived."""
+
+
 def left_behind(folder: Path) -> list[str]:
-    return sorted(str(p.relative_to(folder)) for p in (folder / "home").rglob("*") if p != folder / "home/tmp")
+    """Return what lies in HOME beside names of hashes in `REMEMBERED`."""
+    own = {folder / "home/tmp", folder / REMEMBERED, *(folder / REMEMBERED).parents}
+    hashes = {p for p in (folder / REMEMBERED).glob("*") if re.fullmatch("[0-9a-f]{64}", p.name) and p.is_file()}
+    return sorted(str(p.relative_to(folder)) for p in (folder / "home").rglob("*") if p not in own | hashes)
 
 
 @pytest.mark.parametrize(
@@ -109,6 +119,8 @@ def test_no_command_sends_anything_or_leaves_files(tmp_path: Path) -> None:
         assert done.returncode == 0, (command, done.stderr)
         assert "GUARD" not in done.stderr, command
         assert left_behind(tmp_path) == [], command
+        assert command[0] != "export" or not (tmp_path / REMEMBERED).exists(), "what is made here needs no trial"
+    assert len(list((tmp_path / REMEMBERED).iterdir())) >= 4, "two files on two engines at the least"
     expected = {"bundle", "profile.html", "scenes.json", "scenes", "cache", "compare.html", "run", "alone", "drawn"}
     assert {p.name for p in tmp_path.iterdir()} == {*expected, "build", "home", "guard"}
 

@@ -54,8 +54,8 @@ def _bundle(folder: Path) -> None:
     from edgedet_runtime.bundle.manifest import read_manifest, verify_bundle
     from edgedet_runtime.bundle.model_files import find_model_file
     from edgedet_runtime.bundle.plan import read_plan
-    from edgedet_runtime.bundle.seen_versions import STATE_VARIABLE
     from edgedet_runtime.bundle.trust import require_trusted
+    from edgedet_runtime.state_folder import STATE_VARIABLE
 
     bundle = folder / "bundle"
 

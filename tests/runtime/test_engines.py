@@ -142,6 +142,7 @@ def test_opencv_refuses_what_it_cannot_run(tmp_path: Path) -> None:
     path = tiny_onnx(tmp_path / "tiny.int8.onnx", quantised=True)
     with pytest.raises(EngineError, match="cannot run the quantized model"):
         load_engine("opencv", path, TINY_SPEC, threads=1)
+    (tmp_path / "model.xml").write_text("<net/>")
     with pytest.raises(EngineError, match=r"reads \.onnx files only"):
         load_engine("opencv", tmp_path / "model.xml", TINY_SPEC, threads=1)
     level = replace(TINY_SPEC.decode.levels[0], objectness=None, anchors_px=())

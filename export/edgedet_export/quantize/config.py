@@ -30,6 +30,7 @@ class QuantConfig:
         probe_images: Measure single layers on this many of them.
         threads: Threads for latencies; None: what this process may use.
         latency_runs: Timed runs per candidate.
+        foreign: The network came as a file of somebody else: the engine loads each candidate in a child process first.
     """
 
     engine: EngineName = "onnxruntime"
@@ -43,6 +44,7 @@ class QuantConfig:
     probe_images: int = 3
     threads: int | None = None
     latency_runs: int = 30
+    foreign: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant, before any slow work."""

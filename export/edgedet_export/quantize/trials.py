@@ -29,6 +29,7 @@ from edgedet_export.quantize.variant import Variant
 from edgedet_runtime.candidates import Candidates
 from edgedet_runtime.cpu import available_threads
 from edgedet_runtime.engines import EngineName
+from edgedet_runtime.engines.trial_load import try_in_child
 from edgedet_runtime.spec import ModelSpec
 
 __all__ = ["DROP_PER_DISAGREEMENT", "Evaluate", "Recipe", "Trial", "Workbench"]
@@ -189,6 +190,8 @@ class Workbench:
         """Build and judge a candidate; labels are consulted only where the detections are not far off."""
         plan = self.plan(recipe)
         model = self.build(plan, recipe.form)
+        if self.config.foreign:
+            try_in_child(self.target.name, model.SerializeToString(), self.spec, what="the quantized network")
         run = self.target.open_session(model, threads=self.threads)
         agreement = compare_detections(self._reference, [detect(run(t), self.spec) for t in self.tensors], self._conf)
         drop = 100 * DROP_PER_DISAGREEMENT * (1 - agreement.agreement)

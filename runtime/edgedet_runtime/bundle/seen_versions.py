@@ -1,28 +1,26 @@
 """The highest version of each model that this device has seen, so that an older signed bundle is not taken again.
 
-It is kept outside of the bundles, in ``versions.json`` of the folder that ``EDGEDET_STATE`` names; by default in
-``$XDG_STATE_HOME/edgedet``, which is ``~/.local/state/edgedet``. Where the variable is set, a folder that cannot be
-written is an error; where it is not, a warning, since a device whose file system is read-only has to detect as well.
+It is kept outside of the bundles, in ``versions.json`` of the device's `state_folder`. A device that has a key and
+cannot keep a version opens no bundle that has one: a restart would forget it, and an old bundle would be taken again.
+``EDGEDET_STATE=none`` says that this is meant, such as where the file system is read-only and comes whole, with the
+bundle, in an image.
 """
 
 from __future__ import annotations
 
 import json
-import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgedet_runtime.errors import InputError, ModelFileError
 from edgedet_runtime.from_json import from_json, read_json
 from edgedet_runtime.one_writer import locked_folder
+from edgedet_runtime.state_folder import NO_STATE, STATE_VARIABLE, state_folder
 from edgedet_runtime.whole_file import write_whole_file
 
-__all__ = ["STATE_VARIABLE", "highest_seen", "remember_version", "state_folder"]
+__all__ = ["highest_seen", "remember_version"]
 
-STATE_VARIABLE = "EDGEDET_STATE"
 _FILE = "versions.json"
-_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,34 +30,28 @@ class _Seen:
     versions: dict[str, int]
 
 
-def state_folder() -> Path:
-    """Return the folder in which this device keeps what it has seen."""
-    named = os.environ.get(STATE_VARIABLE, "").strip()
-    if named:
-        return Path(named)
-    base = os.environ.get("XDG_STATE_HOME", "").strip() or os.path.expanduser("~/.local/state")
-    return Path(base if os.path.isabs(base) else "/.local/state") / "edgedet"  # a user without a home has none
-
-
 def highest_seen(model: str | None) -> int:
     """Return the highest version of a model that was remembered; 0 where none was.
 
     Raises:
         ModelFileError: What was remembered cannot be read.
     """
-    return _read(state_folder() / _FILE).get(model or "", 0)
+    folder = state_folder()
+    return 0 if folder is None else _read(folder / _FILE).get(model or "", 0)
 
 
 def remember_version(model: str | None, version: int) -> None:
     """Remember a version of a model, if it is the highest one seen.
 
+    Does nothing where the device was told to remember nothing.
+
     Raises:
-        InputError: ``EDGEDET_STATE`` names a folder that cannot be written.
+        InputError: The state folder cannot be written.
         ModelFileError: What was remembered cannot be read.
     """
-    if version <= highest_seen(model):
-        return
     folder = state_folder()
+    if folder is None or version <= highest_seen(model):
+        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with locked_folder(folder, wait=True):
@@ -67,10 +59,11 @@ def remember_version(model: str | None, version: int) -> None:
             versions[model or ""] = max(version, versions.get(model or "", 0))
             write_whole_file(folder / _FILE, json.dumps({"versions": versions}, indent=1) + "\n")
     except OSError as e:
-        why = f"{folder}: version {version} cannot be remembered ({e.strerror})"
-        if os.environ.get(STATE_VARIABLE, "").strip():
-            raise InputError(f"{why}; {STATE_VARIABLE} must name a folder that can be written and lasts") from None
-        _LOG.warning("%s, so that an older one would be taken again; let %s name a folder", why, STATE_VARIABLE)
+        raise InputError(
+            f"{folder}: version {version} cannot be remembered ({e.strerror}), so that an older bundle would be taken"
+            f" again; let {STATE_VARIABLE} name a folder that can be written and lasts, or set"
+            f" {STATE_VARIABLE}={NO_STATE} if this device need not guard against older bundles"
+        ) from None
 
 
 def _read(path: Path) -> dict[str, int]:

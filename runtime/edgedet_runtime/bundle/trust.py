@@ -77,7 +77,7 @@ def remember(signed: SignedBundle) -> None:
     In slots, only a confirmed bundle's is remembered; until then there has to be a way back.
 
     Raises:
-        InputError: ``EDGEDET_STATE`` names a folder that cannot be written.
+        InputError: The state folder cannot be written.
         ModelFileError: What was remembered cannot be read.
     """
     slots = slots_around(signed.folder)

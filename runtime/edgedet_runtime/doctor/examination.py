@@ -17,15 +17,15 @@ from edgedet_runtime.detector import Detector
 from edgedet_runtime.doctor.findings import Finding, Report
 from edgedet_runtime.doctor.golden_check import check_golden
 from edgedet_runtime.doctor.resize_check import check_resize
-from edgedet_runtime.engines.trial_load import try_in_child
+from edgedet_runtime.engines import ENGINES
+from edgedet_runtime.engines.first_load import require_survived
 from edgedet_runtime.errors import (
     EdgedetError,
     EngineDeathError,
-    EngineError,
     InputError,
-    MissingDependencyError,
     ModelFileError,
 )
+from edgedet_runtime.model_check import check_model
 from edgedet_runtime.profiling.layers import LAYER_ENGINES, int8_share, profile_layers
 from edgedet_runtime.profiling.machine import describe_machine, package_version
 from edgedet_runtime.spec import ModelSpec
@@ -185,14 +185,13 @@ def _plan(bundle: Path) -> Iterator[Finding]:
 def _trial(path: Path, engine: EngineName, spec: ModelSpec) -> EngineDeathError | None:
     """Load a file that no key of this device vouches for in a child process; return what killed the engine, if so.
 
-    What the engine refuses in words is a finding of the golden vectors.
+    It is tried also where an earlier trial is remembered. What the engine refuses in words is a finding of
+    the golden vectors.
     """
     try:
-        try_in_child(engine, path, spec)
+        require_survived(engine, ENGINES[engine].version(), path, spec, check_model(path), again=True)
     except EngineDeathError as e:
         return e
-    except (EngineError, MissingDependencyError):
-        return None
     return None
 
 
@@ -215,7 +214,7 @@ def _executed(bundle: Path, file: BundleFile, engine: EngineName, golden: Golden
     """Tell what precision the engine really computes in."""
     check = f"precision of {file.path} on {engine}"
     try:
-        with Detector(bundle / file.path, engine=engine, threads=threads) as detector:
+        with Detector(bundle / file.path, engine=engine, threads=threads, trial="never") as detector:
             tensor = detector.preprocess(golden.image_bgr)[0].copy()
         source = open_model(bundle / file.path, engine=engine).source
         layers = profile_layers(engine, source, tensor, threads=threads or 1, runs=2)

@@ -39,7 +39,7 @@ def check_golden(bundle: Path, file: str, engine: EngineName, golden: Golden, *,
     check = f"golden {file} on {engine}"
     conf, expected = golden.expected[file]
     try:
-        with Detector(bundle / file, engine=engine, threads=threads, conf=conf) as detector:
+        with Detector(bundle / file, engine=engine, threads=threads, conf=conf, trial="never") as detector:
             found = detector(golden.image_bgr)
             seen = difference(expected, found)
             if seen.within(box_px=SAME_BOX_PX, score=SAME_SCORE):

@@ -6,11 +6,13 @@ An engine's package is imported when the engine is loaded, never before.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from edgedet_runtime.choices import EngineName, parse_engine
+from edgedet_runtime.choices import EngineName, Trial, parse_engine
 from edgedet_runtime.engines.head_check import Shape, check_head
 from edgedet_runtime.engines.model_source import ModelSource, label
 from edgedet_runtime.errors import ModelFileError
@@ -19,7 +21,9 @@ from edgedet_runtime.spec import ModelSpec
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["ENGINES", "Engine", "EngineName", "ModelSource", "load_engine"]
+    from edgedet_runtime.model_check import Outline
+
+__all__ = ["ENGINES", "Backend", "Engine", "EngineName", "ModelSource", "load_engine"]
 
 
 class Engine(Protocol):
@@ -65,32 +69,65 @@ class Engine(Protocol):
         """Free the model; the engine cannot be used any more."""
 
 
-def _load_onnxruntime(source: ModelSource, spec: ModelSpec, threads: int) -> Engine:
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """How an engine is reached.
+
+    Attributes:
+        version: Imports its package and returns the version.
+        load: Loads a model: source, contract, threads, and what the check of the file found.
+    """
+
+    version: Callable[[], str]
+    load: Callable[[ModelSource, ModelSpec, int, Outline], Engine]
+
+
+def _onnxruntime() -> str:
+    from edgedet_runtime.engines.onnxruntime_engine import onnxruntime_package
+
+    return str(onnxruntime_package().__version__)
+
+
+def _load_onnxruntime(source: ModelSource, spec: ModelSpec, threads: int, declared: Outline) -> Engine:
     from edgedet_runtime.engines.onnxruntime_engine import OnnxRuntimeEngine
 
-    return OnnxRuntimeEngine(source, spec, threads)
+    return OnnxRuntimeEngine(source, spec, threads, declared=declared)
 
 
-def _load_openvino(source: ModelSource, spec: ModelSpec, threads: int) -> Engine:
+def _openvino() -> str:
+    from edgedet_runtime.engines.openvino_package import openvino_package
+
+    return str(openvino_package("the engine openvino").__version__)
+
+
+def _load_openvino(source: ModelSource, spec: ModelSpec, threads: int, declared: Outline) -> Engine:
     from edgedet_runtime.engines.openvino_engine import OpenVinoEngine
 
-    return OpenVinoEngine(source, spec, threads)
+    return OpenVinoEngine(source, spec, threads, declared=declared)
 
 
-def _load_opencv(source: ModelSource, spec: ModelSpec, threads: int) -> Engine:
+def _opencv() -> str:
+    import cv2
+
+    return str(cv2.__version__)
+
+
+def _load_opencv(source: ModelSource, spec: ModelSpec, threads: int, declared: Outline) -> Engine:
     from edgedet_runtime.engines.opencv_engine import OpenCvEngine
 
-    return OpenCvEngine(source, spec, threads)
+    return OpenCvEngine(source, spec, threads, declared=declared)
 
 
-ENGINES: dict[EngineName, Callable[[ModelSource, ModelSpec, int], Engine]] = {
-    "onnxruntime": _load_onnxruntime,
-    "openvino": _load_openvino,
-    "opencv": _load_opencv,
+ENGINES: dict[EngineName, Backend] = {
+    "onnxruntime": Backend(_onnxruntime, _load_onnxruntime),
+    "openvino": Backend(_openvino, _load_openvino),
+    "opencv": Backend(_opencv, _load_opencv),
 }
 
 
-def load_engine(name: EngineName, source: ModelSource, spec: ModelSpec, *, threads: int) -> Engine:
+def load_engine(
+    name: EngineName, source: ModelSource, spec: ModelSpec, *, threads: int, trial: Trial = "never"
+) -> Engine:
     """Load a model into an engine.
 
     Args:
@@ -98,14 +135,25 @@ def load_engine(name: EngineName, source: ModelSource, spec: ModelSpec, *, threa
         source: The model file, its content, or an ONNX model as bytes, which opencv does not take.
         spec: The model's contract.
         threads: Threads the engine may use.
+        trial: Whether a file is loaded in a child process first, see `first_load`; what is in memory never is.
 
     Raises:
         ArgumentError: No such engine.
         MissingDependencyError: The engine's package is not installed.
         ModelFileError: The file may not reach an engine, see `model_check`, or its outputs are not those of the spec.
         EngineError: The engine cannot run the model.
+        EngineDeathError: In a child process, the engine died of it, hung, or took more memory than it may.
     """
-    engine = ENGINES[parse_engine(name)](source, spec, threads)
+    from edgedet_runtime.model_check import check_model  # which itself needs `model_source` of this package
+
+    backend = ENGINES[parse_engine(name)]
+    version = backend.version()
+    declared = check_model(source)
+    if isinstance(source, Path) and trial != "never":
+        from edgedet_runtime.engines.first_load import require_survived  # loads OpenSSL
+
+        require_survived(name, version, source, spec, declared, again=trial == "always")
+    engine = backend.load(source, spec, threads, declared)
     try:
         check_head(engine.output_shapes, spec, label(source))
     except ModelFileError:

@@ -11,13 +11,26 @@ from edgedet_runtime.engines.head_check import Shape
 from edgedet_runtime.engines.model_source import ModelSource, content_of, label
 from edgedet_runtime.engines.tensor_check import check_tensor
 from edgedet_runtime.errors import EngineError, MissingDependencyError
-from edgedet_runtime.model_check import check_model
+from edgedet_runtime.model_check import Outline, check_model
 from edgedet_runtime.spec import ModelSpec
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["OnnxRuntimeEngine", "open_session", "session_options"]
+__all__ = ["OnnxRuntimeEngine", "onnxruntime_package", "open_session", "session_options"]
+
+
+def onnxruntime_package() -> Any:
+    """Import onnxruntime.
+
+    Raises:
+        MissingDependencyError: It is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        raise MissingDependencyError("onnxruntime", "onnxruntime", "the engine onnxruntime") from None
+    return onnxruntime
 
 
 def session_options(threads: int) -> Any:
@@ -44,24 +57,23 @@ def session_options(threads: int) -> Any:
     return options
 
 
-def open_session(source: ModelSource, options: Any, *, what: str | None = None) -> Any:
+def open_session(source: ModelSource, options: Any, *, what: str | None = None, declared: Outline | None = None) -> Any:
     """Open an ``onnxruntime.InferenceSession`` on the CPU: the one place that does.
 
     Args:
         source: The model.
         options: Its SessionOptions, see `session_options`.
         what: What messages call the model; by default its path.
+        declared: What the check of the file found, where the caller has checked it.
 
     Raises:
         MissingDependencyError: onnxruntime is not installed.
         ModelFileError: The file may not reach an engine.
         EngineError: ONNX Runtime refuses the model.
     """
-    try:
-        import onnxruntime as ort
-    except ImportError:
-        raise MissingDependencyError("onnxruntime", "onnxruntime", "the engine onnxruntime") from None
-    check_model(source)
+    ort = onnxruntime_package()
+    if declared is None:
+        check_model(source)
     model = content_of(source) or str(source)
     try:
         session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=0)
@@ -83,26 +95,23 @@ class OnnxRuntimeEngine:
     name = "onnxruntime"
     precision_hint = "f32"
 
-    def __init__(self, source: ModelSource, spec: ModelSpec, threads: int) -> None:
+    def __init__(self, source: ModelSource, spec: ModelSpec, threads: int, *, declared: Outline | None = None) -> None:
         """Load the model.
 
         Args:
             source: A .onnx file, its content, or the bytes of a model.
             spec: The model's contract.
             threads: Threads within an operator.
+            declared: What the check of the file found, where the caller has checked it.
 
         Raises:
             MissingDependencyError: onnxruntime is not installed.
             ModelFileError: The file may not reach an engine.
             EngineError: ONNX Runtime refuses the model.
         """
-        try:
-            import onnxruntime as ort
-        except ImportError:
-            raise MissingDependencyError("onnxruntime", "onnxruntime", "the engine onnxruntime") from None
-        self.version: str = ort.__version__
+        self.version: str = onnxruntime_package().__version__
         self._spec = spec
-        self._session: Any = open_session(source, session_options(threads))
+        self._session: Any = open_session(source, session_options(threads), declared=declared)
         self._names = spec.decode.output_names
         known = {o.name: o for o in self._session.get_outputs()}
         missing = [n for n in self._names if n not in known]

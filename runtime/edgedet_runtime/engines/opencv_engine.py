@@ -11,7 +11,7 @@ from edgedet_runtime.engines.head_check import Shape
 from edgedet_runtime.engines.model_source import ModelContent, ModelSource, content_of, label
 from edgedet_runtime.engines.tensor_check import check_tensor
 from edgedet_runtime.errors import EngineError
-from edgedet_runtime.model_check import check_model
+from edgedet_runtime.model_check import Outline, check_model
 from edgedet_runtime.onnx_file import onnx_summary
 from edgedet_runtime.spec import ModelSpec
 
@@ -33,8 +33,14 @@ class OpenCvEngine:
     version: str = cv2.__version__
     precision_hint = "f32"
 
-    def __init__(self, source: ModelSource, spec: ModelSpec, threads: int) -> None:
+    def __init__(self, source: ModelSource, spec: ModelSpec, threads: int, *, declared: Outline | None = None) -> None:
         """Load the model.
+
+        Args:
+            source: A .onnx file, or its content.
+            spec: The model's contract.
+            threads: Threads that it may use.
+            declared: What the check of the file found, where the caller has checked it.
 
         Raises:
             ModelFileError: The file may not reach an engine.
@@ -44,7 +50,8 @@ class OpenCvEngine:
         path = source.path if isinstance(source, ModelContent) else source
         if isinstance(path, bytes) or path.suffix.lower() != ".onnx":
             raise EngineError(f"opencv reads .onnx files only, got {label(source)}")
-        declared = check_model(source)
+        if declared is None:
+            declared = check_model(source)
         content = content_of(source)
         if onnx_summary(path, content).is_quantized:
             raise EngineError(

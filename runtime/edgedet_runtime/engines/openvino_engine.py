@@ -14,7 +14,7 @@ from edgedet_runtime.engines.model_source import ModelContent, ModelSource, cont
 from edgedet_runtime.engines.openvino_package import openvino_package
 from edgedet_runtime.engines.tensor_check import check_tensor
 from edgedet_runtime.errors import EngineError
-from edgedet_runtime.model_check import check_model
+from edgedet_runtime.model_check import Outline, check_model
 from edgedet_runtime.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -54,7 +54,13 @@ def _build_type_tables(ov: Any) -> None:
 
 
 def compile_on_cpu(
-    source: ModelSource, threads: int, *, what: str | None = None, profiled: bool = False, also: Sequence[str] = ()
+    source: ModelSource,
+    threads: int,
+    *,
+    what: str | None = None,
+    profiled: bool = False,
+    also: Sequence[str] = (),
+    declared: Outline | None = None,
 ) -> Any:
     """Compile a model for the CPU under `cpu_settings`, an ``openvino.CompiledModel``: the one place that does.
 
@@ -64,13 +70,15 @@ def compile_on_cpu(
         what: What messages call the model; by default its path.
         profiled: Count the time of each layer.
         also: Tensors within the graph to give out beside its outputs.
+        declared: What the check of the file found, where the caller has checked it.
 
     Raises:
         MissingDependencyError: openvino is not installed.
         ModelFileError: The file may not reach an engine.
         EngineError: OpenVINO refuses the model.
     """
-    check_model(source)
+    if declared is None:
+        check_model(source)
     ov = openvino_package("the engine openvino")
     _build_type_tables(ov)
     settings = {**cpu_settings(threads), **({"PERF_COUNT": True} if profiled else {})}
@@ -101,7 +109,15 @@ class OpenVinoEngine:
 
     name = "openvino"
 
-    def __init__(self, source: ModelSource, spec: ModelSpec, threads: int, *, inner: bool = False) -> None:
+    def __init__(
+        self,
+        source: ModelSource,
+        spec: ModelSpec,
+        threads: int,
+        *,
+        inner: bool = False,
+        declared: Outline | None = None,
+    ) -> None:
         """Load and compile the model.
 
         Args:
@@ -109,6 +125,7 @@ class OpenVinoEngine:
             spec: The model's contract.
             threads: Threads that it may use.
             inner: The outputs of `spec` may be tensors within the graph.
+            declared: What the check of the file found, where the caller has checked it.
 
         Raises:
             MissingDependencyError: openvino is not installed.
@@ -119,7 +136,8 @@ class OpenVinoEngine:
         self.version: str = ov.__version__.partition("-")[0]
         self._spec = spec
         self._ov = ov
-        self.compiled: Any = compile_on_cpu(source, threads, also=spec.decode.output_names if inner else ())
+        also = spec.decode.output_names if inner else ()
+        self.compiled: Any = compile_on_cpu(source, threads, also=also, declared=declared)
         try:
             self._request: Any = self.compiled.create_infer_request()
             precision = self.compiled.get_property("INFERENCE_PRECISION_HINT")

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from edgedet_runtime.choices import EngineName
+from edgedet_runtime.choices import TRIAL_VARIABLE, EngineName
 from edgedet_runtime.engines.model_source import ModelSource, content_of, label
 from edgedet_runtime.errors import EdgedetError, EngineDeathError, EngineError, MissingDependencyError, ModelFileError
 from edgedet_runtime.spec import ModelSpec
@@ -101,7 +101,7 @@ def try_in_child(
         MissingDependencyError: The engine is not installed.
         ModelFileError: The file may not reach an engine, or does not fit its spec.
         EngineError: The engine refuses the model.
-        EngineDeathError: The engine died of it, hung, or took more memory than it may.
+        EngineDeathError: The engine died of it, hung, or took more memory than it may; or no child can be started.
     """
     limit = limits or TrialLimits()
     name = what or label(source)
@@ -131,15 +131,27 @@ def _died(engine: str, name: str, how: str) -> str:
     )
 
 
+def _untried(name: str, why: str) -> str:
+    return (
+        f"{name}: expected to load it in a trial process first, since no key vouches for it; none can be started"
+        f" ({why}); sign the bundle, or set {TRIAL_VARIABLE}=never for files of your own"
+    )
+
+
 def _run(request: _Request, seconds: float, name: str) -> tuple[str, str]:
     """Run the child and return the kind of its outcome and a text."""
     start = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import main; main()"
-    child = subprocess.Popen(
-        [sys.executable, "-I", "-c", start],  # isolated: else the folder that this runs in could hold a numpy.py
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
+    if getattr(sys, "frozen", False) or not sys.executable:  # else the program itself would be started once more
+        raise EngineDeathError(_untried(name, "this program has no Python of its own"))
+    try:
+        child = subprocess.Popen(
+            [sys.executable, "-I", "-c", start],  # isolated: else the folder that this runs in could hold a numpy.py
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+    except OSError as e:
+        raise EngineDeathError(_untried(name, e.strerror or str(e))) from None
     try:
         out, _ = child.communicate(json.dumps(asdict(request)).encode(), timeout=seconds)
     except subprocess.TimeoutExpired:

@@ -8,9 +8,11 @@ reader, a line here.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from edgedet_runtime.engines.model_source import ModelContent, ModelSource
+from edgedet_runtime.model_check.as_listed import digests_as_listed
 from edgedet_runtime.model_check.ir_reader import check_ir
 from edgedet_runtime.model_check.onnx_reader import check_onnx
 from edgedet_runtime.model_check.outline import Outline
@@ -31,7 +33,7 @@ READERS: dict[str, Callable[[Path | ModelContent], Outline]] = {".onnx": _onnx, 
 
 
 def check_model(source: ModelSource) -> Outline:
-    """Check a model file and what it reads beside itself.
+    """Check a model file and what it reads beside itself; where it lies in a bundle, also that they are what it lists.
 
     Args:
         source: The file, read as ONNX where its suffix is not known; its content; or an ONNX model that this process
@@ -46,4 +48,5 @@ def check_model(source: ModelSource) -> Outline:
     if isinstance(source, bytes):
         return Outline({})
     path = source.path if isinstance(source, ModelContent) else source
-    return READERS.get(path.suffix.lower(), _onnx)(source)
+    outline = READERS.get(path.suffix.lower(), _onnx)(source)
+    return replace(outline, digests=digests_as_listed(source, outline.files)) if isinstance(source, Path) else outline

@@ -1,4 +1,4 @@
-"""Weights beside a model file: which files an ONNX model may name, and whether a bundle's are those that were written.
+"""Weights beside a model file: which files an ONNX model may name.
 
 An engine opens whatever path a model names: OpenCV reads ``../../etc/passwd`` and follows symlinks, and at ONNX
 Runtime's marker ``*/_ORT_MEM_ADDR_/*`` the offset is an address in memory, at which OpenVINO reads.
@@ -7,14 +7,12 @@ Runtime's marker ``*/_ORT_MEM_ADDR_/*`` the offset is an address in memory, at w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from edgedet_runtime.errors import ModelFileError
 from edgedet_runtime.model_check.outline import Fault
 from edgedet_runtime.printable import shown
 
-__all__ = ["check_listed", "external_file"]
+__all__ = ["external_file"]
 
 _MEMORY = "_ORT_MEM_ADDR_"
 _DRIVE = re.compile(r"^[A-Za-z]:")
@@ -46,37 +44,3 @@ def external_file(folder: Path, location: str) -> Path:
     if not regular:
         raise Fault(f"weights: expected the file {shown(location)} beside the model, there is none")
     return path
-
-
-def check_listed(model: Path, names: Iterable[str]) -> None:
-    """Compare weights beside a bundle's model with its manifest; do nothing where the model is in no bundle.
-
-    Args:
-        model: The model file.
-        names: Of the files of weights, relative to the model's folder.
-
-    Raises:
-        Fault: The manifest does not list one, or lists other content.
-    """
-    from edgedet_runtime.bundle.manifest import MANIFEST, file_sha256, read_manifest
-
-    absolute = model.absolute()
-    for folder in absolute.parents:
-        if not (folder / MANIFEST).is_file():
-            continue
-        try:
-            listed = {file.path: file for file in read_manifest(folder).files}
-        except ModelFileError:
-            if folder == absolute.parent:
-                raise
-            continue
-        inner = absolute.parent.relative_to(folder)
-        if folder != absolute.parent and (inner / absolute.name).as_posix() not in listed:
-            continue
-        for name in names:
-            entry = listed.get((inner / name).as_posix())
-            if entry is None:
-                raise Fault(f"weights: expected files that the bundle's {MANIFEST} lists, got {shown(name)}")
-            if file_sha256(absolute.parent / name) != entry.sha256:
-                raise Fault(f"weights: expected {shown(name)} as the bundle's {MANIFEST} has it, got other content")
-        return

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from edgedet_runtime.errors import ModelFileError
 from edgedet_runtime.mistaken import mistaken_file
-from edgedet_runtime.model_check.external_data import check_listed
 from edgedet_runtime.model_check.onnx_arity import ARITIES
 from edgedet_runtime.model_check.onnx_scope import POSITIVE, Scope, check_positive, refuse_unmade
 from edgedet_runtime.model_check.onnx_tensors import Weights, check_tensor, element_count, packed_numbers
@@ -75,10 +74,7 @@ def check_onnx(path: Path, content: bytes | None = None) -> Outline:
         if content is not None:
             return _Check(content, None).model()
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            outline = _Check(data, path.absolute().parent).model()
-        if outline.files:
-            check_listed(path, outline.files)
-        return outline
+            return _Check(data, path.absolute().parent).model()
     except FileNotFoundError:
         raise ModelFileError(f"{path}: expected an ONNX file, there is no such file") from None
     except OSError as e:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = ["LARGEST_TENSOR", "Fault", "Outline"]
 
@@ -22,7 +22,10 @@ class Outline:
         outputs: Name of each output → its shape, None where a dimension is open; a shape that is not declared is None.
             An IR's output has several names.
         files: Names of the files beside it that hold weights.
+        digests: SHA-256, hexadecimal, of the file itself and of those beside it, by name, where they were compared with
+            the manifest of a bundle; else empty.
     """
 
     outputs: dict[str, tuple[int | None, ...] | None]
     files: tuple[str, ...] = ()
+    digests: dict[str, str] = field(default_factory=dict)

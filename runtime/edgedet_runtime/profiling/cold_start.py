@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgedet_runtime.bundle.plan import Plan
+from edgedet_runtime.choices import TRIAL_VARIABLE
 from edgedet_runtime.errors import EngineError
 
 __all__ = ["ColdStart", "measure_cold_start"]
@@ -99,7 +100,7 @@ def _start_one(model: Path, plan: Plan, picture: Path, runs: int) -> dict[str, A
             capture_output=True,
             text=True,
             timeout=_TIMEOUT_S,
-            env={**os.environ, "PYTHONPATH": path},
+            env={**os.environ, "PYTHONPATH": path, TRIAL_VARIABLE: "never"},  # `session` has loaded the file
             check=False,
         )
     except subprocess.TimeoutExpired:

@@ -17,7 +17,7 @@ from edgedet_runtime.bundle.golden import GOLDEN, read_golden
 from edgedet_runtime.bundle.manifest import read_manifest
 from edgedet_runtime.bundle.model_files import find_model_file, model_bytes, open_model
 from edgedet_runtime.bundle.plan import Plan, recommend
-from edgedet_runtime.choices import EngineName, Precision, parse_engine, parse_precision
+from edgedet_runtime.choices import EngineName, Precision, Trial, parse_engine, parse_precision
 from edgedet_runtime.detector import Detector
 from edgedet_runtime.errors import ArgumentError, InputError
 from edgedet_runtime.profiling.bandwidth import Bandwidth, measure_bandwidth
@@ -52,6 +52,7 @@ class ProfileConfig:
         layers: Whether to look into the layers, and measure the machine's peaks to judge them by.
         throughput_s: Seconds with several requests in flight, per engine and precision; 0 leaves throughput out.
         requests: Requests in flight; None takes as many as there are threads.
+        trial: As that of `Detector`.
     """
 
     engines: tuple[EngineName, ...] | None = None
@@ -63,6 +64,7 @@ class ProfileConfig:
     layers: bool = True
     throughput_s: float = 0.0
     requests: int | None = None
+    trial: Trial | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be measured."""
@@ -149,7 +151,7 @@ def _measure_latency(
 ) -> tuple[dict[Plan, _Loaded], dict[Plan, Samples]]:
     steps.begin("loading")
     with ExitStack() as stack:
-        detectors = {plan: stack.enter_context(Detector(model, plan=plan)) for plan in plans}
+        detectors = {plan: stack.enter_context(Detector(model, plan=plan, trial=config.trial)) for plan in plans}
         samples = measure(
             detectors,
             image,
@@ -171,7 +173,7 @@ def _measure_throughput(
     steps.begin("throughput")
     return measure_throughput(
         list(dict.fromkeys((plan.engine, plan.precision) for plan in plans)),
-        lambda engine, precision: Detector(model, plan=Plan(engine, precision, 1)),
+        lambda engine, precision: Detector(model, plan=Plan(engine, precision, 1), trial=config.trial),
         image,
         requests=config.requests or cpu.available_threads(),
         seconds=config.throughput_s,

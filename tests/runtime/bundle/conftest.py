@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgedet_runtime.bundle.keys import KEY_VARIABLE, make_keys
-from edgedet_runtime.bundle.seen_versions import STATE_VARIABLE
+from edgedet_runtime.state_folder import STATE_VARIABLE
 
 
 @pytest.fixture

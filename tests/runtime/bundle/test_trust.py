@@ -18,9 +18,10 @@ import pytest
 from edgedet_runtime import CheckFailedError, Detector, InputError, ModelFileError
 from edgedet_runtime.bundle import seen_versions as seen_module
 from edgedet_runtime.bundle import statement as statement_module
-from edgedet_runtime.bundle.seen_versions import STATE_VARIABLE, highest_seen, remember_version, state_folder
+from edgedet_runtime.bundle.seen_versions import highest_seen, remember_version
 from edgedet_runtime.bundle.signature import sign_bundle
 from edgedet_runtime.bundle.trust import MODEL_VARIABLE
+from edgedet_runtime.state_folder import STATE_VARIABLE, state_folder
 from edgedet_runtime.whole_file import write_whole_file
 from tests.cli.colors import refused, run
 from tests.runtime.bundle.test_signature import write_old_signature
@@ -167,37 +168,40 @@ def test_damaged_memory_is_no_reason_to_open(bundle: Path, key: Path, device: Pa
         Detector(bundle)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 @pytest.mark.parametrize("named", [True, False])
-def test_memory_that_cannot_be_written(
-    device: Path, named: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("place", ["read-only", "file"])
+def test_a_version_that_cannot_be_kept_does_not_open(
+    bundle: Path, key: Path, device: Path, monkeypatch: pytest.MonkeyPatch, place: str, named: bool
 ) -> None:
-    device.mkdir(mode=stat.S_IRUSR | stat.S_IXUSR)
-    _check_unwritable(device, named, monkeypatch, caplog)
+    """A memory that is lost at each start guards against nothing; only a device that was told so goes on."""
+    if place == "file":
+        device.write_text("a file")
+    elif os.geteuid() == 0:
+        pytest.skip("root may write everywhere")
+    else:
+        device.mkdir(mode=stat.S_IRUSR | stat.S_IXUSR)
+    monkeypatch.setenv(STATE_VARIABLE if named else "XDG_STATE_HOME", str(device / "below"))
+    if not named:
+        monkeypatch.delenv(STATE_VARIABLE)
+    sign_bundle(bundle, key, version=3)
+    said = f"version 3 cannot be remembered .*{STATE_VARIABLE} name a folder .*{STATE_VARIABLE}=none"
+    with pytest.raises(InputError, match=said):
+        Detector(bundle)
+    refused(run("detect", bundle, bundle / "model.onnx"), "version 3 cannot be remembered")
+    monkeypatch.setenv(STATE_VARIABLE, "none")
+    opens(bundle)
+    sign_bundle(bundle, key, version=2)
+    opens(bundle)
+    assert not Path("none").exists()
 
 
-@pytest.mark.parametrize("named", [True, False])
-def test_memory_in_a_place_that_is_no_folder(
-    device: Path, named: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_bundle_without_a_version_needs_no_memory(
+    bundle: Path, key: Path, device: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device.write_text("a file")
-    _check_unwritable(device / "below", named, monkeypatch, caplog)
-
-
-def _check_unwritable(
-    folder: Path, named: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A folder that was named must be writable; the default one must not, since devices may be read-only."""
-    if named:
-        monkeypatch.setenv(STATE_VARIABLE, str(folder))
-        with pytest.raises(InputError, match=f"{STATE_VARIABLE} must name"):
-            remember_version("gate", 3)
-    else:
-        monkeypatch.delenv(STATE_VARIABLE)
-        monkeypatch.setenv("XDG_STATE_HOME", str(folder))
-        with caplog.at_level(logging.WARNING):
-            remember_version("gate", 3)
-        assert STATE_VARIABLE in caplog.text
+    monkeypatch.setenv(STATE_VARIABLE, str(device / "below"))
+    sign_bundle(bundle, key)
+    opens(bundle)
 
 
 def test_a_read_only_memory_that_holds_the_version_is_enough(
@@ -258,6 +262,8 @@ def test_where_a_device_remembers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert state_folder() == Path("/data/edgedet")
     monkeypatch.setenv(STATE_VARIABLE, "/data/seen")
     assert state_folder() == Path("/data/seen")
+    monkeypatch.setenv(STATE_VARIABLE, "none")
+    assert state_folder() is None
 
 
 def test_processes_that_remember_at_once_lose_nothing(device: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Weights beside a model: only files of its folder, and in a bundle only those that the manifest lists."""
+"""Weights beside a model: only files of its folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import onnx
 import pytest
 from onnx.external_data_helper import convert_model_to_external_data
 
-from edgedet_runtime.bundle.manifest import MANIFEST, Manifest, describe_file
 from edgedet_runtime.engines import load_engine
 from edgedet_runtime.engines.model_source import ModelContent
 from edgedet_runtime.errors import ModelFileError
@@ -83,40 +82,6 @@ def test_a_symlink_out_of_the_folder_is_refused(tmp_path: Path) -> None:
 def test_a_part_that_does_not_fit_is_refused(entries: dict[str, str], message: str, tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match=message):
         check_model(with_weights_beside(tmp_path, **entries))
-
-
-def write_manifest(folder: Path, *paths: str) -> None:
-    files = tuple(describe_file(folder, path) for path in paths)
-    (folder / MANIFEST).write_text(Manifest(files).to_json(), encoding="utf-8")
-
-
-def test_a_bundle_lists_its_weights_with_their_hash(tmp_path: Path) -> None:
-    path = with_weights_beside(tmp_path)
-    write_manifest(tmp_path, "model.onnx")
-    with pytest.raises(ModelFileError, match=r"expected files that the bundle's manifest\.json lists"):
-        check_model(path)
-    write_manifest(tmp_path, "model.onnx", "weights.data")
-    check_model(path)
-    data = bytearray((tmp_path / "weights.data").read_bytes())
-    data[0] ^= 1
-    (tmp_path / "weights.data").write_bytes(data)
-    with pytest.raises(ModelFileError, match=r"expected weights\.data as the bundle's manifest\.json has it"):
-        check_model(path)
-
-
-def test_a_bundle_lists_what_lies_in_a_folder_of_it(tmp_path: Path) -> None:
-    path = with_weights_beside(tmp_path / "inner")
-    write_manifest(tmp_path, "inner/model.onnx")
-    with pytest.raises(ModelFileError, match="expected files that the bundle's"):
-        check_model(path)
-    write_manifest(tmp_path, "inner/model.onnx", "inner/weights.data")
-    check_model(path)
-
-
-def test_somebody_elses_manifest_further_up_does_not_matter(tmp_path: Path) -> None:
-    path = with_weights_beside(tmp_path / "inner")
-    (tmp_path / MANIFEST).write_text('{"name": "a web page"}')
-    check_model(path)
 
 
 @pytest.mark.parametrize("kind", ["obj*cls", "cls"])
