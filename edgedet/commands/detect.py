@@ -167,6 +167,13 @@ def _is_live(source: Source) -> bool:
     return source.camera is not None or not all(file.is_file() for file in source.files)
 
 
+def _rounded(entry: dict[str, Any]) -> dict[str, Any]:
+    rounded = {**entry, "score": round(entry["score"], 6), "box_xyxy": [round(v, 3) for v in entry["box_xyxy"]]}
+    if "keypoints_xy" in entry:
+        rounded["keypoints_xy"] = [[round(v, 3) for v in xy] for xy in entry["keypoints_xy"]]
+    return rounded
+
+
 def _as_json(frame: Frame, detections: Detections, detector: Detector) -> dict[str, Any]:
     height, width = frame.image_bgr.shape[:2]
     times = detector.last_times
@@ -176,10 +183,7 @@ def _as_json(frame: Frame, detections: Detections, detector: Detector) -> dict[s
         **({"frame": frame.index} if frame.stream else {}),
         "width": width,
         "height": height,
-        "detections": [
-            {**entry, "score": round(entry["score"], 6), "box_xyxy": [round(v, 3) for v in entry["box_xyxy"]]}
-            for entry in detections.to_dict()["detections"]
-        ],
+        "detections": [_rounded(entry) for entry in detections.to_dict()["detections"]],
         "time_ms": {
             "pre": round(times.pre_ms, 3),
             "infer": round(times.infer_ms, 3),

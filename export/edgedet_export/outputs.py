@@ -116,6 +116,11 @@ class AppendDecoding(OnnxPass):
 
     def requires(self, model: ir.Model) -> None:
         """Refuse raw outputs that are missing or whose shape is not static."""
+        if self._spec.decode.keypoints or self._spec.decode.suppression == "blend":
+            raise RequirementError(
+                "outputs: expected raw for a network with keypoints or weighted suppression, which no row of numbers"
+                f" and no ONNX operator holds, got {self._contract}"
+            )
         _raw_outputs(model.graph, self._spec)
 
     def rewrite(self, model: ir.Model, record: PassRecord) -> None:

@@ -158,7 +158,7 @@ def _from_checkpoint(path: Path, config: ExportConfig) -> Source:
 
 def head_note(model: DetectorModule) -> tuple[str, ...]:
     """Say that the detector's candidates are not suppressed, where that is so."""
-    if model.spec.decode.suppression == "nms":
+    if model.spec.decode.suppression != "none":
         return ()
     if model.spec.decode.kind == "queries":
         return (
@@ -198,6 +198,12 @@ def _adjust(source: Source, config: ExportConfig) -> Source:
     if len(classes) != len(spec.classes):
         raise ArgumentError("classes", f"expected {len(spec.classes)} names, as the model has, got {len(classes)}")
     height, width = config.imgsz or spec.input.size_hw
+    if config.outputs != "raw" and (spec.decode.keypoints or spec.decode.suppression == "blend"):
+        raise ArgumentError(
+            "outputs",
+            f"expected raw, as {spec.variant} has keypoints or merges boxes by their scores, which the other contracts"
+            f" cannot hold, got {config.outputs}",
+        )
     own = isinstance(source.model, DetectorModule)
     stride = source.model.stride if own else max(level.stride for level in spec.decode.levels)
     if height % stride or width % stride:

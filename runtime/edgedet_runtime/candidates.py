@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -51,11 +51,13 @@ class Candidates:
         boxes_xyxy: float32 (N, 4), input pixels, not clipped.
         scores: float32 (N,), 0..1.
         class_ids: int64 (N,).
+        keypoints_xy: float32 (N, K, 2), input pixels, not clipped; None where the head has none.
     """
 
     boxes_xyxy: Floats
     scores: Floats
     class_ids: Ints
+    keypoints_xy: Floats | None = None
 
     def __len__(self) -> int:
         """Return the number of candidates."""
@@ -63,7 +65,8 @@ class Candidates:
 
     def take(self, index: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> Candidates:
         """Return the candidates at `index`, copied."""
-        return Candidates(self.boxes_xyxy[index], self.scores[index], self.class_ids[index])
+        points = None if self.keypoints_xy is None else self.keypoints_xy[index]
+        return Candidates(self.boxes_xyxy[index], self.scores[index], self.class_ids[index], points)
 
     def best(self, count: int) -> Candidates:
         """Return the `count` best-scored candidates, the earlier ones of equals, in the order that they have here."""
@@ -76,10 +79,12 @@ class Candidates:
         """Join candidates in order."""
         if len(parts) == 1:
             return parts[0]
+        points = [p.keypoints_xy for p in parts if p.keypoints_xy is not None]
         return cls(
             np.concatenate([p.boxes_xyxy for p in parts]) if parts else np.zeros((0, 4), np.float32),
             np.concatenate([p.scores for p in parts]) if parts else np.zeros(0, np.float32),
             np.concatenate([p.class_ids for p in parts]) if parts else np.zeros(0, np.int64),
+            np.concatenate(points) if points else None,
         )
 
 
@@ -146,8 +151,18 @@ def coarse_logit(conf: float) -> float:
     return min(logit(conf), _STEEPEST) - _MARGIN
 
 
+PointDecoder = Callable[["Floats", Cells, DecodeSpec], "Floats"]
+"""Raw keypoint vectors (N, 2 K) of some cells → float32 (N, K, 2) in input pixels."""
+
+
 def from_cells(
-    outputs: Outputs, spec: DecodeSpec, conf: float, multi_label: bool, boxes: BoxDecoder, box_channels: int
+    outputs: Outputs,
+    spec: DecodeSpec,
+    conf: float,
+    multi_label: bool,
+    boxes: BoxDecoder,
+    box_channels: int,
+    points: PointDecoder | None = None,
 ) -> Candidates:
     """Decode heads that predict per cell.
 
@@ -158,6 +173,7 @@ def from_cells(
         multi_label: Every class above `conf` of a cell makes a candidate, not only the best.
         boxes: The kind's box formula.
         box_channels: Length of a raw box vector.
+        points: The kind's formula of keypoints, where a spec of it may have them.
 
     Raises:
         EngineError: An output has an impossible shape, or contains NaN.
@@ -167,7 +183,7 @@ def from_cells(
     levels = [_survivors(outputs, level, spec.score, threshold, box_channels) for level in spec.levels]
     found = [part for part in levels if part is not None]
     if not found:
-        return Candidates.concatenate([])
+        return replace(Candidates.concatenate([]), keypoints_xy=_no_keypoints(outputs, spec))
     some = found[0] if len(found) == 1 else _join(found)
     level = np.arange(len(levels)).repeat([0 if part is None else len(part.cell) for part in levels])
     grids = tuple((rows, cols) for _, _, rows, cols in (outputs[level.boxes].shape for level in spec.levels))
@@ -191,13 +207,37 @@ def from_cells(
         scores = np.sqrt(scores) if root else scores
     exact = np.flatnonzero(scores > np.float32(conf))
     row, col = np.divmod(some.cell, np.array([w for _, w in grids])[level])
-    xyxy = boxes(some.raw_boxes, Cells(level, some.anchor, row, col, grids), spec)
+    cells = Cells(level, some.anchor, row, col, grids)
+    xyxy = boxes(some.raw_boxes, cells, spec)
     which, class_ids = which[exact], class_ids[exact].astype(np.int64, copy=False)
-    every = Candidates(xyxy[which], scores[exact], class_ids)
+    xy = points(_raw_keypoints(outputs, spec, cells), cells, spec)[which] if spec.keypoints and points else None
+    every = Candidates(xyxy[which], scores[exact], class_ids, xy)
     if not spec.top_k or len(every) <= spec.top_k:
         return every
     groups = level[which] if spec.top_k_per == "level" else class_ids
     return Candidates.concatenate([every.take(groups == group).best(spec.top_k) for group in np.unique(groups)])
+
+
+def _no_keypoints(outputs: Outputs, spec: DecodeSpec) -> Floats | None:
+    """Return the keypoints of no candidates; None for a head without keypoints."""
+    if not spec.keypoints:
+        return None
+    channels = outputs[spec.keypoints[0]].shape[1]
+    return np.zeros((0, channels // (2 * max(len(spec.levels[0].anchors_px), 1)), 2), np.float32)
+
+
+def _raw_keypoints(outputs: Outputs, spec: DecodeSpec, cells: Cells) -> Floats:
+    """Return the raw keypoint vectors of some cells, (N, 2 K)."""
+    parts = []
+    for number, (name, level) in enumerate(zip(spec.keypoints, spec.levels, strict=True)):
+        planes = _planes(outputs, name, max(len(level.anchors_px), 1), None, cells.grids_hw[number])
+        _reject_nan(float(planes.min()), name)
+        here = cells.level == number
+        parts.append(planes[cells.anchor[here], :, cells.row[here] * cells.grids_hw[number][1] + cells.col[here]])
+    if len({part.shape[1] for part in parts}) > 1 or parts[0].shape[1] % 2:
+        shapes = [outputs[name].shape for name in spec.keypoints]
+        raise EngineError(f"outputs: expected x and y of as many keypoints on each level, got {shapes}")
+    return np.concatenate(parts)
 
 
 class _Survivors(NamedTuple):

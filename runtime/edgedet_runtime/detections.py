@@ -72,6 +72,8 @@ class Detections:
         scores: float32 (N,), 0..1, descending.
         class_ids: int64 (N,).
         names: Class names of the model, indexed by class id.
+        keypoints_xy: float32 (N, K, 2), points of each object, pixels of the image as given, not clipped; None
+            where the model has none.
 
     The arrays belong to this object; none is a view into a buffer that the detector reuses.
     """
@@ -80,6 +82,7 @@ class Detections:
     scores: npt.NDArray[np.float32]
     class_ids: npt.NDArray[np.int64]
     names: tuple[str, ...]
+    keypoints_xy: npt.NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         """Validate shapes."""
@@ -88,6 +91,9 @@ class Detections:
             raise ValueError(f"boxes_xyxy: expected shape ({n}, 4), got {self.boxes_xyxy.shape}")
         if self.class_ids.shape != (n,):
             raise ValueError(f"class_ids: expected shape ({n},), got {self.class_ids.shape}")
+        points = self.keypoints_xy
+        if points is not None and (points.ndim != 3 or points.shape[::2] != (n, 2)):
+            raise ValueError(f"keypoints_xy: expected shape ({n}, K, 2) or None, got {points.shape}")
 
     def __len__(self) -> int:
         """Return the number of objects."""
@@ -121,6 +127,7 @@ class Detections:
             and np.array_equal(self.boxes_xyxy, other.boxes_xyxy)
             and np.array_equal(self.scores, other.scores)
             and np.array_equal(self.class_ids, other.class_ids)
+            and _same_points(self.keypoints_xy, other.keypoints_xy)
         )
 
     @overload
@@ -181,11 +188,13 @@ class Detections:
         return index
 
     def _take(self, index: npt.NDArray[Any]) -> Detections:
-        return Detections(self.boxes_xyxy[index], self.scores[index], self.class_ids[index], self.names)
+        points = None if self.keypoints_xy is None else self.keypoints_xy[index]
+        return Detections(self.boxes_xyxy[index], self.scores[index], self.class_ids[index], self.names, points)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON data: ``detections`` with the keys of ``edgedet detect --json``, and the class names.
 
+        An object with keypoints has ``keypoints_xy`` as well, a list of x and y.
         Numbers are not rounded, so that `from_dict` gives equal detections.
 
         Examples:
@@ -196,18 +205,19 @@ class Detections:
             >>> Detections.from_dict(found.to_dict()) == found
             True
         """
-        return {
-            "names": list(self.names),
-            "detections": [
-                {
-                    "class_id": box.class_id,
-                    "class_name": box.name,
-                    "score": box.score,
-                    "box_xyxy": [float(v) for v in box.xyxy],
-                }
-                for box in self
-            ],
-        }
+        entries: list[dict[str, Any]] = [
+            {
+                "class_id": box.class_id,
+                "class_name": box.name,
+                "score": box.score,
+                "box_xyxy": [float(v) for v in box.xyxy],
+            }
+            for box in self
+        ]
+        if self.keypoints_xy is not None:
+            for entry, points in zip(entries, self.keypoints_xy.tolist(), strict=True):
+                entry["keypoints_xy"] = points
+        return {"names": list(self.names), "detections": entries}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], *, names: Sequence[str] | None = None) -> Detections:
@@ -239,6 +249,7 @@ class Detections:
             np.array([entry.score for entry in entries], np.float32),
             np.array([entry.class_id for entry in entries], np.int64),
             known,
+            _points_of(entries),
         )
 
     def to_supervision(self) -> supervision.Detections:
@@ -269,6 +280,7 @@ class _Entry:
     class_name: str
     score: float
     box_xyxy: tuple[float, float, float, float]
+    keypoints_xy: tuple[tuple[float, float], ...] | None = None
 
     def check(self, names: tuple[str, ...], at: str) -> None:
         """Refuse what no detector gives.
@@ -287,6 +299,8 @@ class _Entry:
             raise InputError(f"{at}.score: expected a number from 0 to 1, got {self.score}")
         if not all(math.isfinite(v) and abs(v) <= _LARGEST_COORDINATE for v in self.box_xyxy):
             raise InputError(f"{at}.box_xyxy: expected four finite numbers, got {list(self.box_xyxy)}")
+        if not all(math.isfinite(v) and abs(v) <= _LARGEST_COORDINATE for xy in self.keypoints_xy or () for v in xy):
+            raise InputError(f"{at}.keypoints_xy: expected pairs of finite numbers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +311,24 @@ class _Entries:
 @dataclass(frozen=True, slots=True)
 class _Names:
     names: tuple[str, ...]
+
+
+def _same_points(a: npt.NDArray[np.float32] | None, b: npt.NDArray[np.float32] | None) -> bool:
+    return a is b if a is None or b is None else np.array_equal(a, b)
+
+
+def _points_of(entries: Sequence[_Entry]) -> npt.NDArray[np.float32] | None:
+    """Return the keypoints of all objects, or None where none has any.
+
+    Raises:
+        InputError: Objects have different numbers of keypoints.
+    """
+    counts = {None if entry.keypoints_xy is None else len(entry.keypoints_xy) for entry in entries}
+    if len(counts) > 1:
+        raise InputError("detections: expected as many keypoints_xy for each object, got different numbers")
+    if counts <= {None}:
+        return None
+    return np.array([entry.keypoints_xy for entry in entries], np.float32).reshape(len(entries), -1, 2)
 
 
 def _names_of(entries: Sequence[_Entry]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Boxes, names and scores drawn into a picture."""
+"""Boxes, names, scores and keypoints drawn into a picture."""
 
 from __future__ import annotations
 
@@ -34,10 +34,13 @@ def draw(image_bgr: npt.NDArray[np.uint8], detections: Detections) -> npt.NDArra
     height, width = canvas.shape[:2]
     line = max(1, round((height + width) / 2 * 0.003))
     scale = max(0.35, line / 3)
-    for box in reversed(list(detections)):
+    points = detections.keypoints_xy
+    for i, box in reversed(list(enumerate(detections))):
         x0, y0, x1, y1 = (round(v) for v in box.xyxy)
         color = _color(box.class_id)
         cv2.rectangle(canvas, (x0, y0), (x1, y1), color, line, cv2.LINE_AA)
+        for x, y in [] if points is None else points[i].tolist():
+            cv2.circle(canvas, (round(x), round(y)), 2 * line, color, cv2.FILLED, cv2.LINE_AA)
         _label(canvas, f"{box.name} {box.score:.2f}", (x0, y0), color, scale, max(1, line // 2))
     return canvas
 

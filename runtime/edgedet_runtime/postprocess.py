@@ -52,15 +52,24 @@ def postprocess(
         found = found.take(wanted[found.class_ids])
     if spec.decode.clip != "after-nms":
         best = select(_clipped(found, letterbox, spec.decode), spec.decode, limits)
-        return Detections(best.boxes_xyxy, best.scores, best.class_ids, spec.classes)
+        return Detections(best.boxes_xyxy, best.scores, best.class_ids, spec.classes, best.keypoints_xy)
     best = select(found, spec.decode, limits)
-    return Detections(letterbox.to_image(best.boxes_xyxy), best.scores, best.class_ids, spec.classes)
+    points = _to_image(best.keypoints_xy, letterbox)
+    return Detections(letterbox.to_image(best.boxes_xyxy), best.scores, best.class_ids, spec.classes, points)
+
+
+def _to_image(points: npt.NDArray[np.float32] | None, letterbox: Letterbox) -> npt.NDArray[np.float32] | None:
+    """Return keypoints (N, K, 2) in pixels of the picture; they may lie outside it."""
+    if points is None:
+        return None
+    pairs = points.reshape(-1, 2)
+    return letterbox.to_image(np.concatenate((pairs, pairs), axis=1), clip=False)[:, :2].reshape(points.shape)
 
 
 def _clipped(found: Candidates, letterbox: Letterbox, decode: DecodeSpec) -> Candidates:
     """Return candidates in pixels of the picture, cut at its edges; IoU is the same there, whatever the gains."""
     boxes = letterbox.to_image(found.boxes_xyxy)
-    found = Candidates(boxes, found.scores, found.class_ids)
+    found = Candidates(boxes, found.scores, found.class_ids, _to_image(found.keypoints_xy, letterbox))
     if decode.clip == "before-nms-drop-empty":
         found = found.take(np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(axis=1)))
     return found

@@ -44,7 +44,7 @@ ColorOrder = Literal["BGR", "RGB"]
 ResizeMode = Literal["letterbox", "letterbox-topleft", "stretch"]
 BoxKind = Literal["anchors", "points-exp", "ltrb", "dfl", "priors", "queries", "decoded", "nms"]
 ScoreKind = Literal["obj*cls", "cls", "obj", "softmax", "sqrt(obj*cls)"]
-Suppression = Literal["nms", "none"]
+Suppression = Literal["nms", "none", "blend"]
 TopKPer = Literal["level", "class"]
 Clip = Literal["after-nms", "before-nms", "before-nms-drop-empty"]
 
@@ -199,7 +199,7 @@ class DecodeSpec:
         cell_offset: Offset of the point within a cell, for `ltrb`, `dfl` and `priors`.
         suppression: What becomes of candidates that overlap: `nms` drops the lower-scored ones; `none` keeps them, for
             heads that were trained to give each object one box (YOLOv10, YOLO26, DETR): the best `max_det` candidates
-            are the detections. Since version 2.
+            are the detections; `blend` merges them into their mean weighted by score (BlazeFace). Since version 2.
         unit_xy: Input pixels per unit of a raw box of kind `queries`, along x and y: the input's width and height where
             boxes are fractions of the picture, 1 and 1 where they are pixels. With kind `priors` the input's width and
             height. Since version 2.
@@ -208,6 +208,8 @@ class DecodeSpec:
             boxes without an area, or turned inside out, are dropped (mmdet). Since version 2.
         top_k: Candidates above the threshold that go into suppression, the best ones; 0 for all. Since version 2.
         top_k_per: What has `top_k` of them: each level (RetinaNet) or each class (SSD). Since version 2.
+        keypoints: Names of the outputs with keypoints of kind `priors`, one per level, or none: (1, A * 2 K, H, W), x
+            and y of each point, moved from the prior's center as the box's center is. Since version 2.
     """
 
     kind: BoxKind
@@ -222,11 +224,14 @@ class DecodeSpec:
     clip: Clip = "after-nms"
     top_k: int = 0
     top_k_per: TopKPer = "level"
+    keypoints: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Validate that the levels carry what the kind needs."""
         _require(len(self.levels) > 0, "decode.levels", "at least one level", self.levels)
         _require(self.top_k >= 0, "decode.top_k", "0 or more", self.top_k)
+        fits = not self.keypoints or (self.kind == "priors" and len(self.keypoints) == len(self.levels))
+        _require(fits, "decode.keypoints", "none, or with kind priors one output per level", self.keypoints)
         if self.kind in ("anchors", "priors"):
             _require(
                 all(lv.anchors_px for lv in self.levels),
@@ -258,9 +263,9 @@ class DecodeSpec:
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        """Graph outputs in order: per level boxes, objectness, scores, those that exist."""
+        """Graph outputs in order: per level boxes, objectness, scores, those that exist; then keypoints."""
         names = [n for level in self.levels for n in (level.boxes, level.objectness, level.scores)]
-        return tuple(dict.fromkeys(n for n in names if n is not None))
+        return tuple(dict.fromkeys(n for n in (*names, *self.keypoints) if n is not None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -402,6 +407,7 @@ _SINCE_2: tuple[tuple[str, str, object], ...] = (
     ("decode", "clip", "after-nms"),
     ("decode", "top_k", 0),
     ("decode", "top_k_per", "level"),
+    ("decode", "keypoints", ()),
 )
 """Fields that version 2 added: the part of the spec, the field, its default, which is what version 1 means."""
 

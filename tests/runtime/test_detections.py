@@ -244,3 +244,37 @@ def test_nothing_that_is_named_has_no_names() -> None:
 def test_an_empty_index_of_what_cannot_index_is_refused(index: Any) -> None:
     with pytest.raises(IndexError, match="expected an integer, a slice"):
         some(3)[index]
+
+
+def with_points(n: int = 3) -> Detections:
+    plain = some(n)
+    points = np.arange(n * 4, dtype=np.float32).reshape(n, 2, 2)
+    return Detections(plain.boxes_xyxy, plain.scores, plain.class_ids, plain.names, points)
+
+
+def test_keypoints_go_with_their_objects() -> None:
+    found = with_points()
+    assert found != some(3)
+    assert found == with_points()
+    chosen = found[[2, 0]].keypoints_xy
+    assert chosen is not None
+    assert chosen[:, 0].tolist() == [[8.0, 9.0], [0.0, 1.0]]
+    again = Detections.from_dict(json.loads(json.dumps(found.to_dict())))
+    assert again == found
+    assert again.keypoints_xy is not None
+    assert again.keypoints_xy.dtype == np.float32
+    assert "keypoints_xy" not in some().to_dict()["detections"][0]
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (2, 2, 2), (3, 2, 3)])
+def test_keypoints_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
+    plain = some(3)
+    with pytest.raises(ValueError, match=r"keypoints_xy: expected shape \(3, K, 2\) or None"):
+        Detections(plain.boxes_xyxy, plain.scores, plain.class_ids, plain.names, np.zeros(shape, np.float32))
+
+
+def test_objects_with_different_numbers_of_keypoints_are_refused() -> None:
+    data = with_points().to_dict()
+    del data["detections"][1]["keypoints_xy"]
+    with pytest.raises(InputError, match="as many keypoints_xy for each object"):
+        Detections.from_dict(data)

@@ -196,3 +196,37 @@ def test_softmax_without_a_class_or_with_nan_is_refused() -> None:
     raw[1][0, 0, 0, 0] = np.nan
     with pytest.raises(EngineError, match="NaN"):
         decode_outputs(raw, spec.decode, conf=0.3)
+
+
+@pytest.mark.parametrize("conf", [0.4, 0.9999])
+def test_keypoints_move_from_the_center_as_boxes_do(conf: float) -> None:
+    spec = make_spec(RULES["grid"])
+    decode_spec = dataclasses.replace(spec.decode, keypoints=("k0", "k1"))
+    rng = np.random.default_rng(5)
+    points = [rng.normal(0, 1, (1, len(PRIORS[i]) * 6, *GRIDS[i])).astype(np.float32) for i in range(2)]
+    found = decode_outputs((*make_raw(spec), *points), decode_spec, conf=conf)
+    assert found.keypoints_xy is not None
+    assert found.keypoints_xy.shape == (len(found), 3, 2)
+    if conf > 0.9:
+        assert len(found) == 0
+        return
+    boxes, scores = one_by_one(spec, make_raw(spec))
+    expected = []
+    for i, (rows, cols) in enumerate(GRIDS):
+        for a, (w, h) in enumerate(PRIORS[i]):
+            for row in range(rows):
+                for col in range(cols):
+                    t = points[i].reshape(-1, 3, 2, rows, cols)[a, :, :, row, col]
+                    center = np.array([(col + 0.5) * SIZE_WH[0] / cols, (row + 0.5) * SIZE_WH[1] / rows])
+                    expected.append(center + t * [1.0 * w, 0.5 * h])
+    which = np.flatnonzero(scores.max(axis=1) > conf)
+    np.testing.assert_allclose(found.keypoints_xy, np.array(expected)[which], rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(found.boxes_xyxy, boxes[which], rtol=1e-5, atol=1e-4)
+
+
+def test_keypoints_that_differ_between_levels_are_refused() -> None:
+    spec = make_spec(RULES["grid"])
+    decode_spec = dataclasses.replace(spec.decode, keypoints=("k0", "k1"))
+    points = [np.zeros((1, len(PRIORS[i]) * (2, 4)[i], *GRIDS[i]), np.float32) for i in range(2)]
+    with pytest.raises(EngineError, match="as many keypoints on each level"):
+        decode_outputs((*make_raw(spec), *points), decode_spec, conf=0.3)

@@ -43,6 +43,7 @@ FAMILIES: Mapping[str, str] = {
     "rtmdet": "edgedet_models.families.rtmdet",
     "ssd": "edgedet_models.families.ssd",
     "ultraface": "edgedet_models.families.ultraface",
+    "blazeface": "edgedet_models.families.blazeface",
     "rtdetr": "edgedet_models.families.rtdetr",
     "dfine": "edgedet_models.families.dfine",
     "deim": "edgedet_models.families.deim",

@@ -25,7 +25,7 @@ __all__ = ["decode", "step_xy"]
 
 def decode(outputs: Outputs, spec: DecodeSpec, conf: float, multi_label: bool) -> Candidates:
     """Decode raw outputs of kind `priors`."""
-    return from_cells(outputs, spec, conf, multi_label, _boxes, 4)
+    return from_cells(outputs, spec, conf, multi_label, _boxes, 4, _points)
 
 
 def step_xy(spec: DecodeSpec, level: LevelSpec, grid_hw: tuple[int, int]) -> tuple[float, float]:
@@ -40,12 +40,7 @@ def step_xy(spec: DecodeSpec, level: LevelSpec, grid_hw: tuple[int, int]) -> tup
 def _boxes(t: Floats, cells: Cells, spec: DecodeSpec) -> Floats:
     rules = spec.priors
     assert rules is not None, "validated by DecodeSpec"
-    grids = zip(spec.levels, cells.grids_hw, strict=True)
-    step = cells.per_level(step_xy(spec, level, grid_hw) for level, grid_hw in grids)
-    center = (cells.xy + np.float32(spec.cell_offset)) * step
-    size = cells.anchors_px(spec)
-    if rules.clamp:
-        size = np.minimum(size, np.array(spec.unit_xy, np.float32))
+    center, size = _priors(cells, spec, rules)
     t = t * np.array(rules.variances, np.float32)
     if rules.box == "sides":
         return np.concatenate((center - t[:, :2] * size, center + t[:, 2:] * size), axis=1)
@@ -53,6 +48,25 @@ def _boxes(t: Floats, cells: Cells, spec: DecodeSpec) -> Floats:
     size = size * (_exponential(t[:, 2:], rules) if rules.box == "exp" else t[:, 2:])
     half = (size - np.float32(rules.inclusive)) / 2
     return np.concatenate((center - half, center + half), axis=1)
+
+
+def _points(t: Floats, cells: Cells, spec: DecodeSpec) -> Floats:
+    rules = spec.priors
+    assert rules is not None, "validated by DecodeSpec"
+    center, size = _priors(cells, spec, rules)
+    moves = t.reshape(len(t), -1, 2) * np.array(rules.variances[:2], np.float32)
+    return np.asarray(center[:, None] + moves * size[:, None], np.float32)
+
+
+def _priors(cells: Cells, spec: DecodeSpec, rules: PriorSpec) -> tuple[Floats, Floats]:
+    """Return centers and sizes, float32 (N, 2) each."""
+    grids = zip(spec.levels, cells.grids_hw, strict=True)
+    step = cells.per_level(step_xy(spec, level, grid_hw) for level, grid_hw in grids)
+    center = (cells.xy + np.float32(spec.cell_offset)) * step
+    size = cells.anchors_px(spec)
+    if rules.clamp:
+        size = np.minimum(size, np.array(spec.unit_xy, np.float32))
+    return center, size
 
 
 def _exponential(t: Floats, rules: PriorSpec) -> Floats:

@@ -32,7 +32,7 @@ def _cells(box_channels: int) -> Callable[[ModelSpec], _Heads]:
             if level.scores is not None and spec.decode.score != "obj":
                 channels[level.scores] = len(spec.classes) + (spec.decode.score == "softmax")
             needed |= {name: ((1, anchors * count, None, None),) for name, count in channels.items()}
-        return needed
+        return needed | dict.fromkeys(spec.decode.keypoints, ((1, None, None, None),))
 
     return heads
 

@@ -1,0 +1,80 @@
+"""BlazeFace (MediaPipe, Apache-2.0): faces with six keypoints, for front (128 px) and back cameras (256 px).
+
+Bazarevsky et al., "BlazeFace: Sub-millisecond Neural Face Detection on Mobile GPUs", 2019, arXiv:1907.05047; key names
+of the PyTorch port. Keypoints are the eyes, the tip of the nose, the mouth, and the ears. Overlapping boxes are merged
+into their mean, as the paper has it. Neither repository says how pictures are resized: edgedet keeps their aspect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from edgedet_models.blazeface.network import (
+    ANCHORS,
+    BACK,
+    BACK_STRIDED,
+    FRONT,
+    FRONT_STRIDED,
+    BlazeFace,
+    BlazeWidths,
+    read_blaze_widths,
+)
+from edgedet_models.checkpoint.content import Checkpoint
+from edgedet_models.checkpoint.strict import load_strict
+from edgedet_models.detector import DetectorModule
+from edgedet_models.families import Recognition
+from edgedet_models.layer_list.names import class_names
+from edgedet_runtime.errors import CheckpointError
+
+__all__ = ["FORMS", "LICENCE", "VARIANTS", "load", "recognise"]
+
+FAMILY = "blazeface"
+LICENCE = "Apache-2.0"
+FORMS = ("state dict",)
+SIZES: Mapping[str, BlazeWidths] = {"blazeface-front": FRONT, "blazeface-back": BACK}
+BIAS = "classifier_8.bias"
+
+
+def _build(variant: str, size: BlazeWidths, classes: tuple[str, ...]) -> BlazeFace:
+    return BlazeFace(variant, size, classes)
+
+
+VARIANTS: Mapping[str, Callable[[tuple[str, ...]], DetectorModule]] = {
+    name: partial(_build, name, size) for name, size in SIZES.items()
+}
+
+
+def recognise(checkpoint: Checkpoint) -> Recognition | None:
+    """Recognize a state dict by the keys of its backbone and heads."""
+    tensors = checkpoint.tensors()
+    size = read_blaze_widths(tensors)
+    if size is None or BIAS not in tensors:
+        return None
+    strided = BACK_STRIDED if size.back else FRONT_STRIDED
+    classes, left = divmod(len(tensors[BIAS]), ANCHORS[0])
+    if left or not classes or len(size.fine) <= strided[-1]:
+        raise CheckpointError(
+            f"{checkpoint.path}: expected a BlazeFace with {ANCHORS[0]} scores per class and more than {strided[-1]}"
+            f" blocks, got {len(tensors[BIAS])} scores and {len(size.fine)} blocks; the file is damaged"
+        )
+    variant = next((name for name, known in SIZES.items() if known == size), "custom")
+    camera = "back" if size.back else "front"
+    why = f"BlazeFace keys, the {camera}-camera network; assumed: pictures keep their aspect, black around them"
+    names = ("face",) if classes == 1 else class_names(None, classes)
+    return Recognition(FAMILY, variant, names, why)
+
+
+def load(checkpoint: Checkpoint) -> DetectorModule:
+    """Build the detector that the shapes describe and load it strictly.
+
+    Raises:
+        CheckpointError: The file is no BlazeFace, or a tensor is missing, left over or misshapen.
+    """
+    recognition, size = recognise(checkpoint), read_blaze_widths(checkpoint.tensors())
+    if recognition is None or size is None:
+        raise CheckpointError(f"{checkpoint.path}: expected a BlazeFace state dict, got other keys")
+    detector = BlazeFace(recognition.variant, size, recognition.classes)
+    what = f"BlazeFace ({recognition.variant})"
+    load_strict(detector, checkpoint.tensors(), path=checkpoint.path, what=what)
+    return detector.eval()
