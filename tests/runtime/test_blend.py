@@ -20,9 +20,9 @@ def test_overlapping_boxes_become_their_mean_weighted_by_score() -> None:
     found = candidates((0, 0, 10, 10, 0.6, 0), (2, 0, 12, 10, 0.9, 0), (50, 50, 60, 60, 0.7, 0), points=True)
     merged = blend(found, iou=0.3, max_det=10)
     share = 0.9 / 1.5
-    mean = [2 * share, 0, 10 + 2 * share, 10]
+    mean = [2 * share, 0.0, 10 + 2 * share, 10.0]
     assert merged.scores.tolist() == pytest.approx([0.75, 0.7])
-    np.testing.assert_allclose(merged.boxes_xyxy, [mean, [50, 50, 60, 60]], rtol=1e-6)
+    np.testing.assert_allclose(merged.boxes_xyxy, np.array([mean, [50, 50, 60, 60]]), rtol=1e-6)
     assert merged.keypoints_xy is not None
     np.testing.assert_allclose(merged.keypoints_xy[:, 0], merged.boxes_xyxy[:, 2:])
 
