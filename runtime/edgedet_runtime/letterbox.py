@@ -123,6 +123,10 @@ class Letterbox:
         if self.resize.interpolation == "area-down" and shrinks:
             shrink(image_bgr, window, Scratch() if scratch is None else scratch)
             return out
+        if self.resize.interpolation == "linear-corner":
+            matrix = np.diag((new_w / image_bgr.shape[1], new_h / image_bgr.shape[0], 1.0))
+            cv2.warpPerspective(image_bgr, matrix, (new_w, new_h), dst=window, flags=cv2.INTER_LINEAR)
+            return out
         method = cv2.INTER_LINEAR_EXACT if self.resize.interpolation == "linear-exact" else cv2.INTER_LINEAR
         cv2.resize(image_bgr, (new_w, new_h), dst=window, interpolation=method)
         return out

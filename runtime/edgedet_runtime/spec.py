@@ -42,6 +42,7 @@ Layout = Literal["NCHW", "NHWC"]
 Dtype = Literal["uint8", "float32"]
 ColorOrder = Literal["BGR", "RGB"]
 ResizeMode = Literal["letterbox", "letterbox-topleft", "stretch"]
+Interpolation = Literal["linear", "linear-exact", "area-down", "linear-corner"]
 BoxKind = Literal["anchors", "points-exp", "ltrb", "dfl", "priors", "queries", "decoded", "nms"]
 ScoreKind = Literal["obj*cls", "cls", "obj", "softmax", "sqrt(obj*cls)"]
 Suppression = Literal["nms", "none", "blend"]
@@ -117,15 +118,17 @@ class ResizeSpec:
         rounding: How the scaled size becomes whole pixels: `round` (YOLOv5) or `floor` (YOLOX).
         scale_up: Whether small pictures are enlarged.
         interpolation: `linear` (OpenCV's fast one, whose last bits differ between x86 and ARM where the picture
-            shrinks), `linear-exact` (slower, the same bits everywhere), or `area-down` (area averaging where the
-            picture shrinks, else linear; the same bits everywhere).
+            shrinks), `linear-exact` (slower, the same bits everywhere), `area-down` (area averaging where the
+            picture shrinks, else linear; the same bits everywhere), or `linear-corner` (x_input = x_picture * gain for
+            the pixels' indices themselves, as NanoDet warps; the others align the pixels' edges). The last one since
+            version 2.
     """
 
     mode: ResizeMode = "letterbox"
     pad_bgr: tuple[int, int, int] = (114, 114, 114)
     rounding: Literal["round", "floor"] = "round"
     scale_up: bool = True
-    interpolation: Literal["linear", "linear-exact", "area-down"] = "linear"
+    interpolation: Interpolation = "linear"
 
     def __post_init__(self) -> None:
         """Validate the padding color."""
@@ -334,7 +337,8 @@ class ModelSpec:
     def _later_fields(self) -> list[tuple[str, str]]:
         """Return the parts and fields that came with version 2 and say something here."""
         later = [(part, name) for part, name, plain in _SINCE_2 if getattr(getattr(self, part), name) != plain]
-        return later + [("decode", "score")] * (self.decode.score in _SCORES_SINCE_2)
+        later += [("decode", "score")] * (self.decode.score in _SCORES_SINCE_2)
+        return later + [("resize", "interpolation")] * (self.resize.interpolation == "linear-corner")
 
     def to_json(self) -> str:
         """Serialize to compact JSON; floats survive a round trip exactly.

@@ -28,6 +28,7 @@ class ClassicFixture:
         scores: As `boxes`.
         objectness: As `boxes`; None where there is none.
         first_class: Official number of edgedet's class 0.
+        scores_first: Whether rows of one array hold scores, then boxes; it is what both `boxes` and `scores` name.
     """
 
     name: str
@@ -35,12 +36,14 @@ class ClassicFixture:
     scores: str = "raw_cls_logits"
     objectness: str | None = None
     first_class: int = 0
+    scores_first: bool = False
 
 
 CLASSIC_FIXTURES = (
     ClassicFixture("ssd300-vgg16-w0100-nc4", first_class=1),
     ClassicFixture("full-ssd300_vgg16-nc4", first_class=1),
     ClassicFixture("ssdlite320-mnv3-w035-nc4", first_class=1),
+    ClassicFixture("nanodet-plus-m-nc4", "raw_head", "raw_head", scores_first=True),
 )
 
 
@@ -74,6 +77,8 @@ def official_raw(
                 continue
             anchors = max(1, len(level.anchors_px))
             rows = reference[key][image, start : start + h * w * anchors]
+            if fixture.scores_first:
+                rows = rows[:, :channels] if pick == "scores" else rows[:, -channels:]
             start += h * w * anchors
             found[name] = rows.reshape(h, w, channels).transpose(2, 0, 1)[None]
         assert "{}" in key or start == reference[key].shape[1], "every official row belongs to a level"

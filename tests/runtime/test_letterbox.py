@@ -229,3 +229,13 @@ def test_equals_official_preprocessing_bit_for_bit(name: str, shared: Path) -> N
                 image = file[f"image{i}_bgr"]
             tensor, _ = preprocess(image)
             np.testing.assert_array_equal(tensor[0], reference["input"][i])
+
+
+def test_corner_alignment_keeps_the_first_pixel_and_scales_indices() -> None:
+    """NanoDet's warp: input column 2 k of a picture that is enlarged twice is the picture's column k itself."""
+    picture = np.arange(6 * 5 * 3, dtype=np.uint8).reshape(6, 5, 3) * 2
+    fit = Letterbox.fit((6, 5), (12, 10), ResizeSpec("stretch", interpolation="linear-corner"))
+    warped = fit.apply(picture)
+    np.testing.assert_array_equal(warped[::2, ::2], picture)
+    between = (picture[:, :-1].astype(int) + picture[:, 1:]) / 2
+    assert np.abs(warped[::2, 1:-1:2] - between).max() <= 0.5

@@ -132,7 +132,7 @@ specs = st.builds(
         pad_bgr=st.tuples(*[st.integers(0, 255)] * 3),
         rounding=st.sampled_from(["round", "floor"]),
         scale_up=st.booleans(),
-        interpolation=st.sampled_from(["linear", "linear-exact", "area-down"]),
+        interpolation=st.sampled_from(["linear", "linear-exact", "area-down", "linear-corner"]),
     ),
     decode=decodes(),
     classes=st.lists(names, min_size=1, max_size=4).map(tuple),

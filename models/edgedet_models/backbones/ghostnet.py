@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from edgedet_models.backbones.backbone import Backbone, Features, round_channels, tap
+from edgedet_models.layers.activation import activation
 from edgedet_models.layers.squeeze_excite import ChannelGate
 
-__all__ = ["GhostNet"]
+__all__ = ["GhostBottleneck", "GhostNet"]
 
 STAGES: tuple[tuple[tuple[int, int, int, bool, int], ...], ...] = (
     ((3, 16, 16, False, 1),),
@@ -38,14 +39,17 @@ class GhostModule(nn.Module):
     The second is called ``cheap_operation``.
     """
 
-    def __init__(self, c_in: int, c_out: int, *, relu: bool) -> None:
-        """Build; with an odd `c_out`, the last channel that comes out is dropped."""
+    def __init__(self, c_in: int, c_out: int, *, act: str) -> None:
+        """Build; `act` is a key of `ACTIVATIONS`. With an odd `c_out`, the last channel that comes out is dropped."""
         super().__init__()
         primary = math.ceil(c_out / 2)
-        act = nn.ReLU if relu else nn.Identity
-        self.primary_conv = nn.Sequential(nn.Conv2d(c_in, primary, 1, bias=False), nn.BatchNorm2d(primary), act())
+        self.primary_conv = nn.Sequential(
+            nn.Conv2d(c_in, primary, 1, bias=False), nn.BatchNorm2d(primary), activation(act)
+        )
         self.cheap_operation = nn.Sequential(
-            nn.Conv2d(primary, primary, 3, padding=1, groups=primary, bias=False), nn.BatchNorm2d(primary), act()
+            nn.Conv2d(primary, primary, 3, padding=1, groups=primary, bias=False),
+            nn.BatchNorm2d(primary),
+            activation(act),
         )
         self.c_out = c_out
 
@@ -59,10 +63,12 @@ class GhostModule(nn.Module):
 class GhostBottleneck(nn.Module):
     """Widen by a ghost module (``ghost1``), filter where strided, gate (``se``), narrow by another (``ghost2``)."""
 
-    def __init__(self, c_in: int, hidden: int, c_out: int, kernel: int, stride: int, *, gate: bool) -> None:
-        """Build; the shortcut is the identity where the shape is kept."""
+    def __init__(
+        self, c_in: int, hidden: int, c_out: int, kernel: int, stride: int, *, gate: bool, act: str = "relu"
+    ) -> None:
+        """Build; `act` follows ``ghost1`` alone. The shortcut is the identity where the shape is kept."""
         super().__init__()
-        self.ghost1 = GhostModule(c_in, hidden, relu=True)
+        self.ghost1 = GhostModule(c_in, hidden, act=act)
         self.strided = stride > 1
         if self.strided:
             self.conv_dw = nn.Conv2d(hidden, hidden, kernel, stride, kernel // 2, groups=hidden, bias=False)
@@ -71,7 +77,7 @@ class GhostBottleneck(nn.Module):
         if gate:
             reduced = round_channels(hidden / 4, 4)
             self.se = ChannelGate(hidden, reduced, gate="hardsigmoid", keys=("conv_reduce", "conv_expand"))
-        self.ghost2 = GhostModule(hidden, c_out, relu=False)
+        self.ghost2 = GhostModule(hidden, c_out, act="identity")
         self.shortcut: nn.Module = nn.Identity()
         if self.strided or c_in != c_out:
             self.shortcut = nn.Sequential(

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from edgedet_models.backbones.backbone import Backbone, Features
 from edgedet_models.backbones.cell import Cell
+from edgedet_models.layers.activation import activation
 from edgedet_models.layers.channel_shuffle import ChannelShuffle
 from edgedet_runtime.errors import CheckpointError
 
-__all__ = ["ShuffleNetV2"]
+__all__ = ["ShuffleNetV2", "ShuffleUnit"]
 
 STAGES: Mapping[float, tuple[int, int, int, int]] = {
     0.5: (48, 96, 192, 1024),
@@ -30,8 +31,8 @@ def _depthwise(channels: int, stride: int) -> tuple[nn.Module, nn.Module]:
     return conv, nn.BatchNorm2d(channels)
 
 
-def _pointwise(c_in: int, c_out: int) -> tuple[nn.Module, nn.Module, nn.Module]:
-    return nn.Conv2d(c_in, c_out, 1, bias=False), nn.BatchNorm2d(c_out), nn.ReLU()
+def _pointwise(c_in: int, c_out: int, act: str) -> tuple[nn.Module, nn.Module, nn.Module]:
+    return nn.Conv2d(c_in, c_out, 1, bias=False), nn.BatchNorm2d(c_out), activation(act)
 
 
 class ShuffleUnit(nn.Module):
@@ -40,7 +41,7 @@ class ShuffleUnit(nn.Module):
     Keys: ``branch1.<i>`` (stride 2 only) and ``branch2.<i>``.
     """
 
-    def __init__(self, c_in: int, c_out: int, stride: int) -> None:
+    def __init__(self, c_in: int, c_out: int, stride: int, act: str = "relu") -> None:
         """Build; at stride 1, `c_in` and `c_out` are equal."""
         super().__init__()
         half = c_out // 2
@@ -48,9 +49,11 @@ class ShuffleUnit(nn.Module):
         self.split = stride == 1
         self.branch1: nn.Module = nn.Identity()
         if not self.split:
-            self.branch1 = nn.Sequential(*_depthwise(c_in, stride), *_pointwise(c_in, half))
+            self.branch1 = nn.Sequential(*_depthwise(c_in, stride), *_pointwise(c_in, half, act))
         self.branch2 = nn.Sequential(
-            *_pointwise(half if self.split else c_in, half), *_depthwise(half, stride), *_pointwise(half, half)
+            *_pointwise(half if self.split else c_in, half, act),
+            *_depthwise(half, stride),
+            *_pointwise(half, half, act),
         )
         self.shuffle = ChannelShuffle(2)
 

@@ -44,6 +44,7 @@ FAMILIES: Mapping[str, str] = {
     "ssd": "edgedet_models.families.ssd",
     "ultraface": "edgedet_models.families.ultraface",
     "blazeface": "edgedet_models.families.blazeface",
+    "nanodet": "edgedet_models.families.nanodet",
     "rtdetr": "edgedet_models.families.rtdetr",
     "dfine": "edgedet_models.families.dfine",
     "deim": "edgedet_models.families.deim",
