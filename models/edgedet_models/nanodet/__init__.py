@@ -1,1 +1,1 @@
-"""NanoDet-m and NanoDet-Plus (RangiLyu/nanodet, Apache-2.0): ShuffleNetV2, a light neck, a head of bins of box sides."""
+"""NanoDet-m and NanoDet-Plus (RangiLyu/nanodet, Apache-2.0): ShuffleNetV2, a light neck, bins of box sides."""
