@@ -43,6 +43,9 @@ CLASSIC_FIXTURES = (
     ClassicFixture("ssd300-vgg16-w0100-nc4", first_class=1),
     ClassicFixture("full-ssd300_vgg16-nc4", first_class=1),
     ClassicFixture("ssdlite320-mnv3-w035-nc4", first_class=1),
+    ClassicFixture("retinanet-r18-w0125-nc4"),
+    ClassicFixture("retinanet-r50-w00625-nc3-oldkeys"),
+    ClassicFixture("fcos-r18-w0125-nc4", objectness="raw_bbox_ctrness"),
     ClassicFixture("nanodet-plus-m-nc4", "raw_head", "raw_head", scores_first=True),
 )
 

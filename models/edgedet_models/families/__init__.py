@@ -45,6 +45,8 @@ FAMILIES: Mapping[str, str] = {
     "ultraface": "edgedet_models.families.ultraface",
     "blazeface": "edgedet_models.families.blazeface",
     "nanodet": "edgedet_models.families.nanodet",
+    "retinanet": "edgedet_models.families.retinanet",
+    "fcos": "edgedet_models.families.fcos",
     "rtdetr": "edgedet_models.families.rtdetr",
     "dfine": "edgedet_models.families.dfine",
     "deim": "edgedet_models.families.deim",

@@ -1,0 +1,34 @@
+"""FCOS as torchvision has it (BSD-3-Clause): ResNet-18, 34, 50 and others on a feature pyramid.
+
+Tian et al., "FCOS: Fully Convolutional One-Stage Object Detection", 2019, arXiv:1904.01355. Unlike the paper, points
+lie at the corners of cells and sides are in units of a level's stride, without learned factors. torchvision counts an
+output for background as class 0 and never trains it: class ids stay its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from edgedet_models.detector import DetectorModule
+from edgedet_models.pyramid.dense import Fcos
+from edgedet_models.pyramid.read import DenseFamily, published
+
+__all__ = ["FORMS", "LICENCE", "VARIANTS", "load", "recognise"]
+
+LICENCE = "BSD-3-Clause"
+FORMS = ("state dict",)
+_FAMILY = DenseFamily(
+    name="fcos",
+    title="FCOS",
+    build=Fcos,
+    sizes={f"fcos-{body}": published(body) for body in ("r18", "r34", "r50")},
+    mark="head.regression_head.bbox_ctrness.weight",
+    without="rpn.head.cls_logits.weight",
+    anchors=1,
+    norm_key="",
+)
+VARIANTS: Mapping[str, Callable[[tuple[str, ...]], DetectorModule]] = {
+    name: partial(Fcos, name, shape) for name, shape in _FAMILY.sizes.items()
+}
+recognise, load = _FAMILY.recognise, _FAMILY.load
