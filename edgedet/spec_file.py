@@ -8,6 +8,7 @@ from typing import Any
 
 from edgedet_runtime.errors import EdgedetError, InputError
 from edgedet_runtime.from_json import parse_json
+from edgedet_runtime.short_file import read_short_text
 from edgedet_runtime.spec import ModelSpec
 
 __all__ = ["read_spec_file"]
@@ -23,7 +24,7 @@ def read_spec_file(path: Path) -> ModelSpec:
     """
     try:
         size = path.stat().st_size
-        text = path.read_text(encoding="utf-8") if size <= MAX_BYTES else ""
+        text = read_short_text(path) if size <= MAX_BYTES else ""
     except (OSError, UnicodeDecodeError) as e:
         raise InputError(f"{path}: expected a spec in JSON, got a file that cannot be read ({e})") from None
     try:

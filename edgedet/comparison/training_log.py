@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edgedet_runtime.errors import InputError
 from edgedet_runtime.from_json import parse_json
+from edgedet_runtime.short_file import DATASET_MB, read_short_text
 
 __all__ = ["Curve", "read_curve"]
 
@@ -39,7 +40,7 @@ def read_curve(run: Path) -> Curve:
     """
     path = run / LOG if run.is_dir() else run
     try:
-        rows = [parse_json(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        rows = [parse_json(line) for line in read_short_text(path, at_most_mb=DATASET_MB).splitlines() if line.strip()]
         points = [(int(row["images"]), float(row["loss"])) for row in rows]
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as e:
         raise InputError(f"--training {run}: expected a run of edgedet train with {LOG}, got {e}") from None

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from edgedet_runtime.errors import ModelFileError
 from edgedet_runtime.short import short
+from edgedet_runtime.short_file import read_short_text
 
 __all__ = ["from_json", "parse_json", "read_json"]
 
@@ -26,7 +27,7 @@ def read_json(path: Path) -> Any:
             infinity or a number that no machine number holds.
     """
     try:
-        return parse_json(path.read_text(encoding="utf-8"))
+        return parse_json(read_short_text(path))
     except OSError as e:
         raise ModelFileError(f"{path}: cannot be read ({e.strerror or e})") from None
     except (ValueError, RecursionError) as e:

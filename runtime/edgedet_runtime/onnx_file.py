@@ -16,7 +16,16 @@ from pathlib import Path
 from edgedet_runtime.errors import ModelFileError
 from edgedet_runtime.mistaken import mistaken_file
 
-__all__ = ["MOST_FIELDS", "CountedFields", "OnnxSummary", "fields", "keyed_fields", "onnx_summary", "varint"]
+__all__ = [
+    "MOST_FIELDS",
+    "CountedFields",
+    "OnnxSummary",
+    "fields",
+    "keyed_fields",
+    "onnx_summary",
+    "refuse_special",
+    "varint",
+]
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MODEL_GRAPH, _MODEL_METADATA = 7 << 3 | _BYTES, 14 << 3 | _BYTES
@@ -45,6 +54,19 @@ class OnnxSummary:
         return bool(self.op_types & {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger"})
 
 
+def refuse_special(path: Path) -> None:
+    """Refuse a pipe, device or folder, before opening it waits for a writer that never comes.
+
+    Raises:
+        ModelFileError: The path is there, and no plain file.
+        OSError: It cannot be looked up.
+    """
+    if path.exists() and not path.is_file():
+        raise ModelFileError(
+            f"{path}: expected a model file, got {'a folder' if path.is_dir() else 'a pipe or device'}"
+        )
+
+
 def onnx_summary(path: Path, content: bytes | None = None) -> OnnxSummary:
     """Read an ONNX file's metadata and operator types.
 
@@ -58,6 +80,7 @@ def onnx_summary(path: Path, content: bytes | None = None) -> OnnxSummary:
     try:
         if content is not None:
             return _summary(content)
+        refuse_special(path)
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return _summary(data)
     except OSError as e:

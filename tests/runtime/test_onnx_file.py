@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from edgedet_runtime.errors import ModelFileError
+from edgedet_runtime.model_check import check_model
 from edgedet_runtime.onnx_file import fields, onnx_summary, varint
 
 NUMBERS = {
@@ -105,3 +107,15 @@ def test_a_file_has_one_graph(graphs: int, tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match=r"gone\.onnx: cannot be read \(No such file"):
         onnx_summary(tmp_path / "gone.onnx")
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.xml"])
+@pytest.mark.parametrize("kind", ["pipe", "folder"])
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path, name: str, kind: str) -> None:
+    path = tmp_path / name
+    os.mkfifo(path) if kind == "pipe" else path.mkdir()
+    with pytest.raises(ModelFileError, match=f"expected a model file, got a {kind}"):
+        check_model(path)
+    if name == "model.onnx":
+        with pytest.raises(ModelFileError, match=f"expected a model file, got a {kind}"):
+            onnx_summary(path)

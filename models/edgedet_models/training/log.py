@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from edgedet_models.training.state import TrainingProgress
+from edgedet_runtime.short_file import DATASET_MB, read_short_text
 from edgedet_runtime.whole_file import whole_file
 
 __all__ = ["LOG", "append_row", "cut_log"]
@@ -25,7 +26,7 @@ def cut_log(path: Path, step: int) -> None:
     """Leave out rows after a step, from where a run that was killed goes on; they will be written anew."""
     if not path.exists():
         return
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = read_short_text(path, at_most_mb=DATASET_MB, errors="replace").splitlines()
     kept = [line for line in lines if _step(line) <= step]
     if len(kept) < len(lines):
         with whole_file(path) as file:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from edgedet_runtime.errors import ArgumentError, InputError, MissingDependencyError
+from edgedet_runtime.short_file import read_short_bytes
 from edgedet_runtime.whole_file import write_whole_file
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
     """
     serialization, ed25519 = _cryptography()
     try:
-        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+        key = serialization.load_pem_private_key(read_short_bytes(path), password=None)
     except Exception as e:  # what the package raises has no common root: UnsupportedAlgorithm, ValueError, TypeError
         raise InputError(f"{path}: expected an unencrypted Ed25519 private key in PEM, got {_reason(e)}") from None
     if not isinstance(key, ed25519.Ed25519PrivateKey):
@@ -179,7 +180,7 @@ def fingerprint(key: Ed25519PublicKey) -> str:
 def _public_keys_of(file: Path) -> list[PublicKey]:
     serialization, ed25519 = _cryptography()
     try:
-        blocks = [match.group(0) for match in _PEM_BLOCK.finditer(file.read_bytes())]
+        blocks = [match.group(0) for match in _PEM_BLOCK.finditer(read_short_bytes(file))]
         found = [serialization.load_pem_public_key(block) for block in blocks]
     except Exception as e:  # as above
         raise InputError(f"{file}: expected Ed25519 public keys in PEM, got {_reason(e)}") from None

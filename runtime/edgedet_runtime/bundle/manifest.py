@@ -18,6 +18,7 @@ from edgedet_runtime.bundle.rungs import Noise, Rung
 from edgedet_runtime.errors import ModelFileError
 from edgedet_runtime.from_json import from_json, parse_json
 from edgedet_runtime.short import short
+from edgedet_runtime.short_file import read_short_bytes
 from edgedet_runtime.spec import ModelSpec
 
 __all__ = [
@@ -182,7 +183,7 @@ def read_manifest(folder: Path) -> Manifest:
             "wrote, or a single .onnx or .xml file"
         )
     try:
-        return parse_manifest(path.read_bytes(), path)
+        return parse_manifest(read_short_bytes(path), path)
     except OSError as e:
         raise ModelFileError(f"{path}: cannot be read ({e.strerror or e})") from None
 

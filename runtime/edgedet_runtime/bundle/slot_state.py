@@ -21,6 +21,7 @@ from edgedet_runtime.bundle.manifest import MANIFEST
 from edgedet_runtime.errors import InputError, ModelFileError
 from edgedet_runtime.from_json import from_json, read_json
 from edgedet_runtime.one_writer import locked_folder
+from edgedet_runtime.short_file import read_short_bytes
 from edgedet_runtime.whole_file import write_whole_file
 
 __all__ = [
@@ -72,7 +73,7 @@ class Installed:
         import hashlib  # loads OpenSSL, which detecting does not need
 
         try:
-            content = (folder / self.slot / MANIFEST).read_bytes()
+            content = read_short_bytes(folder / self.slot / MANIFEST)
         except OSError:
             return False
         return hashlib.sha256(content).hexdigest() == self.manifest_sha256

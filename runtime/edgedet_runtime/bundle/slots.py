@@ -35,6 +35,7 @@ from edgedet_runtime.bundle.trust import check_conditions
 from edgedet_runtime.choices import EngineName
 from edgedet_runtime.errors import ArgumentError, CheckFailedError, InputError, ModelFileError
 from edgedet_runtime.one_writer import locked_folder
+from edgedet_runtime.short_file import read_short_bytes
 from edgedet_runtime.whole_folder import whole_folder
 
 __all__ = ["Started", "confirm", "install", "rollback", "start"]
@@ -96,7 +97,7 @@ def install(
             report = examine(copy, engine=engine, threads=threads)
             if report.failures:
                 raise CheckFailedError(f"{bundle}: not installed, {report.verdict}")
-            digest = hashlib.sha256((copy / MANIFEST).read_bytes()).hexdigest()
+            digest = hashlib.sha256(read_short_bytes(copy / MANIFEST)).hexdigest()
         new = Installed(slot, digest, None if signed is None else signed.statement.version)
         with locked_folder(folder, wait=True):
             state = read_state(folder)

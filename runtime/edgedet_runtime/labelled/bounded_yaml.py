@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from edgedet_runtime.errors import InputError, MissingDependencyError
 from edgedet_runtime.short import short
+from edgedet_runtime.short_file import read_short_text
 
 if TYPE_CHECKING:
     from yaml.nodes import Node
@@ -53,7 +54,7 @@ def read_yaml(path: Path) -> dict[str, Tree]:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise ValueError(f"larger than {_MOST_BYTES // 1_000_000} MB")
-        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=Loader)
+        node = yaml.compose(read_short_text(path), Loader=Loader)
         tree = _tree(node, {})
     except OSError as e:
         raise InputError(f"{path}: cannot be read ({e.strerror or e})") from None

@@ -18,6 +18,7 @@ from edgedet_runtime.labelled.coco_boxes import Annotation, Passed, read_annotat
 from edgedet_runtime.labelled.faults import Faults, exists
 from edgedet_runtime.labelled.values import Labelled, LabelledSet
 from edgedet_runtime.short import short
+from edgedet_runtime.short_file import DATASET_MB, read_short_bytes
 
 __all__ = ["read_coco"]
 
@@ -75,7 +76,7 @@ def read_coco(path: Path, *, images: Path | None = None, limit: int | None = Non
 
 def _load(path: Path) -> _Entry:
     try:
-        data = json.loads(path.read_bytes())
+        data = json.loads(read_short_bytes(path, at_most_mb=DATASET_MB))
     except OSError as e:
         raise InputError(f"{path}: cannot be read ({e.strerror or e})") from None
     except (ValueError, RecursionError) as e:  # ValueError: no JSON, no UTF-8, a number of thousands of digits

@@ -14,6 +14,7 @@ from edgedet_runtime.labelled.values import Labelled, LabelledSet
 from edgedet_runtime.labelled.yolo_labels import LabelRules, label_file, read_labels
 from edgedet_runtime.pictures import list_folder, looks_like_picture
 from edgedet_runtime.short import short
+from edgedet_runtime.short_file import DATASET_MB, read_short_text
 
 __all__ = ["read_yolo"]
 
@@ -166,7 +167,7 @@ def _listed(path: Path, key: str, place: Path, places: _Places, faults: Faults) 
     if looks_like_picture(place):
         return [place]
     try:
-        lines = place.read_text(encoding="utf-8-sig").split("\n")
+        lines = read_short_text(place, at_most_mb=DATASET_MB, encoding="utf-8-sig").split("\n")
     except (OSError, ValueError) as e:
         raise InputError(f"{place}: expected a list of pictures, a path per line ({short(str(e))})") from None
     files = []

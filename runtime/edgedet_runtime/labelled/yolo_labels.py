@@ -12,6 +12,7 @@ from pathlib import Path
 
 from edgedet_runtime.labelled.faults import Faults, exists
 from edgedet_runtime.short import short
+from edgedet_runtime.short_file import read_short_text
 
 __all__ = ["LabelRules", "label_file", "read_labels"]
 
@@ -59,7 +60,7 @@ def read_labels(file: Path, rules: LabelRules, faults: Faults) -> tuple[list[int
     if not exists(file):
         return [], [], 0
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = read_short_text(file).splitlines()
     except (OSError, ValueError) as e:
         faults.add(file, "labels", f"expected a text file, got one that cannot be read ({short(str(e))})")
         return [], [], 0

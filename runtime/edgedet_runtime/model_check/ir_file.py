@@ -9,6 +9,7 @@ from xml.parsers import expat
 
 from edgedet_runtime.errors import ModelFileError
 from edgedet_runtime.model_check.outline import Fault
+from edgedet_runtime.onnx_file import refuse_special
 
 __all__ = ["IrConstant", "IrSummary", "ir_summary"]
 
@@ -83,6 +84,7 @@ def ir_summary(path: Path, content: bytes | None = None) -> IrSummary:
         if content is not None:
             parser.Parse(content, True)
         else:
+            refuse_special(path)
             with path.open("rb") as file:
                 parser.ParseFile(file)
     except OSError as e:

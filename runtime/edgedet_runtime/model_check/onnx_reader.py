@@ -19,7 +19,7 @@ from edgedet_runtime.model_check.onnx_arity import ARITIES
 from edgedet_runtime.model_check.onnx_scope import POSITIVE, Scope, check_positive, refuse_unmade
 from edgedet_runtime.model_check.onnx_tensors import Weights, check_tensor, element_count, packed_numbers
 from edgedet_runtime.model_check.outline import Fault, Outline
-from edgedet_runtime.onnx_file import CountedFields
+from edgedet_runtime.onnx_file import CountedFields, refuse_special
 from edgedet_runtime.printable import shown
 
 __all__ = ["MOST_NODES", "check_onnx"]
@@ -73,6 +73,7 @@ def check_onnx(path: Path, content: bytes | None = None) -> Outline:
     try:
         if content is not None:
             return _Check(content, None).model()
+        refuse_special(path)
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return _Check(data, path.absolute().parent).model()
     except FileNotFoundError:
