@@ -238,10 +238,10 @@ def test_a_manifest_is_written_to_be_read_by_people() -> None:
 def test_a_manifest_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / MANIFEST).write_text("{}")
 
-    def refuse(_: Path) -> bytes:
+    def refuse(_: Path, mode: str) -> bytes:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(ModelFileError, match=r"manifest\.json: cannot be read \(Permission denied\)$"):
         read_manifest(tmp_path)
 
