@@ -198,11 +198,12 @@ def _adjust(source: Source, config: ExportConfig) -> Source:
     if len(classes) != len(spec.classes):
         raise ArgumentError("classes", f"expected {len(spec.classes)} names, as the model has, got {len(classes)}")
     height, width = config.imgsz or spec.input.size_hw
-    if config.outputs != "raw" and (spec.decode.keypoints or spec.decode.suppression == "blend"):
+    inclusive = spec.decode.priors is not None and spec.decode.priors.inclusive
+    if config.outputs != "raw" and (spec.decode.keypoints or spec.decode.suppression == "blend" or inclusive):
         raise ArgumentError(
             "outputs",
-            f"expected raw, as {spec.variant} has keypoints or merges boxes by their scores, which the other contracts"
-            f" cannot hold, got {config.outputs}",
+            f"expected raw, as {spec.variant} has keypoints, merges boxes by their scores, or counts a box's last"
+            f" pixel, which the other contracts cannot hold, got {config.outputs}",
         )
     own = isinstance(source.model, DetectorModule)
     stride = source.model.stride if own else max(level.stride for level in spec.decode.levels)

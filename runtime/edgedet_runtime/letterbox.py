@@ -12,7 +12,8 @@ Where each number comes from:
   row or column goes to the end;
 - boxes return with the *unrounded* ``pad = (W - w * g) / 2`` (YOLOv5 ``scale_boxes``), which may differ by up
   to half a pixel from where the picture starts; YOLOX has no pad;
-- `stretch` has one gain per axis.
+- `stretch` has one gain per axis, and so has `letterbox-topleft` with `per_axis`: whole sides over sides (torchvision's
+  ``resize_boxes``, mmdet's ``scale_factor``).
 
 Pixels: bilinear by OpenCV (`linear`, `linear-exact`), or, with `area-down`, where a side shrinks, averages as `area`
 specifies them: for a camera's frame the exact mean of each block, within 1 of ``cv2.INTER_AREA``.
@@ -78,7 +79,8 @@ class Letterbox:
         whole = round if resize.rounding == "round" else int
         new_h, new_w = max(whole(h * g), 1), max(whole(w * g), 1)
         if resize.mode == "letterbox-topleft":
-            return cls((h, w), (in_h, in_w), (new_h, new_w), (0, 0), (g, g), (0.0, 0.0), resize)
+            gain = (new_w / w, new_h / h) if resize.per_axis else (g, g)
+            return cls((h, w), (in_h, in_w), (new_h, new_w), (0, 0), gain, (0.0, 0.0), resize)
         origin = ((in_h - new_h) // 2, (in_w - new_w) // 2)
         pad = ((in_w - w * g) / 2, (in_h - h * g) / 2)
         return cls((h, w), (in_h, in_w), (new_h, new_w), origin, (g, g), pad, resize)

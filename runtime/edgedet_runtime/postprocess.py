@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,6 +51,9 @@ def postprocess(
         )
     if wanted is not None:
         found = found.take(wanted[found.class_ids])
+    if spec.decode.priors is not None and spec.decode.priors.inclusive:
+        best = _inclusive(found, letterbox, spec.decode, limits)
+        return Detections(best.boxes_xyxy, best.scores, best.class_ids, spec.classes, best.keypoints_xy)
     if spec.decode.clip != "after-nms":
         best = select(_clipped(found, letterbox, spec.decode), spec.decode, limits)
         return Detections(best.boxes_xyxy, best.scores, best.class_ids, spec.classes, best.keypoints_xy)
@@ -64,6 +68,21 @@ def _to_image(points: npt.NDArray[np.float32] | None, letterbox: Letterbox) -> n
         return None
     pairs = points.reshape(-1, 2)
     return letterbox.to_image(np.concatenate((pairs, pairs), axis=1), clip=False)[:, :2].reshape(points.shape)
+
+
+def _inclusive(found: Candidates, letterbox: Letterbox, decode: DecodeSpec, limits: Thresholds) -> Candidates:
+    """Select boxes whose last pixel belongs to them, and bring them into the picture.
+
+    They end at the last pixel of the picture within the input, and their sides count one pixel more in suppression
+    (Detectron's and its heirs' geometry). Coordinates of detections are those of the pixels, as that code gives them.
+    """
+    height, width = letterbox.resized_hw
+    end = np.array((width - 1, height - 1) * 2, np.float32)
+    last = np.array((0, 0, 1, 1), np.float32)
+    cut = np.clip(found.boxes_xyxy, 0, end) if decode.clip != "after-nms" else found.boxes_xyxy
+    best = select(replace(found, boxes_xyxy=np.asarray(cut + last, np.float32)), decode, limits)
+    boxes = letterbox.to_image(best.boxes_xyxy - last)
+    return replace(best, boxes_xyxy=boxes, keypoints_xy=_to_image(best.keypoints_xy, letterbox))
 
 
 def _clipped(found: Candidates, letterbox: Letterbox, decode: DecodeSpec) -> Candidates:

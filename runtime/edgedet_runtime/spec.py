@@ -122,6 +122,8 @@ class ResizeSpec:
             picture shrinks, else linear; the same bits everywhere), or `linear-corner` (x_input = x_picture * gain for
             the pixels' indices themselves, as NanoDet warps; the others align the pixels' edges). The last one since
             version 2.
+        per_axis: Whether coordinates go by the sides of the resized picture, in whole pixels (torchvision, mmdet), and
+            not by the one factor that both were made with. For `letterbox-topleft`. Since version 2.
     """
 
     mode: ResizeMode = "letterbox"
@@ -129,9 +131,12 @@ class ResizeSpec:
     rounding: Literal["round", "floor"] = "round"
     scale_up: bool = True
     interpolation: Interpolation = "linear"
+    per_axis: bool = False
 
     def __post_init__(self) -> None:
-        """Validate the padding color."""
+        """Validate the padding color and what goes together."""
+        topleft = self.mode == "letterbox-topleft"
+        _require(topleft or not self.per_axis, "resize.per_axis", "false except with letterbox-topleft", self.mode)
         _require(all(0 <= v <= 255 for v in self.pad_bgr), "resize.pad_bgr", "three values 0..255", self.pad_bgr)
 
 
@@ -412,6 +417,7 @@ _SINCE_2: tuple[tuple[str, str, object], ...] = (
     ("decode", "top_k", 0),
     ("decode", "top_k_per", "level"),
     ("decode", "keypoints", ()),
+    ("resize", "per_axis", False),
 )
 """Fields that version 2 added: the part of the spec, the field, its default, which is what version 1 means."""
 

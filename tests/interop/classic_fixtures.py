@@ -28,6 +28,8 @@ class ClassicFixture:
         scores: As `boxes`.
         objectness: As `boxes`; None where there is none.
         first_class: Official number of edgedet's class 0.
+        default_thresholds: Whether the detections at the official thresholds are compared, as far as their number was
+            not bounded: where classes are cut by another score than the one that counts in the end.
         scores_first: Whether rows of one array hold scores, then boxes; it is what both `boxes` and `scores` name.
     """
 
@@ -37,6 +39,7 @@ class ClassicFixture:
     objectness: str | None = None
     first_class: int = 0
     scores_first: bool = False
+    default_thresholds: bool = False
 
 
 CLASSIC_FIXTURES = (
@@ -46,6 +49,17 @@ CLASSIC_FIXTURES = (
     ClassicFixture("retinanet-r18-w0125-nc4"),
     ClassicFixture("retinanet-r50-w00625-nc3-oldkeys"),
     ClassicFixture("fcos-r18-w0125-nc4", objectness="raw_bbox_ctrness"),
+    ClassicFixture(
+        "atss-mmdet-r18-w0125-nc4", "raw_reg_{}", "raw_cls_{}", "raw_centerness_{}", default_thresholds=True
+    ),
+    ClassicFixture(
+        "atss-sfzhang-r50-small-nc3",
+        "raw_reg_{}",
+        "raw_cls_{}",
+        "raw_centerness_{}",
+        first_class=1,
+        default_thresholds=True,
+    ),
     ClassicFixture("nanodet-plus-m-nc4", "raw_head", "raw_head", scores_first=True),
 )
 
@@ -92,7 +106,8 @@ def official_detections(
     fixture: ClassicFixture, nms: Mapping[str, Array], image: int, names: tuple[str, ...]
 ) -> Detections:
     """Return the official detections of a picture, best first."""
-    boxes, scores, classes = (nms[f"{part}_{image}"] for part in ("boxes", "scores", "classes"))
+    prefix = "official_" if fixture.default_thresholds else ""
+    boxes, scores, classes = (nms[f"{prefix}{part}_{image}"] for part in ("boxes", "scores", "classes"))
     order = np.argsort(-scores, kind="stable")
     return Detections(
         boxes[order].astype(np.float32),

@@ -239,3 +239,12 @@ def test_corner_alignment_keeps_the_first_pixel_and_scales_indices() -> None:
     np.testing.assert_array_equal(warped[::2, ::2], picture)
     between = (picture[:, :-1].astype(int) + picture[:, 1:]) / 2
     assert np.abs(warped[::2, 1:-1:2] - between).max() <= 0.5
+
+
+def test_coordinates_by_the_sides_of_the_resized_picture() -> None:
+    """mmdet: 140 × 130 at a factor of 160 / 130 is 172.3 wide, 172 in pixels."""
+    rules = ResizeSpec("letterbox-topleft", per_axis=True)
+    fit = Letterbox.fit((130, 140), (160, 192), rules)
+    assert fit.gain_xy == (172 / 140, 160 / 130)
+    np.testing.assert_allclose(fit.to_image([[172, 160, 0, 0]]), [[140, 130, 0, 0]], rtol=1e-6)
+    assert Letterbox.fit((130, 140), (160, 192), ResizeSpec("letterbox-topleft")).gain_xy == (160 / 130,) * 2

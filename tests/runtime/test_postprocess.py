@@ -9,6 +9,7 @@ import pytest
 
 from edgedet_runtime.letterbox import Letterbox
 from edgedet_runtime.postprocess import postprocess
+from edgedet_runtime.prior_spec import PriorSpec
 from edgedet_runtime.spec import Clip, DecodeSpec, LevelSpec, Thresholds, TopKPer
 from tests.runtime.tiny_models import TINY_SPEC
 
@@ -63,3 +64,23 @@ def test_the_best_of_each_level_or_class_go_into_suppression(per: TopKPer, k: in
     fit = Letterbox.fit((32, 32), (32, 32), spec.resize)
     detections = postprocess([boxes, logits[0], boxes, logits[1]], fit, spec, Thresholds(conf=0.1, iou=0.5))
     assert [round(float(s), 3) for s in detections.scores] == scores
+
+
+def test_boxes_whose_last_pixel_counts_are_cut_there_and_suppressed_with_it() -> None:
+    """Two boxes of 10 × 1 and 10 × 2 pixels, counted with the last one, overlap by half: not above the threshold."""
+    rules = PriorSpec("exp", inclusive=True)
+    level = LevelSpec(16, "b", "s", anchors_px=((10.0, 1.0), (10.0, 2.0)))
+    decode = DecodeSpec(
+        "priors", (level,), "cls", cell_offset=0.0, unit_xy=(32.0, 32.0), priors=rules, clip="before-nms"
+    )
+    spec = TINY_SPEC.with_size(32, 32).replace(decode=decode, classes=("a",))
+    boxes, logits = np.zeros((1, 8, 2, 2), np.float32), np.full((1, 2, 2, 2), -9.0, np.float32)
+    logits[0, :, 1, 1] = (2.0, 1.0)
+    boxes[0, 5, 1, 1] = 0.25  # the second box starts where the first one does
+    fit = Letterbox.fit((32, 20), (32, 20), spec.resize)
+    found = {}
+    for iou in (0.4, 0.6):
+        detections = postprocess([boxes, logits], fit, spec, Thresholds(conf=0.1, iou=iou))
+        found[iou] = detections.boxes_xyxy.tolist()
+    assert found[0.4] == [[11.5, 16.0, 19.0, 16.0]], "ends at the last pixel, 19"
+    assert found[0.6] == [[11.5, 16.0, 19.0, 16.0], [11.5, 16.0, 19.0, 17.0]]

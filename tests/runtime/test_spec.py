@@ -128,6 +128,11 @@ specs = st.builds(
     input=inputs(),
     resize=st.builds(
         ResizeSpec,
+        mode=st.just("letterbox-topleft"),
+        per_axis=st.booleans(),
+    )
+    | st.builds(
+        ResizeSpec,
         mode=st.sampled_from(["letterbox", "letterbox-topleft", "stretch"]),
         pad_bgr=st.tuples(*[st.integers(0, 255)] * 3),
         rounding=st.sampled_from(["round", "floor"]),
@@ -368,7 +373,7 @@ def test_defaults_are_the_published_ones() -> None:
     }  # fmt: skip
     assert dataclasses.asdict(ResizeSpec()) == {
         "mode": "letterbox", "pad_bgr": (114, 114, 114), "rounding": "round", "scale_up": True,
-        "interpolation": "linear",
+        "interpolation": "linear", "per_axis": False,
     }  # fmt: skip
     decode = DecodeSpec("ltrb", (LevelSpec(8, "b", "s", "o"),))
     assert (decode.score, decode.wh, decode.bins, decode.cell_offset, decode.suppression) == (

@@ -47,6 +47,7 @@ FAMILIES: Mapping[str, str] = {
     "nanodet": "edgedet_models.families.nanodet",
     "retinanet": "edgedet_models.families.retinanet",
     "fcos": "edgedet_models.families.fcos",
+    "atss": "edgedet_models.families.atss",
     "rtdetr": "edgedet_models.families.rtdetr",
     "dfine": "edgedet_models.families.dfine",
     "deim": "edgedet_models.families.deim",

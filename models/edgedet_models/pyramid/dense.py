@@ -181,7 +181,7 @@ def _spec(family: str, variant: str, classes: tuple[str, ...], decode: DecodeSpe
         input=InputSpec(
             "images", SIDE, SIDE, layout="NCHW", dtype="float32", color="RGB", scale=1 / 255, mean=MEAN, std=STD
         ),
-        resize=ResizeSpec("letterbox-topleft", pad_bgr=MEAN_BGR, rounding="floor"),
+        resize=ResizeSpec("letterbox-topleft", pad_bgr=MEAN_BGR, rounding="floor", per_axis=True),
         decode=decode,
         classes=classes,
         thresholds=limits,
