@@ -7,6 +7,8 @@ read here: they are mapped, or hashed in pieces.
 from __future__ import annotations
 
 import errno
+import os
+import stat
 from pathlib import Path
 
 __all__ = ["DATASET_MB", "SETTINGS_MB", "read_short_bytes", "read_short_text"]
@@ -25,18 +27,27 @@ def read_short_bytes(path: Path, *, at_most_mb: int = SETTINGS_MB) -> bytes:
 
     Args:
         path: The file.
-        at_most_mb: Longest content, in MiB; no more than that is read.
+        at_most_mb: Longest content, in MiB; of what is no plain file, `SETTINGS_MB` at the most. No more is read.
 
     Raises:
         OSError: It cannot be read, or is longer.
     """
     content = bytearray()
     with path.open("rb") as file:
+        known = os.fstat(file.fileno())
+        if not stat.S_ISREG(known.st_mode):
+            at_most_mb = min(at_most_mb, SETTINGS_MB)
+        if known.st_size > at_most_mb << 20:
+            raise _too_long(path, at_most_mb)
         while block := file.read(_BLOCK):
             content += block
             if len(content) > at_most_mb << 20:
-                raise OSError(errno.EFBIG, f"expected at most {at_most_mb} MiB, got more", str(path))
+                raise _too_long(path, at_most_mb)
     return bytes(content)
+
+
+def _too_long(path: Path, at_most_mb: int) -> OSError:
+    return OSError(errno.EFBIG, f"expected at most {at_most_mb} MiB, got more", str(path))
 
 
 def read_short_text(

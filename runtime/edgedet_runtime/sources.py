@@ -79,6 +79,8 @@ def find_source(source: str | Path | int) -> Source:
         return Source(int(text), (), many=False)
     if folder:
         return Source(None, _in_folder(path), many=True)
+    if there and path.is_socket():
+        raise InputError(f"{text}: expected an image, folder, video or camera, got a socket")
     if there:
         return Source(None, (path,), many=False)
     if glob.has_magic(text):

@@ -10,7 +10,7 @@ import pytest
 
 from edgedet_runtime.errors import EdgedetError, ModelFileError
 from edgedet_runtime.from_json import read_json
-from edgedet_runtime.short_file import read_short_bytes, read_short_text
+from edgedet_runtime.short_file import DATASET_MB, read_short_bytes, read_short_text
 from tests.cli.colors import refused, run
 
 
@@ -30,6 +30,16 @@ def test_the_bound(tmp_path: Path) -> None:
     path.write_bytes(b" " * ((1 << 20) + 1))
     with pytest.raises(OSError, match="expected at most 1 MiB, got more"):
         read_short_bytes(path, at_most_mb=1)
+    with path.open("wb") as file:
+        file.truncate(1 << 40)  # looked at, not read
+    with pytest.raises(OSError, match="expected at most 4096 MiB, got more"):
+        read_short_bytes(path, at_most_mb=DATASET_MB)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/zero")
+def test_a_device_is_no_data_set() -> None:
+    with pytest.raises(OSError, match="expected at most 64 MiB, got more"):
+        read_short_bytes(Path("/dev/zero"), at_most_mb=DATASET_MB)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/dev/zero")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -191,3 +192,10 @@ def test_folders_without_pictures_and_with_other_files(tmp_path: Path, caplog: p
         (tmp_path / name).unlink()
     find_source(tmp_path)
     assert not caplog.text
+
+
+def test_a_socket_is_no_source(in_tmp: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind("camera")
+        with pytest.raises(InputError, match="^camera: expected .* got a socket$"):
+            find_source("camera")
