@@ -197,5 +197,5 @@ def test_folders_without_pictures_and_with_other_files(tmp_path: Path, caplog: p
 def test_a_socket_is_no_source(in_tmp: Path) -> None:
     with socket.socket(socket.AF_UNIX) as one:
         one.bind("camera")
-        with pytest.raises(InputError, match="^camera: expected .* got a socket$"):
+        with pytest.raises(InputError, match=r"^camera: expected .* got a socket$"):
             find_source("camera")
