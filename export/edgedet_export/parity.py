@@ -37,11 +37,12 @@ __all__ = [
     "decode_candidates",
     "measure_noise",
     "output_differences",
+    "within_reach",
 ]
 
 SCORE_TOLERANCE = 1e-4
 BOX_TOLERANCE_PX = 0.02
-NOISE_FACTOR = 4.0
+NOISE_FACTOR = 5.0
 VISIBLE_SCORE = 0.01
 """Boxes are compared where the best score reaches this in either stage …"""
 ALWAYS_COMPARED = 100
@@ -52,9 +53,21 @@ Array = npt.NDArray[Any]
 
 
 def decode_candidates(spec: ModelSpec, raw: Outputs) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return the boxes (M, 4), in input pixels, and scores (M, classes) of raw outputs, in float64."""
+    """Return boxes (M, 4) in input pixels, cut far outside, and scores (M, classes) of raw outputs, in float64."""
     boxes, scores = decode(spec, [torch.from_numpy(np.asarray(o, np.float64)) for o in raw])
-    return boxes[0].numpy(), scores[0].numpy()
+    return within_reach(spec, boxes[0].numpy()), scores[0].numpy()
+
+
+def within_reach(spec: ModelSpec, boxes: Array) -> Array:
+    """Return boxes (M, 4) cut at the input where the runtime cuts before suppression, else further out, by its sides.
+
+    Detections are cut at the picture, so that nothing beyond shows. Sizes that are exponentials without a bound
+    (EfficientDet's) reach astronomical values there, on which rounding noise would be measured otherwise.
+    """
+    height, width = spec.input.size_hw
+    side = np.array((width, height) * 2, np.float64)
+    beyond = side * (spec.decode.clip == "after-nms")
+    return np.clip(boxes, -beyond, side + beyond)
 
 
 def _meaning_errors(spec: ModelSpec, before: Outputs, after: Outputs) -> tuple[float, float]:

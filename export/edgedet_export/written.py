@@ -37,6 +37,7 @@ from edgedet_export.parity import (
     candidate_errors,
     decode_candidates,
     output_differences,
+    within_reach,
 )
 from edgedet_export.raw_heads import open_raw_heads
 from edgedet_runtime import Detections, Detector
@@ -228,7 +229,7 @@ def _decoded_errors(spec: ModelSpec, before: Sequence[Tensor], rows: Tensor) -> 
     boxes, scores = decode_candidates(spec, before)
     if spec.decode.kind == "queries" and rows.shape == (len(boxes), 4 + scores.shape[1]):
         rows = rows[matching_order(np.concatenate((boxes, scores), axis=1), rows)]
-    return candidate_errors(boxes, scores, rows[:, :4], rows[:, 4:])
+    return candidate_errors(boxes, scores, within_reach(spec, rows[:, :4]), rows[:, 4:])
 
 
 def _raw_heads(path: Path, name: EngineName, judge: Judge) -> list[tuple[Tensor, ...]] | None:

@@ -30,6 +30,7 @@ class ClassicFixture:
         first_class: Official number of edgedet's class 0.
         default_thresholds: Whether the detections at the official thresholds are compared, as far as their number was
             not bounded: where classes are cut by another score than the one that counts in the end.
+        yx: Whether raw boxes are y, x, h, w.
         scores_first: Whether rows of one array hold scores, then boxes; it is what both `boxes` and `scores` name.
     """
 
@@ -40,6 +41,7 @@ class ClassicFixture:
     first_class: int = 0
     scores_first: bool = False
     default_thresholds: bool = False
+    yx: bool = False
 
 
 CLASSIC_FIXTURES = (
@@ -60,6 +62,8 @@ CLASSIC_FIXTURES = (
         first_class=1,
         default_thresholds=True,
     ),
+    ClassicFixture("effdet-tf_efficientdet_d0-w025-nc5", "raw_box_{}", "raw_cls_{}", first_class=1, yx=True),
+    ClassicFixture("effdet-tf_efficientdet_lite0-w025-nc4", "raw_box_{}", "raw_cls_{}", first_class=1, yx=True),
     ClassicFixture("nanodet-plus-m-nc4", "raw_head", "raw_head", scores_first=True),
 )
 
@@ -90,7 +94,10 @@ def official_raw(
             name = str(getattr(level, pick))
             _, channels, h, w = by_name[name]
             if "{}" in key:
-                found[name] = reference[key.format(number)][image : image + 1]
+                level_map = reference[key.format(number)][image : image + 1]
+                if fixture.yx and pick == "boxes":
+                    level_map = level_map.reshape(-1, 4, h, w)[:, [1, 0, 3, 2]].reshape(1, -1, h, w)
+                found[name] = level_map
                 continue
             anchors = max(1, len(level.anchors_px))
             rows = reference[key][image, start : start + h * w * anchors]

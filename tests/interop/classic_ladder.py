@@ -93,6 +93,10 @@ def run_classic_fixture(fixture: ClassicFixture, fixtures: Path, work: Path) -> 
     official = meta["thresholds"]
     used = official["official"] | official.get("used_for_nms_npz", official.get("nms_npz", {}))
     limits = dataclasses.replace(spec.thresholds, conf=used["score"], iou=used["iou"], max_det=used["max"])
+    told = verified.get("onnx_raw_max_rel", 0.0)
+    limit = max(1e-4, 5 * (max(told.values()) if isinstance(told, dict) else told))
+    # sizes are exponentials, so that noise of a raw size moves each edge by half of it, in shares of the side
+    box_px, score = max(0.05, limit / 2 * max(inputs.shape[2:])), max(1e-3, limit / 4)
     raw, differences = {}, {}
     for stage in stages:
         worst, phrases = 0.0, []
@@ -109,12 +113,10 @@ def run_classic_fixture(fixture: ClassicFixture, fixtures: Path, work: Path) -> 
             if fixture.default_thresholds:  # the worst of a full list is where ours may go on
                 limits = dataclasses.replace(limits, conf=float(want.scores[-1]), max_det=1000)
                 found = postprocess([o.astype(np.float32) for o in outputs], fit, stage.spec, limits)
-            phrases.append(detections_differ(want, found, box_px=0.05, score=1e-3, unsure=[limits.conf]))
+            phrases.append(detections_differ(want, found, box_px=box_px, score=score, unsure=[limits.conf]))
         raw[stage.name], differences[stage.name] = worst, next((p for p in phrases if p), None)
     count = sum(len(official_detections(fixture, nms, i, spec.classes)) for i in range(len(inputs)))
-    told = verified.get("onnx_raw_max_rel", 0.0)
-    own = max(told.values()) if isinstance(told, dict) else told
-    return ClassicResult(fixture.name, raw, count, differences, max(1e-4, 5 * own))
+    return ClassicResult(fixture.name, raw, count, differences, limit)
 
 
 def _run(stage: Stage, tensor: Array) -> list[Array]:

@@ -48,6 +48,7 @@ FAMILIES: Mapping[str, str] = {
     "retinanet": "edgedet_models.families.retinanet",
     "fcos": "edgedet_models.families.fcos",
     "atss": "edgedet_models.families.atss",
+    "efficientdet": "edgedet_models.families.efficientdet",
     "rtdetr": "edgedet_models.families.rtdetr",
     "dfine": "edgedet_models.families.dfine",
     "deim": "edgedet_models.families.deim",

@@ -45,7 +45,8 @@ def _boxes(t: Floats, cells: Cells, spec: DecodeSpec) -> Floats:
     if rules.box == "sides":
         return np.concatenate((center - t[:, :2] * size, center + t[:, 2:] * size), axis=1)
     center = center + t[:, :2] * size
-    size = size * (_exponential(t[:, 2:], rules) if rules.box == "exp" else t[:, 2:])
+    with np.errstate(over="ignore"):
+        size = size * (_exponential(t[:, 2:], rules) if rules.box == "exp" else t[:, 2:])
     half = (size - np.float32(rules.inclusive)) / 2
     return np.concatenate((center - half, center + half), axis=1)
 
@@ -72,5 +73,4 @@ def _priors(cells: Cells, spec: DecodeSpec, rules: PriorSpec) -> tuple[Floats, F
 def _exponential(t: Floats, rules: PriorSpec) -> Floats:
     if rules.cap is not None:
         t = np.clip(t, -rules.cap if rules.cap_below else -np.inf, rules.cap)
-    with np.errstate(over="ignore"):
-        return np.asarray(np.exp(t), np.float32)
+    return np.asarray(np.exp(t), np.float32)
