@@ -65,13 +65,27 @@ def copy_plain_file(folder: Path, path: str, target: Path, *, limit: int) -> Non
             copy.write(block)
 
 
-def sha256_of_plain_file(folder: Path, path: str) -> tuple[int, str]:
-    """Return the size and the SHA-256, hexadecimal, of a file of a bundle; otherwise as `read_plain_file`."""
+def sha256_of_plain_file(folder: Path, path: str, *, limit: int) -> tuple[int, str]:
+    """Return the size and the SHA-256, hexadecimal, of a file of a bundle.
+
+    Args:
+        folder: The bundle; it may be reached through links.
+        path: Within it, with forward slashes.
+        limit: Bytes that it may have; one that says it has more is not read, and its hash is empty.
+
+    Raises:
+        ModelFileError: As `read_plain_file`.
+    """
     digest, size = hashlib.sha256(), 0
     with _opened(folder, path) as file:
+        said = os.fstat(file.fileno()).st_size
+        if said > limit:
+            return said, ""
         while block := _read(file, folder / path):
-            digest.update(block)
             size += len(block)
+            if size > limit:  # it grows
+                raise ModelFileError(f"{folder / path}: expected at most {limit} bytes, got more")
+            digest.update(block)
     return size, digest.hexdigest()
 
 

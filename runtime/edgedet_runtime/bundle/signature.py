@@ -211,7 +211,7 @@ def _read_files(folder: Path, manifest: Manifest, wanted: Collection[str]) -> tu
                 contents[file.path] = content = read_plain_file(folder, file.path, limit=file.bytes)
                 size, digest = len(content), hashlib.sha256(content).hexdigest()
             else:
-                size, digest = sha256_of_plain_file(folder, file.path)
+                size, digest = sha256_of_plain_file(folder, file.path, limit=file.bytes)
         except ModelFileError as e:
             problems.append(str(e))
             continue

@@ -31,13 +31,17 @@ def copy(folder: Path, path: str) -> None:
     copy_plain_file(folder, path, folder.parent / "copied/to/file", limit=len(CONTENT))
 
 
-WAYS: list[Callable[[Path, str], object]] = [read, copy, sha256_of_plain_file]
+def hash_it(folder: Path, path: str) -> None:
+    sha256_of_plain_file(folder, path, limit=len(CONTENT))
+
+
+WAYS: list[Callable[[Path, str], object]] = [read, copy, hash_it]
 
 
 def test_content_up_to_the_limit(folder: Path, tmp_path: Path) -> None:
     size = len(CONTENT)
     assert read_plain_file(folder, "sub/deeper/file", limit=size) == CONTENT
-    assert sha256_of_plain_file(folder, "sub/deeper/file") == (size, hashlib.sha256(CONTENT).hexdigest())
+    assert sha256_of_plain_file(folder, "sub/deeper/file", limit=size) == (size, hashlib.sha256(CONTENT).hexdigest())
     copy_plain_file(folder, "sub/deeper/file", tmp_path / "x/y", limit=size)
     assert (tmp_path / "x/y").read_bytes() == CONTENT
     said = f"{folder}/sub/deeper/file: expected at most {size - 1} bytes"
@@ -45,6 +49,12 @@ def test_content_up_to_the_limit(folder: Path, tmp_path: Path) -> None:
         read_plain_file(folder, "sub/deeper/file", limit=size - 1)
     with pytest.raises(ModelFileError, match=said):
         copy_plain_file(folder, "sub/deeper/file", tmp_path / "x/z", limit=size - 1)
+
+
+def test_a_file_of_holes_is_not_read(folder: Path) -> None:
+    with (folder / "sub/deeper/file").open("r+b") as file:
+        file.truncate(1 << 42)
+    assert sha256_of_plain_file(folder, "sub/deeper/file", limit=len(CONTENT)) == (1 << 42, "")
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -86,6 +96,9 @@ def test_a_read_that_fails_names_the_file(
 
         def __exit__(self, *rest: object) -> None:
             self.file.close()
+
+        def fileno(self) -> int:
+            return self.file.fileno()
 
         def read(self, size: int) -> bytes:
             raise OSError(5, "Input/output error")
