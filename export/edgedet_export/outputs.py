@@ -26,7 +26,7 @@ from edgedet_export.graph.edits import NewTensors, free_names, remove_dead, set_
 from edgedet_export.graph.values import constant, dims
 from edgedet_export.onnx_passes import OnnxPass, PassRecord, RequirementError
 from edgedet_export.to_onnx import trace
-from edgedet_models.decode import decode
+from edgedet_models.decode import decode, peaks
 from edgedet_runtime.spec import BoxKind, DecodeSpec, LevelSpec, ModelSpec
 
 __all__ = ["AppendDecoding", "append_decoding", "with_outputs"]
@@ -45,6 +45,7 @@ class _Decoder(nn.Module):
 
     def forward(self, *raw: Tensor) -> Tensor:
         boxes, scores = decode(self._spec, raw)
+        scores = scores * peaks(self._spec, raw) if self._spec.decode.peaks else scores
         if self._clip:
             height, width = self._spec.input.size_hw
             boxes = torch.minimum(boxes.clamp(min=0), boxes.new_tensor((width, height) * 2))
@@ -68,6 +69,7 @@ class _TopK(nn.Module):
     def forward(self, *raw: Tensor) -> Tensor:
         limits = self._spec.thresholds
         boxes, scores = (part[0] for part in decode(self._spec, raw))
+        scores = scores * peaks(self._spec, raw)[0] if self._spec.decode.peaks else scores
         k = min(limits.max_det, len(boxes))
         best, index = scores.max(dim=1).values.topk(k)
         boxes, scores = boxes[index], scores[index]

@@ -12,11 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from edgedet_runtime.decode.priors import step_xy
 from edgedet_runtime.spec import DecodeSpec, LevelSpec, ModelSpec
 
-__all__ = ["BOX_DECODERS", "cell_grid", "decode", "decode_boxes", "score_logits"]
+__all__ = ["BOX_DECODERS", "cell_grid", "decode", "decode_boxes", "peaks", "score_logits"]
 
 
 def cell_grid(height: int, width: int, like: Tensor) -> Tensor:
@@ -134,6 +135,20 @@ def score_logits(spec: ModelSpec, raw: Sequence[Tensor]) -> tuple[Tensor | None,
         torch.cat(objectness, dim=1) if objectness else None,
         torch.cat(classes, dim=1) if classes else None,
     )
+
+
+def peaks(spec: ModelSpec, raw: Sequence[Tensor]) -> Tensor:
+    """Return 1 where no cell around has a higher logit of the class, else 0; (N, M, classes), ordered as `decode`.
+
+    `decode` itself leaves them out, so that parity compares scores and not which of two neighbors rounding favors.
+    """
+    named = dict(zip(spec.decode.output_names, raw, strict=True))
+    parts = []
+    for level in spec.decode.levels:
+        t = named[str(level.scores)]
+        highest = functional.max_pool2d(t, 3, 1, 1)
+        parts.append(_per_candidate((t >= highest).to(t.dtype), 1).flatten(1, 3))
+    return torch.cat(parts, dim=1)
 
 
 def decode(spec: ModelSpec, raw: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

@@ -180,7 +180,9 @@ def from_cells(
     """
     root = spec.score == "sqrt(obj*cls)"
     threshold = coarse_logit(conf * conf if root else conf)
-    levels = [_survivors(outputs, level, spec.score, threshold, box_channels) for level in spec.levels]
+    levels = [
+        _survivors(outputs, level, spec.score, threshold, box_channels, peaks=spec.peaks) for level in spec.levels
+    ]
     found = [part for part in levels if part is not None]
     if not found:
         return replace(Candidates.concatenate([]), keypoints_xy=_no_keypoints(outputs, spec))
@@ -272,7 +274,7 @@ def _join(some: list[_Survivors]) -> _Survivors:
 
 
 def _survivors(
-    outputs: Outputs, level: LevelSpec, score: str, threshold: float, box_channels: int
+    outputs: Outputs, level: LevelSpec, score: str, threshold: float, box_channels: int, *, peaks: bool
 ) -> _Survivors | None:
     """Return the cells of a level whose logits are above `threshold`; None if there are none."""
     anchors = max(len(level.anchors_px), 1)
@@ -300,6 +302,8 @@ def _survivors(
         return None
     anchor, cell = np.divmod(index, h * w)
     logits = None if cls is None else cls[anchor, :, cell]
+    if cls is not None and logits is not None and peaks:
+        logits = _peaks(cls[0].reshape(-1, h, w), cell, logits)
     if logits is not None and obj is not None:
         _reject_nan(float(logits.min()), str(level.scores))
     return _Survivors(anchor, cell, raw_boxes[anchor, :, cell], logits, None if obj is None else obj[anchor, cell])
@@ -315,6 +319,18 @@ def _margin(cls: Floats, name: str) -> Floats:
             f"output {name}: expected background and classes, got {cls.shape[1]} logits: not the spec's model"
         )
     return np.asarray(cls[:, 1:].max(axis=1) - cls[:, 0])
+
+
+def _peaks(maps: Floats, cell: Ints, logits: Floats) -> Floats:
+    """Return the logits of some cells, -inf where a cell around has a higher one; maps (C, H, W), logits (N, C)."""
+    _, h, w = maps.shape
+    row, col = np.divmod(cell, w)
+    highest = logits
+    for down in (-1, 0, 1):
+        for right in (-1, 0, 1):
+            around = maps[:, np.clip(row + down, 0, h - 1), np.clip(col + right, 0, w - 1)].T
+            highest = np.maximum(highest, around)
+    return np.where(logits < highest, np.float32(-np.inf), logits)
 
 
 def _planes(

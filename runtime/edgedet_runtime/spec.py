@@ -218,6 +218,8 @@ class DecodeSpec:
         top_k_per: What has `top_k` of them: each level (RetinaNet) or each class (SSD). Since version 2.
         keypoints: Names of the outputs with keypoints of kind `priors`, one per level, or none: (1, A * 2 K, H, W), x
             and y of each point, moved from the prior's center as the box's center is. Since version 2.
+        peaks: Whether a class of a cell counts only where none of the eight cells around it has a higher logit of that
+            class (CenterNet's heat maps; score `cls`, one box per cell). Since version 2.
     """
 
     kind: BoxKind
@@ -233,11 +235,14 @@ class DecodeSpec:
     top_k: int = 0
     top_k_per: TopKPer = "level"
     keypoints: tuple[str, ...] = ()
+    peaks: bool = False
 
     def __post_init__(self) -> None:
         """Validate that the levels carry what the kind needs."""
         _require(len(self.levels) > 0, "decode.levels", "at least one level", self.levels)
         _require(self.top_k >= 0, "decode.top_k", "0 or more", self.top_k)
+        alone = self.score == "cls" and all(len(level.anchors_px) <= 1 for level in self.levels)
+        _require(alone or not self.peaks, "decode.peaks", "score cls and one box per cell", self.score)
         fits = not self.keypoints or (self.kind == "priors" and len(self.keypoints) == len(self.levels))
         _require(fits, "decode.keypoints", "none, or with kind priors one output per level", self.keypoints)
         if self.kind in ("anchors", "priors"):
@@ -417,6 +422,7 @@ _SINCE_2: tuple[tuple[str, str, object], ...] = (
     ("decode", "top_k", 0),
     ("decode", "top_k_per", "level"),
     ("decode", "keypoints", ()),
+    ("decode", "peaks", False),
     ("resize", "per_axis", False),
 )
 """Fields that version 2 added: the part of the spec, the field, its default, which is what version 1 means."""

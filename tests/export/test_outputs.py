@@ -84,3 +84,16 @@ def test_boxes_are_cut_before_suppression_in_graph_and_runtime(clip: Clip, tmp_p
         assert new.decode.clip == clip
         got = detect(appended, new, tmp_path / f"{contract}.onnx")
         assert detections_differ(raw, got, box_px=2e-3, score=1e-5) is None
+
+
+def test_peaks_are_picked_in_graph_and_runtime(tmp_path: Path) -> None:
+    spec = tiny_spec("ltrb")
+    limits = dataclasses.replace(spec.thresholds, conf=0.15, multi_label=True, max_det=999)
+    free = dataclasses.replace(spec.decode, suppression="none")
+    spec = spec.replace(decode=dataclasses.replace(free, peaks=True), thresholds=limits)
+    model = to_onnx(TinyDetector(spec))
+    raw = detect(model, spec, tmp_path / "raw.onnx")
+    assert 0 < len(raw) < len(detect(model, spec.replace(decode=free), tmp_path / "all.onnx"))
+    for contract in ("decoded", "nms"):
+        got = detect(*append_decoding(model, spec, contract), tmp_path / f"{contract}.onnx")
+        assert detections_differ(raw, got, box_px=2e-3, score=1e-5) is None

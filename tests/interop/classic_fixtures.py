@@ -30,6 +30,7 @@ class ClassicFixture:
         first_class: Official number of edgedet's class 0.
         default_thresholds: Whether the detections at the official thresholds are compared, as far as their number was
             not bounded: where classes are cut by another score than the one that counts in the end.
+        centernet: Whether offsets and sizes are arrays of their own, and pictures are warped about their middle.
         yx: Whether raw boxes are y, x, h, w.
         scores_first: Whether rows of one array hold scores, then boxes; it is what both `boxes` and `scores` name.
     """
@@ -42,6 +43,7 @@ class ClassicFixture:
     scores_first: bool = False
     default_thresholds: bool = False
     yx: bool = False
+    centernet: bool = False
 
 
 CLASSIC_FIXTURES = (
@@ -64,6 +66,7 @@ CLASSIC_FIXTURES = (
     ),
     ClassicFixture("effdet-tf_efficientdet_d0-w025-nc5", "raw_box_{}", "raw_cls_{}", first_class=1, yx=True),
     ClassicFixture("effdet-tf_efficientdet_lite0-w025-nc4", "raw_box_{}", "raw_cls_{}", first_class=1, yx=True),
+    ClassicFixture("centernet-res18-w0125-nc5", "raw_wh{}", "raw_hm{}", centernet=True),
     ClassicFixture("nanodet-plus-m-nc4", "raw_head", "raw_head", scores_first=True),
 )
 
@@ -94,7 +97,12 @@ def official_raw(
             name = str(getattr(level, pick))
             _, channels, h, w = by_name[name]
             if "{}" in key:
-                level_map = reference[key.format(number)][image : image + 1]
+                names = (
+                    ("raw_reg", "raw_wh")
+                    if fixture.centernet and pick == "boxes"
+                    else (key.format("" if fixture.centernet else number),)
+                )
+                level_map = np.concatenate([reference[n][image : image + 1] for n in names], axis=1)
                 if fixture.yx and pick == "boxes":
                     level_map = level_map.reshape(-1, 4, h, w)[:, [1, 0, 3, 2]].reshape(1, -1, h, w)
                 found[name] = level_map

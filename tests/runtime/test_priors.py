@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from edgedet_models.decode import decode
+from edgedet_models.decode import decode, peaks
 from edgedet_runtime.decode import decode_outputs
 from edgedet_runtime.errors import EngineError, ModelFileError
 from edgedet_runtime.prior_spec import PriorSpec
@@ -230,3 +230,46 @@ def test_keypoints_that_differ_between_levels_are_refused() -> None:
     points = [np.zeros((1, len(PRIORS[i]) * (2, 4)[i], *GRIDS[i]), np.float32) for i in range(2)]
     with pytest.raises(EngineError, match="as many keypoints on each level"):
         decode_outputs((*make_raw(spec), *points), decode_spec, conf=0.3)
+
+
+def heat_maps() -> tuple[ModelSpec, Raw]:
+    """Return a contract of peaks and its outputs: heat maps with ties, neighbors across rows, and edges."""
+    rng = np.random.default_rng(11)
+    level = LevelSpec(4, "b", "s", anchors_px=((4.0, 4.0),))
+    decode = DecodeSpec(
+        "priors", (level,), "cls", cell_offset=0.0, suppression="none", unit_xy=(28.0, 20.0),
+        priors=PriorSpec("linear"), peaks=True,
+    )  # fmt: skip
+    spec = ModelSpec("custom", "peaks", InputSpec("x", 20, 28), ResizeSpec("stretch"), decode, ("a", "b", "c"))
+    scores = rng.integers(-4, 4, (1, 3, 5, 7)).astype(np.float32)
+    return spec, (rng.random((1, 4, 5, 7), np.float32), scores)
+
+
+@pytest.mark.parametrize("conf", [0.01, 0.5, 0.9])
+def test_only_peaks_of_a_class_count(conf: float) -> None:
+    spec, raw = heat_maps()
+    expected = []
+    for c, r, col in np.ndindex(3, 5, 7):
+        here = raw[1][0, c, r, col]
+        around = raw[1][0, c, max(r - 1, 0) : r + 2, max(col - 1, 0) : col + 2]
+        score = 1 / (1 + math.exp(-here))
+        if here >= around.max() and score > conf:
+            x, y, w, h = raw[0][0, :, r, col]
+            center = np.array([(col + x) * 4, (r + y) * 4])
+            half = np.array([w, h]) * 2
+            expected.append([*(center - half), *(center + half), score, c])
+    found = decode_outputs(raw, spec.decode, conf=conf, multi_label=True)
+    rows = np.column_stack((found.boxes_xyxy, found.scores, found.class_ids))
+    assert len(rows) == len(expected) > 3
+    np.testing.assert_allclose(np.sort(rows, axis=0), np.sort(np.array(expected), axis=0), rtol=1e-5)
+    tensors = [torch.from_numpy(r) for r in raw]
+    dense = (decode(spec, tensors)[1] * peaks(spec, tensors))[0].numpy()
+    np.testing.assert_allclose(np.sort(dense[dense > conf]), np.sort(found.scores), rtol=1e-6)
+
+
+def test_peaks_need_a_score_per_class_and_one_box_per_cell() -> None:
+    spec, _ = heat_maps()
+    level = LevelSpec(4, "b", "s", anchors_px=((4.0, 4.0), (8.0, 8.0)))
+    for changes in ({"score": "softmax"}, {"levels": (level,)}):
+        with pytest.raises(ModelFileError, match="decode.peaks: expected score cls and one box per cell"):
+            dataclasses.replace(spec.decode, **changes)  # type: ignore[arg-type]

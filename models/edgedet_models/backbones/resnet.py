@@ -13,7 +13,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
-__all__ = ["RESNETS", "ResNet", "ResNetShape", "StageShape", "read_resnet"]
+__all__ = ["RESNETS", "ResNet", "ResNetShape", "StageShape", "read_resnet", "run_resnet"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +122,18 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return the outputs of the four stages, at strides 4, 8, 16 and 32."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        found: list[Tensor] = []
-        for number in (1, 2, 3, 4):
-            x = self.get_submodule(f"layer{number}")(x)
-            found.append(x)
-        return found
+        return run_resnet(self, x)
+
+
+def run_resnet(parts: nn.Module, x: Tensor) -> list[Tensor]:
+    """Return the outputs of the four stages of a module that holds a ResNet's parts by their names."""
+    for name in ("conv1", "bn1", "relu", "maxpool"):
+        x = parts.get_submodule(name)(x)
+    found: list[Tensor] = []
+    for number in (1, 2, 3, 4):
+        x = parts.get_submodule(f"layer{number}")(x)
+        found.append(x)
+    return found
 
 
 def read_resnet(tensors: Mapping[str, Tensor], prefix: str) -> ResNetShape | None:

@@ -49,6 +49,7 @@ FAMILIES: Mapping[str, str] = {
     "fcos": "edgedet_models.families.fcos",
     "atss": "edgedet_models.families.atss",
     "efficientdet": "edgedet_models.families.efficientdet",
+    "centernet": "edgedet_models.families.centernet",
     "rtdetr": "edgedet_models.families.rtdetr",
     "dfine": "edgedet_models.families.dfine",
     "deim": "edgedet_models.families.deim",
