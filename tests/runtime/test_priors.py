@@ -271,5 +271,5 @@ def test_peaks_need_a_score_per_class_and_one_box_per_cell() -> None:
     spec, _ = heat_maps()
     level = LevelSpec(4, "b", "s", anchors_px=((4.0, 4.0), (8.0, 8.0)))
     for changes in ({"score": "softmax"}, {"levels": (level,)}):
-        with pytest.raises(ModelFileError, match="decode.peaks: expected score cls and one box per cell"):
-            dataclasses.replace(spec.decode, **changes)  # type: ignore[arg-type]
+        with pytest.raises(ModelFileError, match=r"decode\.peaks: expected score cls and one box per cell"):
+            dataclasses.replace(spec.decode, **changes)
