@@ -67,6 +67,7 @@ CLASSIC_FIXTURES = (
     ClassicFixture("effdet-tf_efficientdet_d0-w025-nc5", "raw_box_{}", "raw_cls_{}", first_class=1, yx=True),
     ClassicFixture("effdet-tf_efficientdet_lite0-w025-nc4", "raw_box_{}", "raw_cls_{}", first_class=1, yx=True),
     ClassicFixture("centernet-res18-w0125-nc5", "raw_wh{}", "raw_hm{}", centernet=True),
+    ClassicFixture("centernet-dlav0_34-w0125-nc4", "raw_wh{}", "raw_hm{}", centernet=True),
     ClassicFixture("nanodet-plus-m-nc4", "raw_head", "raw_head", scores_first=True),
 )
 

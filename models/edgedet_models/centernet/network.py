@@ -14,7 +14,7 @@ from edgedet_models.detector import DetectorModule
 from edgedet_runtime.prior_spec import PriorSpec
 from edgedet_runtime.spec import DecodeSpec, InputSpec, LevelSpec, ModelSpec, ResizeSpec, Thresholds
 
-__all__ = ["CenterNet", "CenterNetShape", "read_centernet"]
+__all__ = ["CenterNet", "CenterNetShape", "centernet_head", "centernet_spec", "read_body", "read_heads"]
 
 SIZE = 512
 STRIDE = 4
@@ -38,7 +38,8 @@ class CenterNetShape:
     offsets: bool = True
 
 
-def _head(c_in: int, inner: int, c_out: int) -> nn.Module:
+def centernet_head(c_in: int, inner: int, c_out: int) -> nn.Module:
+    """Return a head: a 3×3 and a 1×1 convolution, or only the second where `inner` is 0."""
     if not inner:
         return nn.Conv2d(c_in, c_out, 1)
     return nn.Sequential(nn.Conv2d(c_in, inner, 3, padding=1), nn.ReLU(), nn.Conv2d(inner, c_out, 1))
@@ -49,7 +50,7 @@ class CenterNet(DetectorModule):
 
     def __init__(self, variant: str, shape: CenterNetShape, classes: tuple[str, ...]) -> None:
         """Build an untrained detector."""
-        super().__init__(_spec(variant, classes, offsets=shape.offsets))
+        super().__init__(centernet_spec(variant, classes, offsets=shape.offsets))
         self.stride = 32
         for name, part in ResNet(shape.body).named_children():
             self.add_module(name, part)
@@ -59,9 +60,9 @@ class CenterNet(DetectorModule):
             layers += [nn.ConvTranspose2d(c, width, 4, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
             c = width
         self.deconv_layers = nn.Sequential(*layers)
-        self.hm = _head(c, shape.head, len(classes))
-        self.wh = _head(c, shape.head, 2)
-        self.reg: nn.Module | None = _head(c, shape.head, 2) if shape.offsets else None
+        self.hm = centernet_head(c, shape.head, len(classes))
+        self.wh = centernet_head(c, shape.head, 2)
+        self.reg: nn.Module | None = centernet_head(c, shape.head, 2) if shape.offsets else None
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return offset and size (N, 4, h, w) in cells, and class logits (N, classes, h, w)."""
@@ -71,7 +72,8 @@ class CenterNet(DetectorModule):
         return torch.cat((offset, size), dim=1), self.hm(x)
 
 
-def _spec(variant: str, classes: tuple[str, ...], *, offsets: bool) -> ModelSpec:
+def centernet_spec(variant: str, classes: tuple[str, ...], *, offsets: bool) -> ModelSpec:
+    """Return the contract of a CenterNet, whatever its backbone."""
     level = LevelSpec(STRIDE, "boxes", "scores", anchors_px=((float(STRIDE), float(STRIDE)),))
     return ModelSpec(
         family="centernet",
@@ -96,14 +98,19 @@ def _spec(variant: str, classes: tuple[str, ...], *, offsets: bool) -> ModelSpec
     )
 
 
-def read_centernet(tensors: Mapping[str, Tensor]) -> tuple[CenterNetShape, int, int] | None:
-    """Read the shape, the classes, and the channels of the sizes' head; None where the marks are not there."""
+def read_heads(tensors: Mapping[str, Tensor]) -> tuple[int, int] | None:
+    """Return the classes, and the channels of the sizes' head; None where the heads are not there."""
+    last = [tensors.get(f"{name}.2.weight", tensors.get(f"{name}.weight")) for name in ("hm", "wh")]
+    return None if last[0] is None or last[1] is None else (len(last[0]), len(last[1]))
+
+
+def read_body(tensors: Mapping[str, Tensor]) -> CenterNetShape | None:
+    """Read the shape off the tensors; None where the ResNet is not there."""
     body = read_resnet(tensors, "")
-    last = {name: tensors.get(f"{name}.2.weight", tensors.get(f"{name}.weight")) for name in ("hm", "wh", "reg")}
-    if body is None or last["hm"] is None or last["wh"] is None:
+    if body is None:
         return None
     names = [n for n in tensors if re.fullmatch(r"deconv_layers\.\d+\.weight", n) and tensors[n].dim() == 4]
     up = tuple(tensors[n].shape[1] for n in sorted(names, key=lambda n: int(n.split(".")[1])))
     head = tensors.get("hm.0.weight")
-    shape = CenterNetShape(body, up, 0 if head is None else len(head), last["reg"] is not None)
-    return shape, len(last["hm"]), len(last["wh"])
+    offsets = "reg.2.weight" in tensors or "reg.weight" in tensors
+    return CenterNetShape(body, up, 0 if head is None else len(head), offsets)
