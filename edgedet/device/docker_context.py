@@ -16,7 +16,8 @@ from pathlib import Path
 
 from edgedet_runtime.bundle.manifest import MANIFEST, read_manifest, verify_bundle
 from edgedet_runtime.choices import ENGINE_NAMES, EngineName, parse_engine
-from edgedet_runtime.errors import ArgumentError, CheckFailedError, EdgedetError, InputError
+from edgedet_runtime.errors import ArgumentError, CheckFailedError, EdgedetError, InputError, ModelFileError
+from edgedet_runtime.short_file import read_short_bytes
 
 __all__ = [
     "ARMV7",
@@ -175,13 +176,23 @@ def _fill(image: Image, context: Path) -> None:
         from edgedet_runtime.bundle.keys import public_keys_pem, read_public_keys
 
         (keys / _KEY).write_bytes(public_keys_pem(read_public_keys([image.public_key])))
-    names = [file.path for file in read_manifest(image.bundle).files] + [MANIFEST, "manifest.sig", "plan.json"]
-    for name in names:
+    beside = (MANIFEST, "manifest.sig", "plan.json")
+    for name in [*(file.path for file in read_manifest(image.bundle).files), *beside]:
         if (image.bundle / name).is_file():
             target = context / "bundle" / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(image.bundle / name, target)
+            if name in beside:  # no manifest says how long these are
+                target.write_bytes(_short(image.bundle / name))
+            else:
+                shutil.copy(image.bundle / name, target)
             target.chmod(0o644)
+
+
+def _short(path: Path) -> bytes:
+    try:
+        return read_short_bytes(path)
+    except OSError as e:
+        raise ModelFileError(f"{path}: cannot be read ({e.strerror or e})") from None
 
 
 def _package_folder(init: str | None) -> Path:

@@ -91,6 +91,15 @@ def test_damaged_bundle_and_missing_engine_are_refused(bundle: Path, tmp_path: P
     assert not (tmp_path / "context").exists()
 
 
+@pytest.mark.parametrize("name", ["plan.json", "manifest.sig"])
+def test_what_no_manifest_lists_is_copied_up_to_a_bound(bundle: Path, tmp_path: Path, name: str) -> None:
+    with (bundle / name).open("wb") as file:
+        file.truncate(1 << 40)
+    said = f"{bundle / name}: cannot be read (expected at most 64 MiB, got more)"
+    refused(run("docker", bundle, "--no-run", "--out", tmp_path / "image"), said)
+    assert not (tmp_path / "image").exists()
+
+
 def test_armv7_takes_opencv_and_nothing_else(bundle: Path) -> None:
     assert choose_engine(bundle, ("linux/arm/v7",)) == "opencv"
     assert choose_engine(bundle, ("linux/arm64",)) == "onnxruntime"
