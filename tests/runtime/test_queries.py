@@ -159,7 +159,7 @@ def test_what_a_contract_of_queries_says(changes: dict[str, object], words: str)
 
 
 def test_units_are_those_of_the_input() -> None:
-    with pytest.raises(ModelFileError, match=r"unit_xy: expected 1, 1 or the input's \(320.0, 192.0\)"):
+    with pytest.raises(ModelFileError, match=r"unit_xy: expected 1, 1 or 320, 192 .the input's size."):
         MODEL.replace(decode=dataclasses.replace(SPEC, unit_xy=(192.0, 320.0)))
     resized = MODEL.with_size(640, 480)
     assert (resized.input.size_hw, resized.decode.unit_xy) == ((640, 480), (480.0, 640.0))
