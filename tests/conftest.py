@@ -16,6 +16,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's job in the ba
     signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["EDGEDET_TRIAL"] = "never"  # tests make their models themselves; those of trials ask for them
 os.environ["EDGEDET_STATE"] = "none"
+os.environ["EDGEDET_CACHE"] = "none"
 refuse_telemetry()  # tests import OpenVINO by themselves too, and its telemetry would report from here, in a thread
 
 

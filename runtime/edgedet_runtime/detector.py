@@ -127,7 +127,7 @@ class Detector:
         self.threads = available_threads() if wishes.threads is None else check_threads(wishes.threads)
         try:
             self.engine = load_engine(
-                self.engine_name, opened.source, self.spec, threads=self.threads, trial=self._trial
+                self.engine_name, opened.source, self.spec, threads=self.threads, trial=self._trial, cached=True
             )
         except MissingDependencyError as e:
             if wishes.plan_path is None:

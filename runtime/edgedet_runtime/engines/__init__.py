@@ -75,11 +75,12 @@ class Backend:
 
     Attributes:
         version: Imports its package and returns the version.
-        load: Loads a model: source, contract, threads, and what the check of the file found.
+        load: Loads a model: source, contract, threads, what the check of the file found, and whether a compiled model
+            may be kept for the next process.
     """
 
     version: Callable[[], str]
-    load: Callable[[ModelSource, ModelSpec, int, Outline], Engine]
+    load: Callable[[ModelSource, ModelSpec, int, Outline, bool], Engine]
 
 
 def _onnxruntime() -> str:
@@ -88,7 +89,7 @@ def _onnxruntime() -> str:
     return str(onnxruntime_package().__version__)
 
 
-def _load_onnxruntime(source: ModelSource, spec: ModelSpec, threads: int, declared: Outline) -> Engine:
+def _load_onnxruntime(source: ModelSource, spec: ModelSpec, threads: int, declared: Outline, _cached: bool) -> Engine:
     from edgedet_runtime.engines.onnxruntime_engine import OnnxRuntimeEngine
 
     return OnnxRuntimeEngine(source, spec, threads, declared=declared)
@@ -100,10 +101,10 @@ def _openvino() -> str:
     return str(openvino_package("the engine openvino").__version__)
 
 
-def _load_openvino(source: ModelSource, spec: ModelSpec, threads: int, declared: Outline) -> Engine:
+def _load_openvino(source: ModelSource, spec: ModelSpec, threads: int, declared: Outline, cached: bool) -> Engine:
     from edgedet_runtime.engines.openvino_engine import OpenVinoEngine
 
-    return OpenVinoEngine(source, spec, threads, declared=declared)
+    return OpenVinoEngine(source, spec, threads, declared=declared, cached=cached)
 
 
 def _opencv() -> str:
@@ -112,7 +113,7 @@ def _opencv() -> str:
     return str(cv2.__version__)
 
 
-def _load_opencv(source: ModelSource, spec: ModelSpec, threads: int, declared: Outline) -> Engine:
+def _load_opencv(source: ModelSource, spec: ModelSpec, threads: int, declared: Outline, _cached: bool) -> Engine:
     from edgedet_runtime.engines.opencv_engine import OpenCvEngine
 
     return OpenCvEngine(source, spec, threads, declared=declared)
@@ -126,7 +127,13 @@ ENGINES: dict[EngineName, Backend] = {
 
 
 def load_engine(
-    name: EngineName, source: ModelSource, spec: ModelSpec, *, threads: int, trial: Trial = "never"
+    name: EngineName,
+    source: ModelSource,
+    spec: ModelSpec,
+    *,
+    threads: int,
+    trial: Trial = "never",
+    cached: bool = False,
 ) -> Engine:
     """Load a model into an engine.
 
@@ -136,6 +143,7 @@ def load_engine(
         spec: The model's contract.
         threads: Threads the engine may use.
         trial: Whether a file is loaded in a child process first, see `first_load`; what is in memory never is.
+        cached: Whether the engine may take up what an earlier process compiled, and keep what this one does.
 
     Raises:
         ArgumentError: No such engine.
@@ -153,7 +161,7 @@ def load_engine(
         from edgedet_runtime.engines.first_load import require_survived  # loads OpenSSL
 
         require_survived(name, version, source, spec, declared, again=trial == "always")
-    engine = backend.load(source, spec, threads, declared)
+    engine = backend.load(source, spec, threads, declared, cached)
     try:
         check_head(engine.output_shapes, spec, label(source))
     except ModelFileError:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from copy import copy
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgedet_runtime.engines.compiled_cache import cache_folder, cache_key, read_entry, write_entry
 from edgedet_runtime.engines.head_check import Shape
 from edgedet_runtime.engines.model_source import ModelContent, ModelSource, content_of, label
 from edgedet_runtime.engines.openvino_package import openvino_package
@@ -19,6 +22,8 @@ from edgedet_runtime.spec import ModelSpec
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+_LOGGER = logging.getLogger(__name__)
 
 __all__ = ["OpenVinoEngine", "compile_on_cpu", "cpu_settings"]
 
@@ -61,6 +66,7 @@ def compile_on_cpu(
     profiled: bool = False,
     also: Sequence[str] = (),
     declared: Outline | None = None,
+    cached: bool = False,
 ) -> Any:
     """Compile a model for the CPU under `cpu_settings`, an ``openvino.CompiledModel``: the one place that does.
 
@@ -71,6 +77,8 @@ def compile_on_cpu(
         profiled: Count the time of each layer.
         also: Tensors within the graph to give out beside its outputs.
         declared: What the check of the file found, where the caller has checked it.
+        cached: Take up what an earlier process compiled, and keep what this one does, see `compiled_cache`: for an IR
+            without `profiled` and `also`.
 
     Raises:
         MissingDependencyError: openvino is not installed.
@@ -84,6 +92,10 @@ def compile_on_cpu(
     settings = {**cpu_settings(threads), **({"PERF_COUNT": True} if profiled else {})}
     try:
         core = ov.Core()
+        folder = cache_folder() if cached and not profiled and not also else None
+        whole = None if folder is None else _ir_content(source)
+        if folder is not None and whole is not None:
+            return _compile_once(core, whole, folder, settings, ov.__version__)
         content = content_of(source)
         weights = (source.weights if isinstance(source, ModelContent) else None) or b""
         model = core.read_model(str(source)) if content is None else core.read_model(content, weights)
@@ -95,6 +107,33 @@ def compile_on_cpu(
     except RuntimeError as e:
         version = ov.__version__.partition("-")[0]
         raise EngineError(f"openvino {version} cannot load {what or label(source)}: {_last_line(e)}") from None
+
+
+def _ir_content(source: ModelSource) -> ModelContent | None:
+    """Return the content of an .xml file and the .bin file beside it; None for any other source."""
+    if isinstance(source, bytes) or (source if isinstance(source, Path) else source.path).suffix.lower() != ".xml":
+        return None
+    if isinstance(source, ModelContent):
+        return source
+    weights = source.with_suffix(".bin")
+    try:
+        return ModelContent(source, source.read_bytes(), weights.read_bytes() if weights.is_file() else None)
+    except OSError:
+        return None  # OpenVINO says what is wrong
+
+
+def _compile_once(core: Any, content: ModelContent, folder: Path, settings: dict[str, Any], version: str) -> Any:
+    """Take up a compiled model, or compile it, from the very content that its name is made of, and keep it."""
+    key = cache_key(content.model, content.weights, version, settings)
+    blob = read_entry(folder, key)
+    if blob is not None:
+        try:
+            return core.import_model(blob, "CPU", settings)
+        except RuntimeError as e:
+            _LOGGER.warning("%s: compiling %s again: %s", folder, content.path, _last_line(e))
+    compiled = core.compile_model(core.read_model(content.model, content.weights or b""), "CPU", settings)
+    write_entry(folder, key, compiled.export_model().getvalue())
+    return compiled
 
 
 class OpenVinoEngine:
@@ -117,6 +156,7 @@ class OpenVinoEngine:
         *,
         inner: bool = False,
         declared: Outline | None = None,
+        cached: bool = False,
     ) -> None:
         """Load and compile the model.
 
@@ -126,6 +166,7 @@ class OpenVinoEngine:
             threads: Threads that it may use.
             inner: The outputs of `spec` may be tensors within the graph.
             declared: What the check of the file found, where the caller has checked it.
+            cached: Take up what an earlier process compiled, and keep what this one does, see `compiled_cache`.
 
         Raises:
             MissingDependencyError: openvino is not installed.
@@ -137,7 +178,7 @@ class OpenVinoEngine:
         self._spec = spec
         self._ov = ov
         also = spec.decode.output_names if inner else ()
-        self.compiled: Any = compile_on_cpu(source, threads, also=also, declared=declared)
+        self.compiled: Any = compile_on_cpu(source, threads, also=also, declared=declared, cached=cached)
         try:
             self._request: Any = self.compiled.create_infer_request()
             precision = self.compiled.get_property("INFERENCE_PRECISION_HINT")

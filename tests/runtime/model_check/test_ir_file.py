@@ -180,3 +180,33 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         (tmp_path / "m.xml").write_text(text)
         with pytest.raises(ModelFileError, match=r"m\.xml: expected an OpenVINO IR, it is truncated or something else"):
             ir_summary(tmp_path / "m.xml")
+
+
+def test_the_same_content_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, other = net(tmp_path, layer(0, "Relu")).read_bytes(), net(tmp_path, layer(0, "Sigmoid")).read_bytes()
+    path = tmp_path / "m.xml"
+    read = [ir_summary(path, content).layer_types for content in (first, other, first)]
+    assert read == [{"Relu"}, {"Sigmoid"}, {"Relu"}]
+    path.write_bytes(first)
+    kept = ir_summary(path)
+    assert ir_summary(path) is kept is ir_summary(tmp_path / "n.xml", first)
+    path.write_bytes(other)
+    assert ir_summary(path).layer_types == {"Sigmoid"}
+    assert ir_summary(path, first) is not kept
+    damaged = first.replace(b"Relu", b"Relu", 1)[:-3]
+    for _ in range(2):
+        with pytest.raises(ModelFileError, match="truncated"):
+            ir_summary(path, damaged)
+
+
+@pytest.mark.parametrize("short", [-100, -1, 0, 1, 100])
+def test_a_large_file_is_read_as_a_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short: int) -> None:
+    path = net(tmp_path, "".join(layer(n, kind) for n, kind in enumerate(["Relu", "Sigmoid", "Tanh"])))
+    monkeypatch.setattr(ir_file, "_MOST_AT_ONCE", path.stat().st_size - short)
+    first = ir_summary(path)
+    assert first.layer_types == {"Relu", "Sigmoid", "Tanh"}
+    assert (ir_summary(path) is first) == (short < 0), "only short ones are kept"
+    assert (ir_summary(path, path.read_bytes()) is first) == (short < 0)
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(ModelFileError, match="truncated"):
+        ir_summary(path)
