@@ -40,9 +40,9 @@ def shrink(image: Picture, out: Picture, scratch: Scratch) -> None:
     """Average a picture down to the size of `out`.
 
     Args:
-        image: uint8 (h, w, 3).
-        out: uint8 (H, W, 3), written; it may be a window of a larger array. At least one side is smaller than the
-            picture's.
+        image: uint8 (h, w, C) or (h, w).
+        out: uint8 (H, W, C) or (H, W), written; it may be a window of a larger array. At least one side is smaller than
+            the picture's.
         scratch: Keeps the in-between pictures.
     """
     new_h, new_w = out.shape[:2]
@@ -57,7 +57,7 @@ def shrink(image: Picture, out: Picture, scratch: Scratch) -> None:
         if not halves:
             break
         h, w = h // 2, w // 2
-        half = out if (h, w) == (new_h, new_w) else scratch.array(f"half {step}", (h, w, 3), np.uint8)
+        half = out if (h, w) == (new_h, new_w) else scratch.array(f"half {step}", (h, w, *image.shape[2:]), np.uint8)
         cv2.resize(image, (w, h), dst=half, interpolation=cv2.INTER_AREA)
         image = half
         if half is out:

@@ -94,7 +94,8 @@ class Letterbox:
         """Scale and pad a picture.
 
         Args:
-            image_bgr: uint8 (h, w, 3) of the size this was fitted to.
+            image_bgr: uint8 (h, w, 3) of the size this was fitted to; also gray (h, w) or (h, w, 1), and BGRA (h, w, 4)
+                without its alpha: scaled as they are and turned to BGR after, to the same pixels.
             out: uint8 (H, W, 3) to write into, C-contiguous; a new array if None. Every byte of it is
                 written.
             scratch: Keeps arrays that averaging needs in between, for the next call.
@@ -105,7 +106,10 @@ class Letterbox:
         Raises:
             InputError: The picture or `out` has another shape or type.
         """
-        if image_bgr.shape != (*self.image_hw, 3) or image_bgr.dtype != np.uint8:
+        channels = 1 if image_bgr.ndim == 2 else image_bgr.shape[-1]
+        if image_bgr.shape[:2] != self.image_hw or image_bgr.ndim > 3 or channels not in (1, 3, 4):
+            raise InputError(f"image: expected uint8 {(*self.image_hw, 3)}, got {image_bgr.dtype} {image_bgr.shape}")
+        if image_bgr.dtype != np.uint8:
             raise InputError(f"image: expected uint8 {(*self.image_hw, 3)}, got {image_bgr.dtype} {image_bgr.shape}")
         in_h, in_w = self.input_hw
         if out is None:
@@ -118,20 +122,32 @@ class Letterbox:
         for border in (out[:top], out[bottom:], out[top:bottom, :left], out[top:bottom, right:]):
             border[...] = pad[:1] if len(set(pad)) == 1 else pad
         window = out[top:bottom, left:right]
+        kept = Scratch() if scratch is None else scratch
+        if channels == 3:
+            self._resize(image_bgr, window, kept)
+        else:
+            small = kept.array("small", (new_h, new_w) if channels == 1 else (new_h, new_w, channels), np.uint8)
+            whole = image_bgr.reshape(self.image_hw) if channels == 1 else image_bgr
+            self._resize(np.ascontiguousarray(whole), small, kept)
+            cv2.cvtColor(small, cv2.COLOR_GRAY2BGR if channels == 1 else cv2.COLOR_BGRA2BGR, dst=window)
+        return out
+
+    def _resize(self, image: npt.NDArray[np.uint8], window: npt.NDArray[np.uint8], scratch: Scratch) -> None:
+        """Scale a picture to the size of `window`, channel by channel."""
+        new_h, new_w = self.resized_hw
         if (new_h, new_w) == self.image_hw:
-            window[...] = image_bgr
-            return out
+            window[...] = image
+            return
         shrinks = self.gain_xy[0] < 1 or self.gain_xy[1] < 1
         if self.resize.interpolation == "area-down" and shrinks:
-            shrink(image_bgr, window, Scratch() if scratch is None else scratch)
-            return out
+            shrink(image, window, scratch)
+            return
         if self.resize.interpolation == "linear-corner":
-            matrix = np.diag((new_w / image_bgr.shape[1], new_h / image_bgr.shape[0], 1.0))
-            cv2.warpPerspective(image_bgr, matrix, (new_w, new_h), dst=window, flags=cv2.INTER_LINEAR)
-            return out
+            matrix = np.diag((new_w / image.shape[1], new_h / image.shape[0], 1.0))
+            cv2.warpPerspective(image, matrix, (new_w, new_h), dst=window, flags=cv2.INTER_LINEAR)
+            return
         method = cv2.INTER_LINEAR_EXACT if self.resize.interpolation == "linear-exact" else cv2.INTER_LINEAR
-        cv2.resize(image_bgr, (new_w, new_h), dst=window, interpolation=method)
-        return out
+        cv2.resize(image, (new_w, new_h), dst=window, interpolation=method)
 
     def to_input(self, boxes_xyxy: npt.ArrayLike, *, clip: bool = False) -> npt.NDArray[np.float32]:
         """Map boxes from image pixels to input pixels.

@@ -28,6 +28,15 @@ def to_bgr(image: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     Raises:
         InputError: Anything else.
     """
+    channels = _channels(image)
+    if channels == 3:
+        return image
+    code = cv2.COLOR_GRAY2BGR if channels == 1 else cv2.COLOR_BGRA2BGR
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(image), code), np.uint8)
+
+
+def _channels(image: npt.NDArray[Any]) -> int:
+    """Return how many channels a picture has, once it is known to be one."""
     if not isinstance(image, np.ndarray):
         raise InputError(
             f"image: expected a numpy array, got {type(image).__name__} (None is what cv2.imread gives for a bad file)"
@@ -37,10 +46,7 @@ def to_bgr(image: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
         raise InputError(
             f"image: expected uint8 of shape (h, w, 3), (h, w) or (h, w, 4), got {image.dtype} {image.shape}"
         )
-    if channels == 3:
-        return image
-    code = cv2.COLOR_GRAY2BGR if channels == 1 else cv2.COLOR_BGRA2BGR
-    return np.asarray(cv2.cvtColor(np.ascontiguousarray(image), code), np.uint8)
+    return channels
 
 
 class Preprocessor:
@@ -83,12 +89,12 @@ class Preprocessor:
         Raises:
             InputError: The array is not such a picture.
         """
-        image_bgr = to_bgr(image)
-        h, w = image_bgr.shape[:2]
+        _channels(image)
+        h, w = image.shape[:2]
         fit = self._letterbox
         if fit is None or fit.image_hw != (h, w):
             fit = self._letterbox = Letterbox.fit((h, w), self._spec.size_hw, self._resize)
-        fit.apply(image_bgr, self._canvas, self._scratch)
+        fit.apply(image, self._canvas, self._scratch)
         if not self._is_canvas:
             self._fill()
         return self._tensor, fit

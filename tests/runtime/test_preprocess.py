@@ -90,3 +90,22 @@ def test_anything_else_is_refused_in_one_line(case: str) -> None:
     with pytest.raises(InputError, match=r"^image: expected .* got") as error:
         Preprocessor(InputSpec("x", 64, 96), ResizeSpec())(image)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("image_hw", [(64, 96), (128, 192), (300, 470), (45, 50), (512, 768), (20, 96)])
+@pytest.mark.parametrize("interpolation", ["linear", "linear-exact", "area-down", "linear-corner"])
+@pytest.mark.parametrize("shape", [(), (1,), (4,)])
+def test_gray_and_bgra_become_the_same_pixels_as_their_bgr(
+    image_hw: tuple[int, int], interpolation: str, shape: tuple[int, ...]
+) -> None:
+    """They are scaled as they are: no BGR copy of their size is made."""
+    image = np.random.default_rng(0).integers(0, 256, (*image_hw, *shape), np.uint8)
+    resize = ResizeSpec(interpolation=interpolation)  # type: ignore[arg-type]
+    prepare, other = (Preprocessor(InputSpec("images", 64, 96), resize) for _ in range(2))
+    expected = other(to_bgr(image))[0]
+    for _ in range(2):
+        np.testing.assert_array_equal(prepare(image)[0], expected)
+    if shape == (4,):
+        np.testing.assert_array_equal(prepare(image[..., :1])[0], other(to_bgr(image[..., :1]))[0])
+    crop = image[3:19, 5:40]
+    np.testing.assert_array_equal(prepare(crop)[0], other(to_bgr(crop))[0])
