@@ -16,7 +16,7 @@ __all__ = ["IrConstant", "IrSummary", "ir_summary"]
 _MOST_DEPTH = 64
 _MOST_ELEMENTS = 5_000_000
 _MOST_AT_ONCE = 1 << 24
-_LAST: dict[str, tuple[bytes, IrSummary]] = {}
+_LAST: dict[str, tuple[bytes, IrSummary]] = {}  # of the digest: content is not kept beside an engine
 _BODIES = ("body", "then_body", "else_body")
 
 _Port = tuple[tuple[str, ...], tuple[int | None, ...]]
@@ -65,6 +65,12 @@ class IrSummary:
         return "FakeQuantize" in self.layer_types
 
 
+def _digest(content: bytes) -> bytes:
+    import hashlib  # loads OpenSSL, which detecting does not need
+
+    return hashlib.sha256(content).digest()
+
+
 def ir_summary(path: Path, content: bytes | None = None) -> IrSummary:
     """Read an IR; the same content again right after is not read again, as on the way into an engine.
 
@@ -91,13 +97,14 @@ def ir_summary(path: Path, content: bytes | None = None) -> IrSummary:
                     parser.Parse(content, False)
                     parser.ParseFile(file)
                     return reader.summary()
+        digest = _digest(content)
         last = _LAST.get("last")
-        if last is not None and last[0] == content:
+        if last is not None and last[0] == digest:
             return last[1]
         parser.Parse(content, True)
         summary = reader.summary()
         if len(content) < _MOST_AT_ONCE:
-            _LAST["last"] = content, summary
+            _LAST["last"] = digest, summary
         return summary
     except OSError as e:
         raise ModelFileError(f"{path}: cannot be read ({e.strerror or e})") from None
