@@ -7,8 +7,7 @@ into their mean, as the paper has it. Neither repository says how pictures are r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 
 from edgedet_models.blazeface.network import (
     ANCHORS,
@@ -21,33 +20,19 @@ from edgedet_models.blazeface.network import (
     read_blaze_widths,
 )
 from edgedet_models.checkpoint.content import Checkpoint
-from edgedet_models.checkpoint.strict import load_strict
-from edgedet_models.detector import DetectorModule
-from edgedet_models.families import Recognition
 from edgedet_models.layer_list.names import class_names
+from edgedet_models.shape_family import Found, ShapeFamily, Tensors
 from edgedet_runtime.errors import CheckpointError
 
 __all__ = ["FORMS", "LICENCE", "VARIANTS", "load", "recognise"]
 
-FAMILY = "blazeface"
 LICENCE = "Apache-2.0"
 FORMS = ("state dict",)
 SIZES: Mapping[str, BlazeWidths] = {"blazeface-front": FRONT, "blazeface-back": BACK}
 BIAS = "classifier_8.bias"
 
 
-def _build(variant: str, size: BlazeWidths, classes: tuple[str, ...]) -> BlazeFace:
-    return BlazeFace(variant, size, classes)
-
-
-VARIANTS: Mapping[str, Callable[[tuple[str, ...]], DetectorModule]] = {
-    name: partial(_build, name, size) for name, size in SIZES.items()
-}
-
-
-def recognise(checkpoint: Checkpoint) -> Recognition | None:
-    """Recognize a state dict by the keys of its backbone and heads."""
-    tensors = checkpoint.tensors()
+def _read(checkpoint: Checkpoint, tensors: Tensors) -> Found[BlazeWidths] | None:
     size = read_blaze_widths(tensors)
     if size is None or BIAS not in tensors:
         return None
@@ -58,23 +43,10 @@ def recognise(checkpoint: Checkpoint) -> Recognition | None:
             f"{checkpoint.path}: expected a BlazeFace with {ANCHORS[0]} scores per class and more than {strided[-1]}"
             f" blocks, got {len(tensors[BIAS])} scores and {len(size.fine)} blocks; the file is damaged"
         )
-    variant = next((name for name, known in SIZES.items() if known == size), "custom")
     camera = "back" if size.back else "front"
     why = f"BlazeFace keys, the {camera}-camera network; assumed: pictures keep their aspect, black around them"
-    names = ("face",) if classes == 1 else class_names(None, classes)
-    return Recognition(FAMILY, variant, names, why)
+    return Found(size, ("face",) if classes == 1 else class_names(None, classes), why)
 
 
-def load(checkpoint: Checkpoint) -> DetectorModule:
-    """Build the detector that the shapes describe and load it strictly.
-
-    Raises:
-        CheckpointError: The file is no BlazeFace, or a tensor is missing, left over or misshapen.
-    """
-    recognition, size = recognise(checkpoint), read_blaze_widths(checkpoint.tensors())
-    if recognition is None or size is None:
-        raise CheckpointError(f"{checkpoint.path}: expected a BlazeFace state dict, got other keys")
-    detector = BlazeFace(recognition.variant, size, recognition.classes)
-    what = f"BlazeFace ({recognition.variant})"
-    load_strict(detector, checkpoint.tensors(), path=checkpoint.path, what=what)
-    return detector.eval()
+_FAMILY = ShapeFamily("blazeface", "BlazeFace", "a BlazeFace state dict", SIZES, BlazeFace, _read)
+VARIANTS, recognise, load = _FAMILY.builders(), _FAMILY.recognise, _FAMILY.load

@@ -7,23 +7,19 @@ object; the best are the detections, nothing is suppressed. Files with deformabl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 
 from edgedet_models.backbones.dla import UNUSED
 from edgedet_models.backbones.resnet import RESNETS
 from edgedet_models.centernet.dla import CenterNetDla, DlaShape, read_dla_centernet
 from edgedet_models.centernet.network import CenterNet, CenterNetShape, read_body, read_heads
 from edgedet_models.checkpoint.content import Checkpoint
-from edgedet_models.checkpoint.strict import load_strict
-from edgedet_models.detector import DetectorModule
-from edgedet_models.families import Recognition
 from edgedet_models.layer_list.names import class_names
+from edgedet_models.shape_family import Found, ShapeFamily, Tensors, left_out
 from edgedet_runtime.errors import CheckpointError
 
 __all__ = ["FORMS", "LICENCE", "VARIANTS", "load", "recognise"]
 
-FAMILY = "centernet"
 LICENCE = "MIT"
 FORMS = ("state dict",)
 Shape = CenterNetShape | DlaShape
@@ -34,21 +30,14 @@ SIZES: Mapping[str, Shape] = {
 DEFORMABLE = "conv_offset_mask.weight"
 
 
-def _build(variant: str, shape: Shape, classes: tuple[str, ...]) -> DetectorModule:
+def _build(variant: str, shape: Shape, classes: tuple[str, ...]) -> CenterNet | CenterNetDla:
     if isinstance(shape, DlaShape):
         return CenterNetDla(variant, shape, classes)
     return CenterNet(variant, shape, classes)
 
 
-VARIANTS: Mapping[str, Callable[[tuple[str, ...]], DetectorModule]] = {
-    name: partial(_build, name, shape) for name, shape in SIZES.items()
-}
-
-
-def recognise(checkpoint: Checkpoint) -> Recognition | None:
-    """Recognize a state dict by the keys of its backbone and heads."""
-    tensors = checkpoint.tensors()
-    shape, heads = _shape(checkpoint), read_heads(tensors)
+def _read(checkpoint: Checkpoint, tensors: Tensors) -> Found[Shape] | None:
+    shape, heads = read_body(tensors) or read_dla_centernet(tensors), read_heads(tensors)
     if shape is None or heads is None:
         return None
     classes, sizes = heads
@@ -62,30 +51,19 @@ def recognise(checkpoint: Checkpoint) -> Recognition | None:
             f"{checkpoint.path}: expected a CenterNet with one width and height per cell, got {sizes} numbers"
             " (cat_spec_wh), which edgedet does not decode"
         )
-    variant = next((name for name, known in SIZES.items() if known == shape), "custom")
     where = "offsets within cells" if shape.offsets else "no offsets, centers in the middle of cells"
     body = "DLA-34" if isinstance(shape, DlaShape) else f"ResNet blocks {[s.blocks for s in shape.body.stages]}"
     why = f"CenterNet keys; {body}; {where}; assumed: BGR, its own mean"
-    return Recognition(FAMILY, variant, class_names(None, classes), why)
+    return Found(shape, class_names(None, classes), why)
 
 
-def load(checkpoint: Checkpoint) -> DetectorModule:
-    """Build the detector that the shapes describe and load it strictly.
-
-    Raises:
-        CheckpointError: The file is no such CenterNet, or a tensor is missing, left over or misshapen.
-    """
-    recognition, shape = recognise(checkpoint), _shape(checkpoint)
-    if shape is None or recognition is None:
-        raise CheckpointError(
-            f"{checkpoint.path}: expected a CenterNet state dict on a ResNet or DLA-34, got other keys"
-        )
-    detector = _build(recognition.variant, shape, recognition.classes)
-    tensors = {name: t for name, t in checkpoint.tensors().items() if not name.startswith(UNUSED)}
-    load_strict(detector, tensors, path=checkpoint.path, what=f"CenterNet ({recognition.variant})")
-    return detector.eval()
-
-
-def _shape(checkpoint: Checkpoint) -> Shape | None:
-    tensors = checkpoint.tensors()
-    return read_body(tensors) or read_dla_centernet(tensors)
+_FAMILY = ShapeFamily(
+    "centernet",
+    "CenterNet",
+    "a CenterNet state dict on a ResNet or DLA-34",
+    SIZES,
+    _build,
+    _read,
+    left_out(*UNUSED),
+)
+VARIANTS, recognise, load = _FAMILY.builders(), _FAMILY.recognise, _FAMILY.load

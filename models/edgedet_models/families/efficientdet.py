@@ -7,23 +7,17 @@ networks without gates are lite ones. Training files keep an average, which is t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
-
-from torch import Tensor
+from collections.abc import Mapping
 
 from edgedet_models.checkpoint.content import Checkpoint
-from edgedet_models.checkpoint.strict import load_strict
-from edgedet_models.detector import DetectorModule
 from edgedet_models.efficientdet.backbone import published
 from edgedet_models.efficientdet.network import ANCHORS, BIAS, EfficientDet, EfficientDetShape, read_efficientdet
-from edgedet_models.families import Recognition
 from edgedet_models.layer_list.names import class_names
+from edgedet_models.shape_family import Found, ShapeFamily, Tensors, left_out
 from edgedet_runtime.errors import CheckpointError
 
 __all__ = ["FORMS", "LICENCE", "VARIANTS", "load", "recognise"]
 
-FAMILY = "efficientdet"
 LICENCE = "Apache-2.0"
 FORMS = ("state dict",)
 
@@ -34,27 +28,22 @@ def _shape(number: int, *, lite: bool, tf: bool) -> EfficientDetShape:
     return EfficientDetShape(published(*factors, lite=lite), width, 3 + number, 3, tf=tf, fast=not lite)
 
 
-SIZES: Mapping[str, tuple[EfficientDetShape, int]] = {
-    **{f"efficientdet-d{i}": (_shape(i, lite=False, tf=False), 512 + 128 * i) for i in range(3)},
-    **{f"tf-efficientdet-d{i}": (_shape(i, lite=False, tf=True), 512 + 128 * i) for i in range(3)},
-    **{f"tf-efficientdet-lite{i}": (_shape(i, lite=True, tf=True), (320, 384, 512)[i]) for i in range(3)},
+SIZES: Mapping[str, EfficientDetShape] = {
+    **{f"efficientdet-d{i}": _shape(i, lite=False, tf=False) for i in range(3)},
+    **{f"tf-efficientdet-d{i}": _shape(i, lite=False, tf=True) for i in range(3)},
+    **{f"tf-efficientdet-lite{i}": _shape(i, lite=True, tf=True) for i in range(3)},
 }
-"""Shapes and the sides of the input; lite2's official 448 is no multiple of the coarsest stride, 512 is the next."""
-OTHER_SIZE = 512
+SIDES = {"d0": 512, "d1": 640, "d2": 768, "lite0": 320, "lite1": 384, "lite2": 512}
+"""Sides of the input; lite2's official 448 is no multiple of the coarsest stride, 512 is the next."""
+OTHER_SIDE = 512
 
 
-def _build(variant: str, shape: EfficientDetShape, size: int, classes: tuple[str, ...]) -> EfficientDet:
-    return EfficientDet(variant, shape, classes, size)
+def _build(variant: str, shape: EfficientDetShape, classes: tuple[str, ...]) -> EfficientDet:
+    return EfficientDet(variant, shape, classes, SIDES.get(variant.rpartition("-")[2], OTHER_SIDE))
 
 
-VARIANTS: Mapping[str, Callable[[tuple[str, ...]], DetectorModule]] = {
-    name: partial(_build, name, shape, size) for name, (shape, size) in SIZES.items()
-}
-
-
-def recognise(checkpoint: Checkpoint) -> Recognition | None:
-    """Recognize a state dict by the keys of its backbone, neck and heads."""
-    found = read_efficientdet(checkpoint.tensors())
+def _read(checkpoint: Checkpoint, tensors: Tensors) -> Found[EfficientDetShape] | None:
+    found = read_efficientdet(tensors)
     if found is None:
         return None
     shape, channels = found
@@ -64,24 +53,13 @@ def recognise(checkpoint: Checkpoint) -> Recognition | None:
             f"{checkpoint.path}: {BIAS}: expected {ANCHORS} numbers per class, got {channels}; the anchors are not the"
             " official ones, or the file is damaged"
         )
-    variant = next((name for name, (known, _) in SIZES.items() if known == shape), "custom")
     origin = "TensorFlow's paddings, eps 1e-3" if shape.tf else "symmetric paddings, eps 1e-5 (backbone) and 1e-3"
     kind = "lite (no gates, ReLU6)" if shape.backbone.lite else "with gates, SiLU"
     why = f"effdet's keys; {kind}; {shape.cells} BiFPN cells of {shape.width} channels; assumed: {origin}"
-    return Recognition(FAMILY, variant, class_names(None, classes), why)
+    return Found(shape, class_names(None, classes), why)
 
 
-def load(checkpoint: Checkpoint) -> DetectorModule:
-    """Build the detector that the shapes describe and load it strictly.
-
-    Raises:
-        CheckpointError: The file is no EfficientDet, or a tensor is missing, left over or misshapen.
-    """
-    recognition, found = recognise(checkpoint), read_efficientdet(checkpoint.tensors())
-    if found is None or recognition is None:
-        raise CheckpointError(f"{checkpoint.path}: expected an EfficientDet state dict, got other keys")
-    size = SIZES[recognition.variant][1] if recognition.variant in SIZES else OTHER_SIZE
-    detector = EfficientDet(recognition.variant, found[0], recognition.classes, size)
-    tensors: Mapping[str, Tensor] = {n: t for n, t in checkpoint.tensors().items() if n != "anchors.boxes"}
-    load_strict(detector, tensors, path=checkpoint.path, what=f"EfficientDet ({recognition.variant})")
-    return detector.eval()
+_FAMILY = ShapeFamily(
+    "efficientdet", "EfficientDet", "an EfficientDet state dict", SIZES, _build, _read, left_out("anchors.boxes")
+)
+VARIANTS, recognise, load = _FAMILY.builders(), _FAMILY.recognise, _FAMILY.load

@@ -7,18 +7,14 @@ output for background as class 0 and never trains it: class ids stay its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
-
-from edgedet_models.detector import DetectorModule
 from edgedet_models.pyramid.dense import Fcos
-from edgedet_models.pyramid.read import DenseFamily, published
+from edgedet_models.pyramid.read import dense_family, published
 
 __all__ = ["FORMS", "LICENCE", "VARIANTS", "load", "recognise"]
 
 LICENCE = "BSD-3-Clause"
 FORMS = ("state dict",)
-_FAMILY = DenseFamily(
+_FAMILY = dense_family(
     name="fcos",
     title="FCOS",
     build=Fcos,
@@ -28,7 +24,4 @@ _FAMILY = DenseFamily(
     anchors=1,
     norm_key="",
 )
-VARIANTS: Mapping[str, Callable[[tuple[str, ...]], DetectorModule]] = {
-    name: partial(Fcos, name, shape) for name, shape in _FAMILY.sizes.items()
-}
-recognise, load = _FAMILY.recognise, _FAMILY.load
+VARIANTS, recognise, load = _FAMILY.builders(), _FAMILY.recognise, _FAMILY.load

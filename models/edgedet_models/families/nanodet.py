@@ -7,22 +7,15 @@ which only training uses, are left out; so is NanoDet-m's ``gfl_reg``, which its
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
-
-from torch import Tensor
+from collections.abc import Mapping
 
 from edgedet_models.checkpoint.content import Checkpoint
-from edgedet_models.checkpoint.strict import load_strict
-from edgedet_models.detector import DetectorModule
-from edgedet_models.families import Recognition
 from edgedet_models.layer_list.names import class_names
 from edgedet_models.nanodet.network import NanoDet, NanoDetSize, read_nanodet
-from edgedet_runtime.errors import CheckpointError
+from edgedet_models.shape_family import Found, ShapeFamily, Tensors, left_out
 
 __all__ = ["FORMS", "LICENCE", "VARIANTS", "load", "recognise"]
 
-FAMILY = "nanodet"
 LICENCE = "Apache-2.0"
 FORMS = ("state dict",)
 UNUSED = ("aux_fpn.", "aux_head.", "head.gfl_reg.", "head.distribution_project.")
@@ -48,38 +41,16 @@ SIZES: Mapping[str, NanoDetSize] = {
 }
 
 
-def _build(variant: str, size: NanoDetSize, classes: tuple[str, ...]) -> NanoDet:
-    return NanoDet(variant, size, classes)
-
-
-VARIANTS: Mapping[str, Callable[[tuple[str, ...]], DetectorModule]] = {
-    name: partial(_build, name, size) for name, size in SIZES.items()
-}
-
-
-def recognise(checkpoint: Checkpoint) -> Recognition | None:
-    """Recognize a state dict by the keys of its backbone and head."""
-    found = read_nanodet(checkpoint.tensors())
+def _read(_: Checkpoint, tensors: Tensors) -> Found[NanoDetSize] | None:
+    found = read_nanodet(tensors)
     if found is None:
         return None
     size, classes = found
-    variant = next((name for name, known in SIZES.items() if known == size), "custom")
     kind, point = ("NanoDet-Plus", "corner") if size.plus else ("NanoDet-m", "middle")
     pictures = "stretched pictures" if size.plus else "pictures that keep their aspect"
     why = f"{kind} keys; {size.levels} levels; assumed: {pictures}, sides measured from a cell's {point}, LeakyReLU 0.1"
-    return Recognition(FAMILY, variant, class_names(None, classes), why)
+    return Found(size, class_names(None, classes), why)
 
 
-def load(checkpoint: Checkpoint) -> DetectorModule:
-    """Build the detector that the shapes describe and load it strictly.
-
-    Raises:
-        CheckpointError: The file is no NanoDet, or a tensor is missing, left over or misshapen.
-    """
-    recognition, found = recognise(checkpoint), read_nanodet(checkpoint.tensors())
-    if found is None or recognition is None:
-        raise CheckpointError(f"{checkpoint.path}: expected a NanoDet state dict, got other keys")
-    detector = NanoDet(recognition.variant, found[0], recognition.classes)
-    tensors: Mapping[str, Tensor] = {n: t for n, t in checkpoint.tensors().items() if not n.startswith(UNUSED)}
-    load_strict(detector, tensors, path=checkpoint.path, what=f"NanoDet ({recognition.variant})")
-    return detector.eval()
+_FAMILY = ShapeFamily("nanodet", "NanoDet", "a NanoDet state dict", SIZES, NanoDet, _read, left_out(*UNUSED))
+VARIANTS, recognise, load = _FAMILY.builders(), _FAMILY.recognise, _FAMILY.load

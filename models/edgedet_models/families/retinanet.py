@@ -6,19 +6,15 @@ the same tensors. torchvision counts an output for background as class 0 and nev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
-
-from edgedet_models.detector import DetectorModule
 from edgedet_models.pyramid.dense import ANCHORS, RetinaNet
-from edgedet_models.pyramid.read import DenseFamily, published
+from edgedet_models.pyramid.read import dense_family, published
 
 __all__ = ["FORMS", "LICENCE", "VARIANTS", "load", "recognise"]
 
 LICENCE = "BSD-3-Clause"
 FORMS = ("state dict",)
 CENTERNESS = "head.regression_head.bbox_ctrness.weight"
-_FAMILY = DenseFamily(
+_FAMILY = dense_family(
     name="retinanet",
     title="RetinaNet",
     build=RetinaNet,
@@ -33,7 +29,4 @@ _FAMILY = DenseFamily(
     anchors=ANCHORS,
     norm_key="head.classification_head.conv.0.1.weight",
 )
-VARIANTS: Mapping[str, Callable[[tuple[str, ...]], DetectorModule]] = {
-    name: partial(RetinaNet, name, shape) for name, shape in _FAMILY.sizes.items()
-}
-recognise, load = _FAMILY.recognise, _FAMILY.load
+VARIANTS, recognise, load = _FAMILY.builders(), _FAMILY.recognise, _FAMILY.load

@@ -7,7 +7,7 @@ from typing import Any
 
 from edgedet_runtime.errors import CheckpointError
 
-__all__ = ["class_names"]
+__all__ = ["class_names", "openmmlab_names"]
 
 
 def class_names(names: Any, count: int) -> tuple[str, ...]:
@@ -34,6 +34,17 @@ def class_names(names: Any, count: int) -> tuple[str, ...]:
             " the file is damaged or was edited"
         )
     return tuple(str(name) for name in names)
+
+
+def openmmlab_names(content: Any) -> Any:
+    """Return what a file of mmengine or mmcv holds as class names, for `class_names`; None where it holds none."""
+    meta = content.get("meta") if isinstance(content, Mapping) else None
+    if not isinstance(meta, Mapping):
+        return None
+    dataset = meta.get("dataset_meta")
+    if isinstance(dataset, Mapping):
+        return dataset.get("classes", dataset.get("CLASSES"))
+    return meta.get("CLASSES")
 
 
 def _by_id(names: Mapping[Any, Any]) -> list[str]:
