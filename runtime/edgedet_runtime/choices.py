@@ -12,7 +12,9 @@ from typing import Literal, TypeGuard
 from edgedet_runtime.errors import ArgumentError
 
 __all__ = [
+    "CACHE_VARIABLE",
     "ENGINE_NAMES",
+    "NO_CACHE",
     "PRECISIONS",
     "TRIAL_VARIABLE",
     "EngineName",
@@ -35,6 +37,9 @@ Trial = Literal["auto", "always", "never"]
 """Whether a model file is loaded in a child first: where no earlier trial is remembered, in any case, or not at all."""
 
 TRIAL_VARIABLE = "EDGEDET_TRIAL"
+CACHE_VARIABLE, NO_CACHE = "EDGEDET_CACHE", "none"
+"""Names the folder of compiled models, see `engines.compiled_cache`; the value that keeps none."""
+
 ENGINE_NAMES: tuple[EngineName, ...] = ("onnxruntime", "openvino", "opencv")
 PRECISIONS: tuple[Precision, ...] = ("int8", "fp32")
 """In the order of preference."""

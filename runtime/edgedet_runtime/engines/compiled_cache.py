@@ -22,15 +22,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgedet_runtime.choices import CACHE_VARIABLE, NO_CACHE
 from edgedet_runtime.cpu import this_processor
 from edgedet_runtime.whole_file import write_whole_file
 
-__all__ = ["CACHE_VARIABLE", "cache_folder", "cache_key", "read_entry", "write_entry"]
+__all__ = ["cache_folder", "cache_key", "read_entry", "write_entry"]
 
 _LOGGER = logging.getLogger(__name__)
 
-CACHE_VARIABLE = "EDGEDET_CACHE"
-_NONE = "none"
 _FORMAT = "1"
 _SUFFIX = ".blob"
 _MOST_ENTRIES = 16
@@ -41,7 +40,7 @@ _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 def cache_folder() -> Path | None:
     """Return where compiled models lie; None where none are to be kept, or this system knows no owners of files."""
     named = os.environ.get(CACHE_VARIABLE, "").strip()
-    if named == _NONE or not hasattr(os, "geteuid"):
+    if named == NO_CACHE or not hasattr(os, "geteuid"):
         return None
     if named:
         return Path(named) / "openvino"
