@@ -75,7 +75,7 @@ class ShapeFamily(Generic[S]):
 
     def recognise(self, checkpoint: Checkpoint) -> Recognition | None:
         """Recognize a state dict by its keys and shapes."""
-        found = self.read(checkpoint, checkpoint.tensors())
+        found = self._find(checkpoint)
         return None if found is None else Recognition(self.name, self._variant(found.shape), found.classes, found.why)
 
     def load(self, checkpoint: Checkpoint) -> DetectorModule:
@@ -84,14 +84,27 @@ class ShapeFamily(Generic[S]):
         Raises:
             CheckpointError: The file is none of this family, or a tensor is missing, left over or misshapen.
         """
-        tensors = checkpoint.tensors()
-        found = self.read(checkpoint, tensors)
+        found = self._find(checkpoint)
         if found is None:
             raise CheckpointError(f"{checkpoint.path}: expected {self.expected}, got other keys")
         variant = self._variant(found.shape)
-        detector = self.build(variant, found.shape, found.classes)
-        load_strict(detector, self.kept(tensors), path=checkpoint.path, what=f"{self.title} ({variant})")
+        try:
+            detector = self.build(variant, found.shape, found.classes)
+        except (ValueError, TypeError, IndexError, ZeroDivisionError, RuntimeError) as e:
+            raise CheckpointError(
+                f"{checkpoint.path}: expected {self.expected} whose shapes go together, got ones that make no network"
+                f" ({str(e)[:100]}); the file is damaged"
+            ) from None
+        load_strict(detector, self.kept(checkpoint.tensors()), path=checkpoint.path, what=f"{self.title} ({variant})")
         return detector.eval()
+
+    def _find(self, checkpoint: Checkpoint) -> Found[S] | None:
+        """Read a file, if its tensors have the ranks that they have in this family, and something in them."""
+        tensors = {name: t for name, t in checkpoint.tensors().items() if t.dim() and t.numel()}
+        try:
+            return self.read(checkpoint, tensors)
+        except (IndexError, ValueError, ZeroDivisionError):
+            return None
 
     def _variant(self, shape: S) -> str:
         return next((name for name, known in self.sizes.items() if known == shape), "custom")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import cycle
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -166,4 +167,22 @@ def assert_round_trip(family: ModuleType, detector: DetectorModule, variant: str
     with torch.no_grad():
         for got, expected in zip(loaded(x), detector.eval()(x), strict=True):
             assert torch.equal(got, expected)
+    assert_other_ranks_are_refused(family, detector.state_dict())
     return loaded
+
+
+def assert_other_ranks_are_refused(family: ModuleType, tensors: Mapping[str, Tensor]) -> None:
+    """Assert that a tensor of another rank than its name promises, or without content, is an error in words.
+
+    Every weight and bias is tried, each with one of four shapes.
+    """
+    shapes = cycle([(), (0,), (3,), (1, 1, 1, 1, 1)])
+    for name in tensors:
+        if not name.endswith(("weight", "bias", "project")) or ".bn" in name:
+            continue
+        checkpoint = state_dict_checkpoint({**tensors, name: torch.ones(next(shapes))})
+        try:
+            if family.recognise(checkpoint) is not None:
+                family.load(checkpoint)
+        except CheckpointError:
+            continue

@@ -44,8 +44,8 @@ def _mobile(shapes: Shapes, name: str, stride: int) -> Mobile:
     hidden, c_in, _ = shapes.conv(f"{name}.conv.0")
     _, _, kernel = shapes.conv(f"{name}.conv.3")
     c_out, _, _ = shapes.conv(f"{name}.conv.7")
-    gate = shapes.tensors.get(f"{name}.conv.5.fc.0.weight")
-    return Mobile(c_in, c_out, hidden, stride, 0 if gate is None else gate.shape[0], kernel)
+    gate = f"{name}.conv.5.fc.0"
+    return Mobile(c_in, c_out, hidden, stride, shapes.matrix(gate)[0] if shapes.has(gate) else 0, kernel)
 
 
 def _block(shapes: Shapes, name: str, stride: int) -> Block:

@@ -166,7 +166,7 @@ def _only_one(checkpoint: Checkpoint, found: list[Recognition]) -> Recognition:
     certain = [r for r in found if r.certain] or found
     if not certain:
         raise CheckpointError(
-            f"{checkpoint.path}: expected a detector of a known family ({', '.join(FAMILIES)}), got an unknown"
+            f"{checkpoint.path}: expected a detector of a known family (`edgedet models` lists them), got an unknown"
             f" architecture; export it to ONNX with its own code and run `edgedet export {checkpoint.path.stem}.onnx`"
             f" (where that asks for more, `edgedet inspect {checkpoint.path.stem}.onnx --draft-spec` drafts a spec for"
             " --spec); for your own nn.Module use edgedet.export(module, spec)"

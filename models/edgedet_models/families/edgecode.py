@@ -12,7 +12,7 @@ pyramid (SPPF) at stride 32 widens the view to a code that fills the whole input
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgedet_models.checkpoint.content import Checkpoint
-from edgedet_models.checkpoint.strict import load_strict
 from edgedet_models.detector import DetectorModule
-from edgedet_models.families import Recognition
+from edgedet_models.layer_list.names import class_names
 from edgedet_models.layers.conv_bn_act import ConvBnAct
 from edgedet_models.layers.qarep_block import QARepBlock
 from edgedet_models.layers.space_to_depth import SpaceToDepth
+from edgedet_models.shape_family import Found, ShapeFamily, Tensors
 from edgedet_runtime.errors import CheckpointError
 from edgedet_runtime.spec import DecodeSpec, InputSpec, LevelSpec, ModelSpec, ResizeSpec
 
@@ -187,21 +187,11 @@ def _spec(variant: str, classes: tuple[str, ...]) -> ModelSpec:
     )
 
 
-def _builder(variant: str) -> Callable[[tuple[str, ...]], DetectorModule]:
-    return lambda classes: EdgeCode(variant, _SIZES[variant], classes)
-
-
-VARIANTS: Mapping[str, Callable[[tuple[str, ...]], DetectorModule]] = {name: _builder(name) for name in _SIZES}
-
-
-def _sizes_of(checkpoint: Checkpoint) -> tuple[EdgeCodeSize, int] | None:
-    """Read channels, depth and number of classes off the shapes; None if it is no EdgeCode."""
-    tensors = checkpoint.tensors()
-
+def _read(checkpoint: Checkpoint, tensors: Tensors) -> Found[EdgeCodeSize] | None:
     def rows(name: str) -> int:
-        if name not in tensors or not tensors[name].ndim:
+        if name not in tensors:
             raise CheckpointError(f"{checkpoint.path}: does not fit EdgeCode: expected the weights {name}")
-        return int(tensors[name].shape[0])
+        return len(tensors[name])
 
     stem = "backbone.stem.1.rbr_dense.conv.weight"
     marks = ("heads.2.scores.weight", "backbone.pooling.mix.conv.weight", stem)
@@ -217,27 +207,8 @@ def _sizes_of(checkpoint: Checkpoint) -> tuple[EdgeCodeSize, int] | None:
         (depth[0], depth[1], depth[2], depth[3]),
         (pyramid[0], pyramid[1], pyramid[2]),
     )
-    return size, rows("heads.2.scores.weight")
+    return Found(size, class_names(None, rows(marks[0])), f"keys of EdgeCode, channels {size.channels}")
 
 
-def recognise(checkpoint: Checkpoint) -> Recognition | None:
-    """Recognise the keys of `EdgeCode`."""
-    found = _sizes_of(checkpoint)
-    if found is None:
-        return None
-    size, count = found
-    variant = next((name for name, known in _SIZES.items() if known == size), "custom")
-    classes = tuple(f"class{i}" for i in range(count))
-    return Recognition("edgecode", variant, classes, f"keys of EdgeCode, channels {size.channels}")
-
-
-def load(checkpoint: Checkpoint) -> DetectorModule:
-    """Build the module from the file's shapes and load it strictly; see `Family.load`."""
-    tensors = checkpoint.tensors()
-    found = _sizes_of(checkpoint)
-    recognised = recognise(checkpoint)
-    if found is None or recognised is None:
-        raise CheckpointError(f"{checkpoint.path}: expected an EdgeCode state dict, got other keys")
-    model = EdgeCode(recognised.variant, found[0], recognised.classes)
-    load_strict(model, tensors, path=checkpoint.path, what=f"EdgeCode ({recognised.variant})")
-    return model.eval()
+_FAMILY = ShapeFamily("edgecode", "EdgeCode", "an EdgeCode state dict", _SIZES, EdgeCode, _read)
+VARIANTS, recognise, load = _FAMILY.builders(), _FAMILY.recognise, _FAMILY.load
