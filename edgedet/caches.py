@@ -1,4 +1,4 @@
-"""Commands leave no caches: those of libraries go to a temporary folder that is removed, and no compiled model is kept."""
+"""Commands leave no caches: libraries get a temporary folder that is removed, and no compiled model is kept."""
 
 from __future__ import annotations
 

@@ -193,7 +193,7 @@ def _head_classes(tensors: Mapping[str, Tensor]) -> int:
     """Return the number of classes from the first level of the head."""
     key = next((name for name in tensors if name.endswith(".m.0.scores.weight")), None)
     anchors = len(yolov5.ANCHORS_PX[0])
-    rows = 0 if key is None else len(tensors[key])
+    rows = 0 if key is None or not tensors[key].dim() else len(tensors[key])
     return max(rows // anchors, 1)
 
 

@@ -96,7 +96,7 @@ def _match(layout: Layout, tensors: Mapping[str, Tensor]) -> MatchedLayout | Non
     for index, row in enumerate(layout.rows):
         prefix = f"model.{index}."
         marks = [prefix + mark for mark in _MARKS.get(row.kind, ())]
-        if not all(mark in tensors for mark in marks):
+        if not all(mark in tensors and tensors[mark].numel() and tensors[mark].dim() for mark in marks):
             return None
         if not marks:
             if any(name.startswith(prefix) for name in tensors):

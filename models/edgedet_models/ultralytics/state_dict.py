@@ -79,7 +79,7 @@ def match_networks(
     head = f"model.{max(indices)}."
     classes = _classes(found, head)
     stem = found.get("model.0.conv.weight", found.get("model.1.conv.weight"))
-    if not classes or stem is None:
+    if not classes or stem is None or not stem.dim():
         return None
     shapes = _shapes(found)
     names = tuple(f"class{i}" for i in range(classes))
