@@ -239,11 +239,6 @@ class Detector:
             EngineError: The engine failed, or gave NaN.
             BusyError: Another thread is inside, or another stream is open. While this one is, calls are refused.
         """
-        return self._stream(frames, image)
-
-    def _stream(
-        self, frames: Iterable[T], image: Callable[[T], npt.NDArray[Any]] | None
-    ) -> Iterator[tuple[T, Detections]]:
         from edgedet_runtime.pipeline import overlapped
 
         with self._one_thread:

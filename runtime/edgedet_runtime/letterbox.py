@@ -107,9 +107,8 @@ class Letterbox:
             InputError: The picture or `out` has another shape or type.
         """
         channels = 1 if image_bgr.ndim == 2 else image_bgr.shape[-1]
-        if image_bgr.shape[:2] != self.image_hw or image_bgr.ndim > 3 or channels not in (1, 3, 4):
-            raise InputError(f"image: expected uint8 {(*self.image_hw, 3)}, got {image_bgr.dtype} {image_bgr.shape}")
-        if image_bgr.dtype != np.uint8:
+        good = image_bgr.shape[:2] == self.image_hw and image_bgr.ndim <= 3 and channels in (1, 3, 4)
+        if not good or image_bgr.dtype != np.uint8:
             raise InputError(f"image: expected uint8 {(*self.image_hw, 3)}, got {image_bgr.dtype} {image_bgr.shape}")
         in_h, in_w = self.input_hw
         if out is None:

@@ -53,13 +53,17 @@ def postprocess(
         found = found.take(wanted[found.class_ids])
     if spec.decode.priors is not None and spec.decode.priors.inclusive:
         best = _inclusive(found, letterbox, spec.decode, limits)
-        return Detections(best.boxes_xyxy, best.scores, best.class_ids, spec.classes, best.keypoints_xy)
-    if spec.decode.clip != "after-nms":
+    elif spec.decode.clip != "after-nms":
         best = select(_clipped(found, letterbox, spec.decode), spec.decode, limits)
-        return Detections(best.boxes_xyxy, best.scores, best.class_ids, spec.classes, best.keypoints_xy)
-    best = select(found, spec.decode, limits)
-    points = _to_image(best.keypoints_xy, letterbox)
-    return Detections(letterbox.to_image(best.boxes_xyxy), best.scores, best.class_ids, spec.classes, points)
+    else:
+        best = _in_picture(select(found, spec.decode, limits), letterbox)
+    return Detections(best.boxes_xyxy, best.scores, best.class_ids, spec.classes, best.keypoints_xy)
+
+
+def _in_picture(found: Candidates, letterbox: Letterbox) -> Candidates:
+    """Return candidates in pixels of the picture, boxes cut at its edges."""
+    boxes = letterbox.to_image(found.boxes_xyxy)
+    return replace(found, boxes_xyxy=boxes, keypoints_xy=_to_image(found.keypoints_xy, letterbox))
 
 
 def _to_image(points: npt.NDArray[np.float32] | None, letterbox: Letterbox) -> npt.NDArray[np.float32] | None:
@@ -81,14 +85,13 @@ def _inclusive(found: Candidates, letterbox: Letterbox, decode: DecodeSpec, limi
     last = np.array((0, 0, 1, 1), np.float32)
     cut = np.clip(found.boxes_xyxy, 0, end) if decode.clip != "after-nms" else found.boxes_xyxy
     best = select(replace(found, boxes_xyxy=np.asarray(cut + last, np.float32)), decode, limits)
-    boxes = letterbox.to_image(best.boxes_xyxy - last)
-    return replace(best, boxes_xyxy=boxes, keypoints_xy=_to_image(best.keypoints_xy, letterbox))
+    return _in_picture(replace(best, boxes_xyxy=best.boxes_xyxy - last), letterbox)
 
 
 def _clipped(found: Candidates, letterbox: Letterbox, decode: DecodeSpec) -> Candidates:
     """Return candidates in pixels of the picture, cut at its edges; IoU is the same there, whatever the gains."""
-    boxes = letterbox.to_image(found.boxes_xyxy)
-    found = Candidates(boxes, found.scores, found.class_ids, _to_image(found.keypoints_xy, letterbox))
+    found = _in_picture(found, letterbox)
+    boxes = found.boxes_xyxy
     if decode.clip == "before-nms-drop-empty":
         found = found.take(np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(axis=1)))
     return found

@@ -19,7 +19,6 @@ import os
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,10 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+sys.path[:0] = [str(ROOT / part) for part in (".", "export", "models", "runtime")]
+
+from tests.benchmarks.waiting_process import WaitingProcess  # noqa: E402
+
 PACKAGES = (
     ("torch==2.14.1", "torchvision==0.29.1"),
     ("ultralytics", "openvino", "nncf", "onnx", "onnxruntime", "onnxslim"),
@@ -171,47 +174,21 @@ def _save_picture(image: Path, target: Path) -> None:
     np.save(target, read_image(image))
 
 
-class Worker:
+class Worker(WaitingProcess):
     """One side, loaded and waiting."""
 
     def __init__(self, command: list[str]) -> None:
         """Start the process and wait for its first result."""
         path = os.pathsep.join(str(ROOT / part) for part in (".", "export", "models", "runtime"))
-        start = time.monotonic()
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env={**quiet(), "PYTHONPATH": path},
-        )
-        answer = self._answer()
-        self.first_s = float(answer["first"]) - start
-        self.objects = int(answer["objects"])
-        self.resident_mb = float(answer["resident_mb"])
+        super().__init__(command, {**quiet(), "PYTHONPATH": path})
+        self.objects = int(self.first["objects"])
+        self.resident_mb = float(self.first["resident_mb"])
 
     def run(self, times: int) -> list[list[float]]:
         """Return [pre, infer, post, total] ms of each run."""
-        assert self._process.stdin is not None, "opened as a pipe"
-        self._process.stdin.write(f"{times}\n")
-        self._process.stdin.flush()
-        answer = self._answer()
+        answer = self.ask(str(times))
         self.resident_mb = float(answer["resident_mb"])
         return [[float(v) for v in row] for row in answer["rows"]]
-
-    def close(self) -> None:
-        """End the process."""
-        assert self._process.stdin is not None, "opened as a pipe"
-        self._process.stdin.close()
-        self._process.wait(timeout=60)
-
-    def _answer(self) -> Any:
-        assert self._process.stdout is not None, "opened as a pipe"
-        for line in self._process.stdout:
-            if line.startswith("ANSWER "):
-                return json.loads(line.removeprefix("ANSWER "))
-        raise SystemExit(f"a worker ended early: {self._process.args!r}")
 
 
 def cold_starts(commands: dict[str, list[str]], repeats: int) -> dict[str, dict[str, float]]:
@@ -295,5 +272,4 @@ def report(result: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.path[:0] = [str(ROOT / part) for part in (".", "export", "models", "runtime")]
     main()

@@ -17,10 +17,8 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +29,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(ROOT / part) for part in (".", "export", "models", "runtime")]
 
+from tests.benchmarks.waiting_process import WaitingProcess  # noqa: E402
 from tests.benchmarks.whole_frame_worker import BARE_WAYS  # noqa: E402
 
 FRAMES = 3  # different ones in turn: a camera's frame is never in the cache
@@ -96,45 +95,18 @@ def _frames(image: Path, size: str, folder: Path) -> Path:
     return path
 
 
-class Worker:
+class Worker(WaitingProcess):
     """One side, loaded and waiting."""
 
     def __init__(self, side: str, model: str, engine: str, threads: int, frames: Path) -> None:
         """Start the process and wait for its first result."""
-        path = os.pathsep.join(sys.path[:4])
         command = [sys.executable, str(HERE / "whole_frame_worker.py"), side, model, engine, str(threads), str(frames)]
-        start = time.monotonic()
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env={**os.environ, "PYTHONPATH": path},
-        )
-        answer = self._answer()
-        self.start_s = float(answer["first"]) - start
-        self.resident_mb = float(answer["resident_mb"])
+        super().__init__(command, {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path[:4])})
+        self.resident_mb = float(self.first["resident_mb"])
 
     def run(self, frames: int, fps: float) -> Any:
         """Return latencies and CPU time of a block."""
-        assert self._process.stdin is not None, "opened as a pipe"
-        self._process.stdin.write(json.dumps({"frames": frames, "fps": fps}) + "\n")
-        self._process.stdin.flush()
-        return self._answer()
-
-    def close(self) -> None:
-        """End the process."""
-        assert self._process.stdin is not None, "opened as a pipe"
-        self._process.stdin.close()
-        self._process.wait(timeout=60)
-
-    def _answer(self) -> Any:
-        assert self._process.stdout is not None, "opened as a pipe"
-        for line in self._process.stdout:
-            if line.startswith("ANSWER "):
-                return json.loads(line.removeprefix("ANSWER "))
-        raise SystemExit(f"a worker ended early: {self._process.args!r}")
+        return self.ask(json.dumps({"frames": frames, "fps": fps}))
 
 
 def measure(model: str, engine: str, frames: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -185,7 +157,7 @@ def start(sides: Sequence[str], model: str, engine: str, frames: Path, options: 
         for side in sides if number % 2 else reversed(sides):
             worker = Worker(side, model, engine, options.threads, frames)
             worker.close()
-            times[side].append(worker.start_s)
+            times[side].append(worker.first_s)
             resident[side].append(worker.resident_mb)
     return {
         "sides": {

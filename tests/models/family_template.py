@@ -101,7 +101,7 @@ def assert_detections(folder: Path, detector: DetectorModule, outputs: Mapping[s
     spec = detector.spec.replace(input=replace(detector.spec.input, height=height, width=width))
     preprocess = Preprocessor(spec.input, spec.resize)
     for i in range(len(inputs)):
-        tensor, _ = preprocess(_picture_bgr(pictures, i))
+        tensor, _ = preprocess(picture_bgr(pictures, i))
         assert np.array_equal(tensor[0], inputs[i])
         raw = [outputs[name][i : i + 1].numpy() for name in spec.decode.output_names]
         found = decode_outputs(raw, spec.decode, conf=conf - 1e-3, multi_label=spec.thresholds.multi_label)
@@ -115,7 +115,8 @@ def assert_detections(folder: Path, detector: DetectorModule, outputs: Mapping[s
         assert (apart.min(axis=1)[clear_ours] <= 1).all(), "a box is not among the official ones"
 
 
-def _picture_bgr(pictures: Mapping[str, NDArray[Any]], i: int) -> NDArray[np.uint8]:
+def picture_bgr(pictures: Mapping[str, NDArray[Any]], i: int) -> NDArray[np.uint8]:
+    """Return the i-th picture of a fixture, uint8 (h, w, 3) BGR, whichever way the fixture holds it."""
     if f"image{i}_bgr" in pictures:
         return np.ascontiguousarray(pictures[f"image{i}_bgr"])
     rgb = pictures[f"image{i}_rgb"] if f"image{i}_rgb" in pictures else pictures["images_rgb"][i]

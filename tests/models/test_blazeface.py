@@ -26,6 +26,7 @@ from tests.models.family_template import (
     assert_refused,
     assert_round_trip,
     fixture_folder,
+    picture_bgr,
     state_dict_checkpoint,
 )
 
@@ -95,7 +96,7 @@ def test_official_outputs(camera: str) -> None:
     preprocess = Preprocessor(spec.input, spec.resize)
     side = spec.input.width
     for i in range(2):
-        tensor, _ = preprocess(np.ascontiguousarray(pictures[f"image{i}_rgb"][..., ::-1]))
+        tensor, _ = preprocess(picture_bgr(pictures, i))
         np.testing.assert_allclose(tensor[0], reference["input"][i], atol=1e-6)
         with torch.no_grad():
             raw = [t.numpy() for t in detector(torch.from_numpy(reference["input"]))]

@@ -26,6 +26,7 @@ from tests.models.family_template import (
     assert_refused,
     assert_round_trip,
     fixture_folder,
+    picture_bgr,
     randomise,
     state_dict_checkpoint,
 )
@@ -133,7 +134,7 @@ def test_pictures_and_anchors_are_the_official_ones(name: str) -> None:
     spec = detector.spec.with_size(160, 192)
     preprocess = Preprocessor(spec.input, spec.resize)
     for i in range(2):
-        tensor, _ = preprocess(np.ascontiguousarray(pictures[f"image{i}_rgb"][..., ::-1]))
+        tensor, _ = preprocess(picture_bgr(pictures, i))
         levels = np.abs(tensor[0] - reference["input"][i]) * np.reshape(spec.input.std, (3, 1, 1)) * 255
         assert levels.max() <= 1.0
     boxes, start = reference["anchors"], 0

@@ -20,6 +20,7 @@ from tests.models.family_template import (
     assert_refused,
     assert_round_trip,
     fixture_folder,
+    picture_bgr,
     randomise,
     state_dict_checkpoint,
 )
@@ -105,7 +106,7 @@ def test_pictures_and_priors_are_the_official_ones(name: str) -> None:
     pictures, reference = np.load(folder / "preproc.npz"), np.load(folder / "reference.npz")
     preprocess = Preprocessor(detector.spec.input, detector.spec.resize)
     for i in range(2):
-        tensor, _ = preprocess(np.ascontiguousarray(pictures[f"image{i}_rgb"][..., ::-1]))
+        tensor, _ = preprocess(picture_bgr(pictures, i))
         levels = np.abs(tensor[0] - reference["input"][i]) * np.reshape(detector.spec.input.std, (3, 1, 1)) * 255
         assert levels.max() <= 0.75
     boxes = reference["anchors"].reshape(-1, 2, 2)

@@ -17,7 +17,8 @@ from torch.nn import functional
 
 from edgedet_models.backbones.resnet import ResNet, ResNetShape, read_resnet
 from edgedet_models.detector import DetectorModule
-from edgedet_models.pyramid.dense import CAP, GROUPS
+from edgedet_models.pyramid.dense import GROUPS
+from edgedet_models.ssd.spec import CAP
 from edgedet_runtime.prior_spec import PriorSpec
 from edgedet_runtime.spec import DecodeSpec, InputSpec, LevelSpec, ModelSpec, ResizeSpec, Thresholds
 

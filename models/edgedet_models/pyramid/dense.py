@@ -16,6 +16,7 @@ from torch.nn import functional
 from edgedet_models.backbones.resnet import ResNetShape
 from edgedet_models.detector import DetectorModule
 from edgedet_models.pyramid.fpn import PyramidBackbone
+from edgedet_models.ssd.spec import CAP
 from edgedet_runtime.prior_spec import PriorSpec
 from edgedet_runtime.spec import DecodeSpec, InputSpec, LevelSpec, ModelSpec, ResizeSpec, ScoreKind, Thresholds
 
@@ -26,7 +27,6 @@ SIDE = 640
 """Sides of the input by default; torchvision resizes the short side to 800 pixels, the long one to 1333 at most."""
 STRIDES = (8, 16, 32, 64, 128)
 GROUPS = 32
-CAP = math.log(1000 / 16)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MEAN_BGR = (104, 116, 124)
 
