@@ -18,6 +18,7 @@ from typing import IO, Any, Protocol, cast
 
 from edgedet_models.checkpoint.budget import COLLIDING_KEY, ITEM, OPCODE, MalformedPickle, ReadBudget
 from edgedet_models.checkpoint.content import PickledObject
+from edgedet_runtime.printable import shown
 
 __all__ = [
     "Calls",
@@ -364,6 +365,6 @@ class _Machine:
         elif isinstance(target, PickledObject):
             target.state = self._merged(target, state)
         elif isinstance(target, Global):
-            raise RefusedPickle(f"wants to change attributes of {target.path}")
+            raise RefusedPickle(f"wants to change attributes of {shown(target.path)}")
         # The __dict__ of an OrderedDict (torch keeps `_metadata` there), of a tensor and the like: not
         # needed.

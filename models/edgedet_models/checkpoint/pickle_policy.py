@@ -16,6 +16,7 @@ from __future__ import annotations
 import sys
 
 from edgedet_models.checkpoint.pickle_machine import Global, RefusedPickle
+from edgedet_runtime.printable import shown
 
 __all__ = ["check_call", "normalise"]
 
@@ -139,13 +140,13 @@ def check_call(target: Global, *, is_new: bool = False) -> None:
     if path in INERT_STDLIB or path in INERT_FUNCTIONS:
         return
     if _is_stdlib(root) or root in RUNNERS:
-        raise RefusedPickle(f"wants to call {target.path}")
+        raise RefusedPickle(f"wants to call {shown(target.path)}")
     if any(_is_stdlib(part) for part in target.name.split(".")[:-1]):
-        raise RefusedPickle(f"wants to call {target.path}")  # a module reached through another's namespace
+        raise RefusedPickle(f"wants to call {shown(target.path)}")  # a module reached through another's namespace
     if is_new or _is_class_name(target.name):
         return
     if (root, target.name.startswith("_rebuild")) == ("torch", True):
         return
     if (root, target.name.startswith("__pyx_unpickle_")) == ("numpy", True):
         return
-    raise RefusedPickle(f"wants to call the function {target.path}")
+    raise RefusedPickle(f"wants to call the function {shown(target.path)}")

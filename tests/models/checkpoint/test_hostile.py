@@ -230,3 +230,11 @@ def test_torchscript_is_refused_clearly(tmp_path: Path) -> None:
     path.write_bytes(buffer.getvalue())
     with pytest.raises(CheckpointError, match="TorchScript"):
         read_checkpoint(path)
+
+
+def test_a_long_name_is_shown_in_part(tmp_path: Path) -> None:
+    path = tmp_path / "long.pkl"
+    path.write_bytes(b"c" + b"os" * 100 + b"\n" + b"run" * 100 + b"\n(tR.")
+    with pytest.raises(CheckpointError, match="wants to call the function ososos") as refused:
+        read_checkpoint(path)
+    assert len(str(refused.value)) < len(str(path)) + 300
