@@ -23,6 +23,7 @@ from edgedet_runtime.decode import decode_outputs
 from edgedet_runtime.errors import CheckpointError
 from edgedet_runtime.nms import nms
 from edgedet_runtime.preprocess import Preprocessor
+from edgedet_runtime.spec import ModelSpec
 from tests.shared_folder import shared_folder
 
 COCO = tuple(f"class{i}" for i in range(80))
@@ -73,6 +74,15 @@ def assert_raw(outputs: Mapping[str, Tensor], expected: Mapping[str, NDArray[Any
     """Compare the named outputs that `expected` holds."""
     for name, array in expected.items():
         assert worst_relative(outputs[name].numpy(), array) <= limit, name
+
+
+def worst_level(spec: ModelSpec, folder: Path) -> float:
+    """Return how far the preprocessed pictures of a fixture lie from the official input, in steps of a byte."""
+    pictures, official = np.load(folder / "preproc.npz"), np.load(folder / "reference.npz")["input"]
+    preprocess = Preprocessor(spec.input, spec.resize)
+    step = np.reshape(spec.input.std, (3, 1, 1)) * 255
+    inputs = [preprocess(picture_bgr(pictures, i))[0][0].copy() for i in range(2)]
+    return max(float((np.abs(ours - theirs) * step).max()) for ours, theirs in zip(inputs, official, strict=True))
 
 
 def decoded_rows(detector: DetectorModule, outputs: Mapping[str, Tensor]) -> tuple[NDArray[Any], NDArray[Any]]:
